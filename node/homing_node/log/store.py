@@ -1,0 +1,130 @@
+"""What the log asks of a disk: the operations of one batch, and the reads.
+
+A batch is applied as a whole and is on disk when `write` returns; several slots share it (group commit, rule 6).
+`RocksStore` is the real one, `MemoryStore` the fake of the simulator; both pass `tests/conformance/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(slots=True, frozen=True)
+class PutRecord:
+    """Write one record of a slot's log."""
+
+    slot: int
+    lsn: int
+    data: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class CutRecords:
+    """Remove every record of the slot at `from_lsn` and above (rule 5)."""
+
+    slot: int
+    from_lsn: int
+
+
+@dataclass(slots=True, frozen=True)
+class TrimRecords:
+    """Remove every record of the slot below `below_lsn`: pages hold what they said (rule 24)."""
+
+    slot: int
+    below_lsn: int
+
+
+@dataclass(slots=True, frozen=True)
+class SetPromise:
+    """The highest epoch this replica promised, and the incarnation that claimed it (rules 2, 10). Kept for ever."""
+
+    slot: int
+    epoch: int
+    claimant: str
+
+
+@dataclass(slots=True, frozen=True)
+class SetApplied:
+    """Pages of the slot hold every record up to and including this one; only ever a committed one (rule 24)."""
+
+    slot: int
+    lsn: int
+    epoch: int
+    hash: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class PutPages:
+    """Whole pages of one object's database; pages at `page_count` and above are removed."""
+
+    object: bytes
+    pages: dict[int, bytes]
+    page_count: int
+
+
+@dataclass(slots=True, frozen=True)
+class PutObject:
+    """What a slot knows of one object beside its pages: an opaque, bounded value."""
+
+    object: bytes
+    data: bytes
+
+
+Op = PutRecord | CutRecords | TrimRecords | SetPromise | SetApplied | PutPages | PutObject
+
+
+@dataclass(slots=True)
+class SlotImage:
+    """All that a store holds of one slot, as it is read at start."""
+
+    promised: int = 0
+    claimant: str = ""
+    applied_lsn: int = 0
+    applied_epoch: int = 0
+    applied_hash: bytes = bytes(16)
+    records: list[bytes] = field(default_factory=list[bytes])  # from the trim point on, in order of lsn, no gaps
+
+
+class Store(Protocol):
+    """A node's disk. Reads see every batch whose `write` has returned; all calls may come from any thread."""
+
+    disk_id: str  # random, made with the directory; names this disk in slot records
+    trusted: bool  # False: opened below its mark, damaged or empty where it should not be (rule 17, every slot)
+
+    def write(self, batch: Sequence[Op]) -> None:
+        """Apply a batch as a whole and return when it is on disk.
+
+        Raises:
+            StoreFailed: the disk refused (full, EIO, …). The process must end; the batch is never tried again (rule 7).
+        """
+        ...
+
+    def load(self) -> dict[int, SlotImage]:
+        """Every slot that the store has anything of."""
+        ...
+
+    def records(self, slot: int, from_lsn: int, limit: int) -> list[bytes]:
+        """Up to `limit` records of a slot from an lsn on, in order."""
+        ...
+
+    def pages(self, object_id: bytes) -> Iterator[tuple[int, bytes]]:
+        """The pages of an object's database, ascending."""
+        ...
+
+    def object(self, object_id: bytes) -> bytes | None:
+        """What `PutObject` said last, or None."""
+        ...
+
+    def objects(self, after: bytes, limit: int, tag: bytes) -> list[tuple[bytes, bytes]]:
+        """Objects with `id[2:10] == tag` and an id above `after`, ascending, with their data."""
+        ...
+
+    def disk_free_bytes(self) -> int:
+        """What the file system has left for this store."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go of the directory. Idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""homing: Durable Objects on your own machines."""

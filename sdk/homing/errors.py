@@ -1,0 +1,266 @@
+"""Every error that homing raises or answers with: one tree, one sentence a class.
+
+A `code` is the error's name on the wire, in problem documents (`type` ends in it) and in logs; it never changes.
+`retryable` says whether the same call, sent again, can succeed without a change and cannot have run already.
+`hint` says what to do. Foreign errors are mapped to this tree once, at the edge where they appear.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HomingError(Exception):
+    """The root of the tree; raised itself only for a code that this version does not know."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    grpc_status: ClassVar[str] = "INTERNAL"
+    close_code: ClassVar[int] = 1011
+    retryable: bool = False
+    hint: str = ""
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n", 1)[0])
+        self.retry_after_s = retry_after_s
+
+    @property
+    def message(self) -> str:
+        """The sentence that explains this occurrence."""
+        return str(self.args[0])
+
+
+class BadRequest(HomingError):
+    """The request cannot be understood."""
+
+    code = "bad-request"
+    http_status = 400
+    grpc_status = "INVALID_ARGUMENT"
+    close_code = 1007
+
+
+class Unauthenticated(HomingError):
+    """The request carries no valid token."""
+
+    code = "unauthenticated"
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+    close_code = 1008
+    hint = "Send `Authorization: Bearer <HOMING_API_TOKEN>`."
+
+
+class Forbidden(HomingError):
+    """The request came from an origin or for a host that is not served."""
+
+    code = "forbidden"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+    close_code = 1008
+
+
+class NotFound(HomingError):
+    """There is no such class, method, object or route."""
+
+    code = "not-found"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    close_code = 1008
+
+
+class MethodNotAllowed(HomingError):
+    """The route exists, but not for this verb."""
+
+    code = "method-not-allowed"
+    http_status = 405
+    grpc_status = "UNIMPLEMENTED"
+    close_code = 1008
+
+
+class TooLarge(HomingError):
+    """A body, name or value is over its limit."""
+
+    code = "too-large"
+    http_status = 413
+    grpc_status = "OUT_OF_RANGE"
+    close_code = 1009
+
+
+class UnsupportedMediaType(HomingError):
+    """The body is of a kind that this route does not take."""
+
+    code = "unsupported-media-type"
+    http_status = 415
+    grpc_status = "INVALID_ARGUMENT"
+    close_code = 1003
+    hint = "Send `content-type: application/json`."
+
+
+class KeyReused(HomingError):
+    """The idempotency key was used before for another call."""
+
+    code = "key-reused"
+    http_status = 422
+    grpc_status = "ALREADY_EXISTS"
+    hint = "Make a new key for every distinct call."
+
+
+class BrokenOff(HomingError):
+    """A turn of this call was committed but its end was not; it will never run again under this key."""
+
+    code = "outcome-unknown"
+    http_status = 409
+    grpc_status = "ABORTED"
+    hint = "Read the object's state to learn how far it came; use a new key to run it again."
+
+
+class Overloaded(HomingError):
+    """Too much is queued for this object, node or gateway."""
+
+    code = "overloaded"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    close_code = 1013
+    retryable = True
+    hint = "Slow down and try again after Retry-After."
+
+
+class ApplicationError(HomingError):
+    """The object's own code raised."""
+
+    code = "application-error"
+    http_status = 500
+    grpc_status = "UNKNOWN"
+
+    def __init__(self, message: str = "", *, error_type: str = "Exception") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class ObjectReset(HomingError):
+    """The activation was reset before this call committed anything."""
+
+    code = "object-reset"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
+class OutcomeUnknown(HomingError):
+    """The call may or may not have taken effect; with a key, send it again."""
+
+    code = "outcome-unknown"
+    http_status = 502
+    grpc_status = "UNAVAILABLE"
+    hint = "Send the call with an Idempotency-Key; repeating it then gives its one answer."
+
+
+class Unavailable(HomingError):
+    """The object has no owner at the moment, or no majority of its replicas answers."""
+
+    code = "unavailable"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    close_code = 1013
+    retryable = True
+
+
+class NotOwner(HomingError):
+    """The node that was asked does not own the slot (any more)."""
+
+    code = "not-owner"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    close_code = 1012
+    retryable = True
+
+    def __init__(self, message: str = "", *, epoch: int = 0, owner: str = "") -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.owner = owner
+
+
+class DeadlineExceeded(HomingError):
+    """The deadline passed before the answer was there; the call may still take effect."""
+
+    code = "deadline-exceeded"
+    http_status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class NotSupported(HomingError):
+    """This version does not have the feature yet."""
+
+    code = "not-supported"
+    http_status = 501
+    grpc_status = "UNIMPLEMENTED"
+
+
+class StorageError(HomingError):
+    """A storage call was refused: bad SQL, a limit, or something the object may not do."""
+
+    code = "storage-error"
+    http_status = 500
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class CommitTooLarge(StorageError):
+    """The transaction changed more pages than one commit may hold; it was rolled back."""
+
+    code = "commit-too-large"
+
+
+class DatabaseFull(StorageError):
+    """The object's database would grow past its limit; the transaction was rolled back."""
+
+    code = "database-full"
+
+
+class ConfigurationError(HomingError):
+    """A setting is missing or wrong; the process does not start."""
+
+    code = "configuration"
+
+
+class JailUnavailable(ConfigurationError):
+    """This machine cannot build the jail that workers run in."""
+
+    code = "jail-unavailable"
+    hint = "Run `homing doctor`; it says what is missing."
+
+
+class StoreFailed(HomingError):
+    """The node's store cannot be trusted or written any more; the process ends."""
+
+    code = "store-failed"
+
+
+def _tree(root: type[HomingError]) -> list[type[HomingError]]:
+    found = [root]
+    for child in root.__subclasses__():
+        found.extend(_tree(child))
+    return found
+
+
+_BY_CODE: dict[str, type[HomingError]] = {kind.code: kind for kind in _tree(HomingError) if kind is not BrokenOff}
+
+
+def from_wire(code: str, message: str, *, error_type: str = "", epoch: int = 0, owner: str = "") -> HomingError:
+    """The error that a code names.
+
+    Args:
+        code: the `code` of a class of this module; an unknown one gives `HomingError`.
+        message: the sentence for this occurrence.
+        error_type: for `application-error`, the type that the object's code raised.
+        epoch: for `not-owner`, the epoch that the answering node knows.
+        owner: for `not-owner`, the owner's node id, or empty.
+
+    Example:
+        >>> from_wire("not-found", "no class Foo").http_status
+        404
+    """
+    kind = _BY_CODE.get(code, HomingError)
+    if kind is ApplicationError:
+        return ApplicationError(message, error_type=error_type or "Exception")
+    if kind is NotOwner:
+        return NotOwner(message, epoch=epoch, owner=owner)
+    return kind(message)

@@ -1,0 +1,243 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CALL_KIND_UNSPECIFIED: _ClassVar[CallKind]
+    CALL_KIND_RPC: _ClassVar[CallKind]
+    CALL_KIND_FETCH: _ClassVar[CallKind]
+    CALL_KIND_DEFAULT: _ClassVar[CallKind]
+CALL_KIND_UNSPECIFIED: CallKind
+CALL_KIND_RPC: CallKind
+CALL_KIND_FETCH: CallKind
+CALL_KIND_DEFAULT: CallKind
+
+class Header(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class Call(_message.Message):
+    __slots__ = ("id", "slot", "epoch", "object", "class_name", "name", "kind", "method", "body", "more", "timeout_ms", "request_id", "traceparent", "key", "fingerprint", "url", "headers", "sent_ns")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    SENT_NS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    slot: int
+    epoch: int
+    object: bytes
+    class_name: str
+    name: str
+    kind: CallKind
+    method: str
+    body: bytes
+    more: bool
+    timeout_ms: int
+    request_id: str
+    traceparent: str
+    key: str
+    fingerprint: bytes
+    url: str
+    headers: _containers.RepeatedCompositeFieldContainer[Header]
+    sent_ns: int
+    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ...) -> None: ...
+
+class Piece(_message.Message):
+    __slots__ = ("id", "data", "last")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    data: bytes
+    last: bool
+    def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ...) -> None: ...
+
+class CallBatch(_message.Message):
+    __slots__ = ("calls", "pieces", "cancels")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    CANCELS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[Call]
+    pieces: _containers.RepeatedCompositeFieldContainer[Piece]
+    cancels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("code", "message", "started", "retry_after_ms", "epoch", "owner", "error_type")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    started: bool
+    retry_after_ms: int
+    epoch: int
+    owner: str
+    error_type: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., started: bool = ..., retry_after_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., owner: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class Timing(_message.Message):
+    __slots__ = ("received_ns", "started_ns", "ended_ns", "released_ns")
+    RECEIVED_NS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_NS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_NS_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_NS_FIELD_NUMBER: _ClassVar[int]
+    received_ns: int
+    started_ns: int
+    ended_ns: int
+    released_ns: int
+    def __init__(self, received_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., released_ns: _Optional[int] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("id", "body", "more", "failure", "status", "headers", "timing")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    body: bytes
+    more: bool
+    failure: Failure
+    status: int
+    headers: _containers.RepeatedCompositeFieldContainer[Header]
+    timing: Timing
+    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class ReplyBatch(_message.Message):
+    __slots__ = ("replies", "pieces")
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedCompositeFieldContainer[Reply]
+    pieces: _containers.RepeatedCompositeFieldContainer[Piece]
+    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
+
+class InspectRequest(_message.Message):
+    __slots__ = ("object", "list", "node")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    object: InspectObject
+    list: ListObjects
+    node: InspectNode
+    def __init__(self, object: _Optional[_Union[InspectObject, _Mapping]] = ..., list: _Optional[_Union[ListObjects, _Mapping]] = ..., node: _Optional[_Union[InspectNode, _Mapping]] = ...) -> None: ...
+
+class InspectObject(_message.Message):
+    __slots__ = ("object", "slot", "epoch")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    object: bytes
+    slot: int
+    epoch: int
+    def __init__(self, object: _Optional[bytes] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ListObjects(_message.Message):
+    __slots__ = ("class_name", "after", "limit")
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    class_name: str
+    after: bytes
+    limit: int
+    def __init__(self, class_name: _Optional[str] = ..., after: _Optional[bytes] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class InspectNode(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ObjectFacts(_message.Message):
+    __slots__ = ("object", "class_name", "name", "active", "database_bytes")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    object: bytes
+    class_name: str
+    name: str
+    active: bool
+    database_bytes: int
+    def __init__(self, object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., active: bool = ..., database_bytes: _Optional[int] = ...) -> None: ...
+
+class SlotFacts(_message.Message):
+    __slots__ = ("slot", "epoch", "serving", "last_lsn", "commit_lsn", "applied_lsn", "lag_records")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    LAST_LSN_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_LSN_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_LSN_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    epoch: int
+    serving: bool
+    last_lsn: int
+    commit_lsn: int
+    applied_lsn: int
+    lag_records: int
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., serving: bool = ..., last_lsn: _Optional[int] = ..., commit_lsn: _Optional[int] = ..., applied_lsn: _Optional[int] = ..., lag_records: _Optional[int] = ...) -> None: ...
+
+class NodeFacts(_message.Message):
+    __slots__ = ("id", "host", "pid", "metrics", "version", "worker_pids", "slots", "classes", "has_default")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WORKER_PIDS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    HAS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    host: str
+    pid: int
+    metrics: str
+    version: str
+    worker_pids: _containers.RepeatedScalarFieldContainer[int]
+    slots: _containers.RepeatedCompositeFieldContainer[SlotFacts]
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    has_default: bool
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., metrics: _Optional[str] = ..., version: _Optional[str] = ..., worker_pids: _Optional[_Iterable[int]] = ..., slots: _Optional[_Iterable[_Union[SlotFacts, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., has_default: bool = ...) -> None: ...
+
+class InspectReply(_message.Message):
+    __slots__ = ("failure", "objects", "next", "node")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    objects: _containers.RepeatedCompositeFieldContainer[ObjectFacts]
+    next: bytes
+    node: NodeFacts
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., objects: _Optional[_Iterable[_Union[ObjectFacts, _Mapping]]] = ..., next: _Optional[bytes] = ..., node: _Optional[_Union[NodeFacts, _Mapping]] = ...) -> None: ...
