@@ -84,7 +84,8 @@ class SlotImage:
     applied_lsn: int = 0
     applied_epoch: int = 0
     applied_hash: bytes = bytes(16)
-    records: list[bytes] = field(default_factory=list[bytes])  # from the trim point on, in order of lsn, no gaps
+    records: list[bytes] = field(default_factory=list[bytes])  # those above applied_lsn, in order of lsn, no gaps
+    damaged: bool = False  # something of this slot is missing or fails its check (rule 17)
 
 
 class Store(Protocol):
@@ -111,6 +112,10 @@ class Store(Protocol):
 
     def pages(self, object_id: bytes) -> Iterator[tuple[int, bytes]]:
         """The pages of an object's database, ascending."""
+        ...
+
+    def page(self, object_id: bytes, number: int) -> bytes | None:
+        """One page of an object's database, or None."""
         ...
 
     def object(self, object_id: bytes) -> bytes | None:

@@ -1,0 +1,255 @@
+"""The log of a whole node as one state machine: events and time in, an `Outbox` out. No clock, disk or network.
+
+The node's shell and the simulator drive this same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from homing.wire.v1 import peer_pb2 as wire
+from homing_node.log import limits
+from homing_node.log.confirm import Confirmer
+from homing_node.log.effects import Message, Outbox
+from homing_node.log.owner import Member, Owner, Stage
+from homing_node.log.replica import Reader, Replica
+from homing_node.log.store import SlotImage
+
+
+class LogCore:
+    """Every slot's log on one node.
+
+    Args:
+        node: this node's id.
+        disk: the id of its disk (rule 17).
+        incarnation: random, made when the process started (rule 2).
+        images: what the store holds of each slot.
+        trusted: False if the store was opened below its mark: no replica here counts.
+        reader: reads records that are in the store and no longer in memory.
+
+    Example:
+        >>> core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=lambda slot, lsn, limit: [])
+        >>> core.claim(7, 1, [("n1", "d1")], [("n1", "d1")], now=0.0)
+        >>> core.written(core.drain(0.0).marks, now=0.0)     # the promise is on disk
+        >>> core.written(core.drain(0.0).marks, now=0.0)     # and the barrier
+        >>> core.drain(0.0).news
+        [Recovered(slot=7, epoch=1)]
+    """
+
+    def __init__(
+        self,
+        node: str,
+        disk: str,
+        incarnation: str,
+        images: Mapping[int, SlotImage],
+        *,
+        trusted: bool,
+        reader: Reader,
+    ) -> None:
+        self.node = node
+        self.disk = disk
+        self.incarnation = incarnation
+        self.trusted = trusted
+        self.out = Outbox()
+        self._reader = reader
+        self._images = dict(images)
+        self.replicas: dict[int, Replica] = {}
+        self.owners: dict[int, Owner] = {}
+        self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
+        self.confirmer = Confirmer(self.out)
+        self._dirty: set[int] = set()  # owned slots with records that were not sent
+        for slot in self._images:
+            self.replica(slot)
+
+    def replica(self, slot: int) -> Replica:
+        """The slot's log here; made empty when it is first heard of."""
+        found = self.replicas.get(slot)
+        if found is None:
+            image = self._images.pop(slot, None) or SlotImage()
+            healthy = self.trusted and not image.damaged
+            found = self.replicas[slot] = Replica(slot, image, self.out, self._reader, healthy=healthy)
+        return found
+
+    def drain(self, now: float) -> Outbox:
+        """Send what is waiting, and hand over everything asked for since the last time."""
+        for slot in self._dirty:
+            owner = self.owners.get(slot)
+            if owner is not None:
+                owner.replicate()
+        self._dirty.clear()
+        self.confirmer.flush(now)
+        out = self.out
+        full = Outbox(out.writes, out.marks, out.sends, out.news)
+        out.writes, out.marks, out.sends, out.news = [], {}, [], []
+        return full
+
+    # -- ownership --------------------------------------------------------------------------------------------
+
+    def claim(
+        self, slot: int, epoch: int, replicas: Sequence[Member], next_replicas: Sequence[Member], now: float
+    ) -> None:
+        """This node's claim of a slot is in the slot record: take over (rules 10-14)."""
+        before = self.owners.get(slot)
+        if before is not None and before.epoch >= epoch:
+            return
+        self._forget(slot)
+        owner = Owner(
+            self.replica(slot), self.out, (self.node, self.disk), epoch, self.incarnation, replicas, next_replicas,
+            self.disks, now,
+        )  # fmt: skip
+        self.owners[slot] = owner
+        owner.begin()
+        self._drop_ended(slot)
+        self._hear_self(now)
+
+    def activated(self, slot: int, epoch: int, now: float) -> None:
+        """The slot record says ACTIVE under this epoch."""
+        owner = self.owners.get(slot)
+        if owner is None or owner.epoch != epoch or owner.stage is not Stage.COPIED:
+            return
+        owner.activated(now)
+        self.confirmer.open(slot, epoch, {n: d for n, d in owner.replicas.items() if n != self.node})
+
+    def resign(self, slot: int, reason: str) -> None:
+        """Own the slot no more, of one's own accord or because its record names a higher epoch."""
+        owner = self.owners.get(slot)
+        if owner is not None:
+            owner.lose(owner.epoch, reason)
+            self._forget(slot)
+
+    def _forget(self, slot: int) -> None:
+        self.owners.pop(slot, None)
+        self.confirmer.close(slot)
+        self._dirty.discard(slot)
+
+    def _drop_ended(self, slot: int) -> None:
+        owner = self.owners.get(slot)
+        if owner is not None and owner.stage is Stage.ENDED:
+            self._forget(slot)
+
+    def serving(self, slot: int) -> int:
+        """The epoch under which this node serves the slot, or 0."""
+        owner = self.owners.get(slot)
+        return owner.epoch if owner is not None and owner.stage is Stage.ACTIVE else 0
+
+    # -- the owner's work -------------------------------------------------------------------------------------
+
+    def propose(self, slot: int, kind: int, at_ms: int, object_id: bytes, body: bytes, now: float) -> int:
+        """Append one record to a slot that this node serves; returns its lsn. It leaves with the next `drain`."""
+        lsn = self.owners[slot].propose(kind, at_ms, object_id, body, now)
+        self._dirty.add(slot)
+        return lsn
+
+    def ask(self, slot: int, now: float) -> int:
+        """Ask for the confirmation of the slot's epoch (rule 19); 0: it needs nobody else's."""
+        return self.confirmer.ask(slot, now)
+
+    # -- events -----------------------------------------------------------------------------------------------
+
+    def receive(self, sender: str, m: Message, now: float) -> None:
+        """A message of a peer; one case for each kind."""
+        if isinstance(m, wire.Append):
+            self._overtaken(m.slot, m.epoch)
+            self.replica(m.slot).on_append(sender, m)
+        elif isinstance(m, wire.Appended):
+            owner = self.owners.get(m.slot)
+            if owner is not None:
+                owner.on_appended(sender, m, now)
+                self._drop_ended(m.slot)
+        elif isinstance(m, wire.Confirm):
+            self._on_confirm(sender, m)
+        elif isinstance(m, wire.Confirmed):
+            self._on_confirmed(sender, m, now)
+        elif isinstance(m, wire.Seal):
+            self._overtaken(m.slot, m.epoch)
+            self.replica(m.slot).on_seal(sender, m)
+        elif isinstance(m, wire.Sealed):
+            owner = self.owners.get(m.slot)
+            if owner is not None:
+                owner.on_sealed(sender, m, now)
+                self._drop_ended(m.slot)
+        elif isinstance(m, wire.Fetch):
+            self.replica(m.slot).on_fetch(sender, m)
+        else:
+            owner = self.owners.get(m.slot)
+            if owner is not None:
+                owner.on_fetched(sender, m, now)
+                self._drop_ended(m.slot)
+                self._hear_self(now)
+
+    def _overtaken(self, slot: int, epoch: int) -> None:
+        """Another claimant writes under a higher epoch: this node's ownership is over."""
+        owner = self.owners.get(slot)
+        if owner is not None and epoch > owner.epoch:
+            owner.lose(epoch, "another owner has a higher epoch")
+            self._forget(slot)
+
+    def _on_confirm(self, sender: str, m: wire.Confirm) -> None:
+        answer = wire.Confirmed(round=m.round)
+        for slot, epoch in zip(m.slots, m.epochs, strict=True):
+            replica = self.replica(slot)
+            if replica.promised > epoch or not replica.healthy:
+                answer.refused_slots.append(slot)
+                answer.refused_promises.append(replica.promised)
+        self.out.sends.append((sender, answer))
+
+    def _on_confirmed(self, sender: str, m: wire.Confirmed, now: float) -> None:
+        for slot, promised in self.confirmer.on_confirmed(sender, self.disks.get(sender, ""), m, now).items():
+            owner = self.owners.get(slot)
+            if owner is not None and promised > owner.epoch:
+                owner.lose(promised, "a replica has promised a higher epoch")
+                self._forget(slot)
+
+    def written(self, marks: Mapping[int, int], now: float) -> None:
+        """A batch with these marks is on disk."""
+        for slot, seq in marks.items():
+            self.replicas[slot].written(seq)
+            owner = self.owners.get(slot)
+            if owner is not None:
+                owner.advance(now)
+        self._hear_self(now)
+
+    def _hear_self(self, now: float) -> None:
+        """Answers of this node to itself do not travel."""
+        while self.out.own:
+            own, self.out.own = self.out.own, []
+            for m in own:
+                if isinstance(m, wire.Sealed) and (owner := self.owners.get(m.slot)) is not None:
+                    owner.on_sealed(self.node, m, now)
+                    self._drop_ended(m.slot)
+
+    def peer_up(self, node: str, disk: str) -> None:
+        """A stream to a peer is there; it named its disk."""
+        self.disks[node] = disk
+        self.confirmer.peer_up(node)
+        for owner in list(self.owners.values()):
+            owner.peer_up(node)
+
+    def peer_down(self, node: str) -> None:
+        """The stream to a peer is gone."""
+        self.disks.pop(node, None)
+        self.confirmer.peer_down(node)
+
+    def applied(self, slot: int, lsn: int) -> None:
+        """Pages of the slot up to `lsn` are on disk."""
+        self.replicas[slot].applied(lsn)
+
+    def tick(self, now: float) -> None:
+        """Time passed: resend, and give up where rule 9 says so."""
+        for slot, owner in list(self.owners.items()):
+            owner.tick(now)
+            self._drop_ended(slot)
+        self._hear_self(now)
+        self.confirmer.tick(now)
+        for slot in self.confirmer.expired(now, limits.majority_s):
+            owner = self.owners.get(slot)
+            if owner is not None:
+                owner.lose(owner.epoch, "no majority of the replicas confirms the epoch")
+                self._forget(slot)
+
+    def check(self) -> None:
+        """Assert every invariant of every slot; tests call it after each event."""
+        for replica in self.replicas.values():
+            replica.check()
+        for owner in self.owners.values():
+            owner.check()

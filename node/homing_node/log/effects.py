@@ -1,0 +1,76 @@
+"""What the log core asks for: writes, messages and news. The shell carries them out; the simulator does too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from homing.wire.v1.peer_pb2 import Append, Appended, Confirm, Confirmed, Fetch, Fetched, Seal, Sealed
+from homing_node.log.store import Op
+
+Message = Append | Appended | Seal | Sealed | Fetch | Fetched | Confirm | Confirmed
+
+
+@dataclass(slots=True, frozen=True)
+class Advanced:
+    """Every record of the slot up to `lsn` is committed, under this owner's epoch."""
+
+    slot: int
+    epoch: int
+    lsn: int
+
+
+@dataclass(slots=True, frozen=True)
+class Recovered:
+    """The log is on a majority of the next replicas under this epoch; the slot record may become ACTIVE (rule 14)."""
+
+    slot: int
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class EpochConfirmed:
+    """A majority confirmed the epoch in messages sent after question `number` was put (rule 19)."""
+
+    slot: int
+    number: int
+
+
+@dataclass(slots=True, frozen=True)
+class Lost:
+    """This node owns the slot no more: abort its activations, answer *unknown* (rule 9).
+
+    `promised` is the highest epoch met; a new claim must go above it.
+    """
+
+    slot: int
+    epoch: int
+    promised: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Halted:
+    """An invariant of the slot is broken on this node; it takes no further part in it. An alarm."""
+
+    slot: int
+    reason: str
+
+
+News = Advanced | Recovered | EpochConfirmed | Lost | Halted
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Everything the core asked for since it was last drained, in order.
+
+    `writes` go to the store as one batch. When it is on disk, `LogCore.written(marks)` says so.
+    """
+
+    writes: list[Op] = field(default_factory=list[Op])
+    marks: dict[int, int] = field(default_factory=dict[int, int])
+    sends: list[tuple[str, Message]] = field(default_factory=list[tuple[str, Message]])
+    news: list[News] = field(default_factory=list[News])
+    own: list[Message] = field(default_factory=list[Message])  # answers of this node to itself; the core takes them
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.sends or self.news or self.marks)

@@ -1,0 +1,19 @@
+"""Limits of the log, unit last in every name."""
+
+append_bytes_max = 1 << 20  # records of one slot in one Append; a longer backlog travels in several
+append_ahead_bytes_max = 8 << 20  # sent to one replica of one slot and not yet answered
+record_bytes_max = 24 << 20  # a commit of 16 MiB of pages with its envelope
+resend_s = 0.5  # no progress from a replica for this long: what it has not confirmed is sent again
+confirm_patience_s = 0.05  # a question of rule 19 unanswered for this long is put to every replica
+fetch_s = 2.0  # a chosen log that does not arrive for this long: seal again, choose again
+majority_s = 4.0  # no majority for this long: the slot stops (rule 9)
+commit_notice_s = 2.0  # an idle replica learns the commit point within about this time
+"""How long a replica may be ignorant of the last commit; pages on it lag by as much."""
+link_message_bytes_max = 64 << 20
+link_waiting_bytes_max = 64 << 20  # queued for a peer that does not read; more closes its link
+redial_s = 0.2
+probe_s = 0.5
+tick_s = 0.05
+apply_after_records = 64  # a slot with so many committed records that pages lack is applied
+apply_after_s = 5.0  # and every slot that often
+apply_slice_records = 256  # applied in one turn of the loop

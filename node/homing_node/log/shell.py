@@ -1,0 +1,259 @@
+"""The log's shell: it feeds the core with messages, disk and time, and carries out what the core asks for.
+
+Everything that becomes ready in one turn of the event loop leaves together: one batch to the disk, one to each peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from homing.errors import StoreFailed
+from homing.wire.v1 import peer_pb2 as wire
+from homing_node.log import limits
+from homing_node.log.core import LogCore
+from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, Message, Recovered
+from homing_node.log.owner import Member
+from homing_node.log.store import Op, Store
+from homing_node.log.writer import Batch, Writer
+
+_log = structlog.stdlib.get_logger("homing.log")
+
+
+class LogUser(Protocol):
+    """Who hears of commits, confirmations and losses: the object host."""
+
+    def advanced(self, slot: int, epoch: int, lsn: int) -> None:
+        """Every record of the slot up to `lsn` is committed."""
+        ...
+
+    def confirmed(self, slot: int, number: int) -> None:
+        """Every question of the slot up to `number` is answered (rule 19)."""
+        ...
+
+    def lost(self, slot: int, epoch: int, reason: str) -> None:
+        """The slot is not owned here any more."""
+        ...
+
+
+class SlotKeeper(Protocol):
+    """Who keeps slot records: placement."""
+
+    def recovered(self, slot: int, epoch: int) -> None:
+        """The slot record may become ACTIVE."""
+        ...
+
+    def fenced(self, slot: int, promised: int) -> None:
+        """This node's ownership ended; a new claim must go above `promised`."""
+        ...
+
+
+class LogMetrics(Protocol):
+    """Where the shell counts."""
+
+    def log_written(self, seconds: float, records: int) -> None:
+        """One batch was written."""
+        ...
+
+
+Apply = Callable[[int, list[bytes]], list[Op]]
+"""(slot, committed records) to the batch that brings pages up to them; raises ValueError when pages are damaged."""
+
+
+class LogShell:
+    """Runs a node's `LogCore`.
+
+    Args:
+        core: the log of this node.
+        store: its disk.
+        send: (node id, message) to the peer streams.
+        apply: makes pages out of committed records.
+        on_fatal: the store refused a write; the process must end (rule 7).
+    """
+
+    def __init__(
+        self,
+        core: LogCore,
+        store: Store,
+        *,
+        send: Callable[[str, Message], None],
+        apply: Apply,
+        metrics: LogMetrics,
+        on_fatal: Callable[[StoreFailed], None],
+    ) -> None:
+        self.core = core
+        self._store = store
+        self._send = send
+        self._apply = apply
+        self._metrics = metrics
+        self._user: LogUser | None = None
+        self._keeper: SlotKeeper | None = None
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(store, self._written, on_fatal)
+        self._scheduled = False
+        self._applying: set[int] = set()
+        self._apply_due: dict[int, float] = {}
+
+    def attach(self, user: LogUser, keeper: SlotKeeper) -> None:
+        """Name who hears the news; once, before the first event."""
+        self._user, self._keeper = user, keeper
+
+    # -- what the node does -----------------------------------------------------------------------------------
+
+    def claim(self, slot: int, epoch: int, replicas: list[Member], next_replicas: list[Member]) -> None:
+        """This node claimed a slot in the slot record: take it over."""
+        self.core.claim(slot, epoch, replicas, next_replicas, time.monotonic())
+        self._touch()
+
+    def activated(self, slot: int, epoch: int) -> None:
+        """The slot record says ACTIVE."""
+        self.core.activated(slot, epoch, time.monotonic())
+        self._touch()
+
+    def resign(self, slot: int, reason: str) -> None:
+        """Own the slot no more."""
+        self.core.resign(slot, reason)
+        self._touch()
+
+    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int:
+        """Append a record to a slot that this node serves; returns its lsn."""
+        now = time.monotonic()
+        lsn = self.core.propose(slot, kind, time.time_ns() // 1_000_000, object_id, body, now)
+        self._touch()
+        return lsn
+
+    def ask(self, slot: int) -> int:
+        """Ask for the confirmation of the slot's epoch; 0 if it needs nobody else's."""
+        number = self.core.ask(slot, time.monotonic())
+        if number:
+            self._touch()
+        return number
+
+    # -- what happens to it -----------------------------------------------------------------------------------
+
+    def on_batch(self, node: str, batch: wire.PeerBatch) -> None:
+        """A batch of a peer."""
+        now = time.monotonic()
+        receive = self.core.receive
+        for group in (
+            batch.appends, batch.appended, batch.confirms, batch.confirmed, batch.seals, batch.sealed, batch.fetches,
+            batch.fetched,
+        ):  # fmt: skip
+            for message in group:
+                receive(node, message, now)
+        self._touch()
+
+    def peer_up(self, node: str, disk: str) -> None:
+        """A link is there."""
+        self.core.peer_up(node, disk)
+        self._touch()
+
+    def peer_down(self, node: str) -> None:
+        """A link is gone."""
+        self.core.peer_down(node)
+
+    def _written(self, batch: Batch, seconds: float) -> None:
+        if batch.marks:
+            self._metrics.log_written(seconds, sum(1 for op in batch.ops if type(op).__name__ == "PutRecord"))
+            self.core.written(batch.marks, time.monotonic())
+            self._flush()  # answers and commits that waited for this leave now
+
+    def _touch(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        out = self.core.drain(time.monotonic())
+        if out.writes or out.marks:
+            self._writer.add(out.writes, out.marks)
+        for node, message in out.sends:
+            self._send(node, message)
+        if out.news:
+            self._tell(out.news)
+
+    def _tell(self, news: list[Advanced | Recovered | EpochConfirmed | Lost | Halted]) -> None:
+        user, keeper = self._user, self._keeper
+        assert user is not None, "attach comes first"
+        assert keeper is not None, "attach comes first"
+        for item in news:
+            if isinstance(item, Advanced):
+                user.advanced(item.slot, item.epoch, item.lsn)
+            elif isinstance(item, EpochConfirmed):
+                user.confirmed(item.slot, item.number)
+            elif isinstance(item, Recovered):
+                keeper.recovered(item.slot, item.epoch)
+            elif isinstance(item, Lost):
+                _log.info("slot lost", slot=item.slot, epoch=item.epoch, reason=item.reason)
+                user.lost(item.slot, item.epoch, item.reason)
+                keeper.fenced(item.slot, item.promised)
+            else:
+                _log.error("slot halted", slot=item.slot, reason=item.reason)
+
+    # -- time -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tick, and bring pages up to the commit point, until cancelled."""
+        next_apply = 0.0
+        while True:
+            await asyncio.sleep(limits.tick_s)
+            now = time.monotonic()
+            self.core.tick(now)
+            self._touch()
+            if now >= next_apply:
+                next_apply = now + 5 * limits.tick_s
+                await self.apply_ready(now)
+
+    async def apply_ready(self, now: float, *, everything: bool = False) -> None:
+        """Apply the slots that have many committed records above their pages, or have had some for long."""
+        done = 0
+        for slot, replica in list(self.core.replicas.items()):
+            behind = replica.commit - replica.base_lsn
+            if not behind or slot in self._applying or not replica.healthy:
+                self._apply_due.pop(slot, None)
+                continue
+            due = self._apply_due.setdefault(slot, now + limits.apply_after_s)
+            if everything or behind >= limits.apply_after_records or now >= due:
+                self._apply_due.pop(slot, None)
+                done += self._apply_slot(slot)
+                if done >= limits.apply_slice_records:
+                    done = 0
+                    await asyncio.sleep(0)
+
+    def _apply_slot(self, slot: int) -> int:
+        records = self.core.replicas[slot].applicable()
+        if not records:
+            return 0
+        try:
+            ops = self._apply(slot, records)
+        except ValueError as error:
+            self.core.replicas[slot].halt(f"pages cannot be brought up to date: {error}")
+            self.core.resign(slot, "its pages are damaged here")
+            self._touch()
+            return len(records)
+        lsn = self.core.replicas[slot].base_lsn + len(records)
+        self._applying.add(slot)
+
+        def then() -> None:
+            self._applying.discard(slot)
+            self.core.applied(slot, lsn)
+
+        self._writer.add(ops, {}, then)
+        return len(records)
+
+    async def flushed(self) -> None:
+        """Wait until everything that is committed is in pages, on disk."""
+        await self.apply_ready(time.monotonic(), everything=True)
+        while self._applying:
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Write what is there and let the store go."""
+        self._flush()
+        await self._writer.close()
+        self._store.close()

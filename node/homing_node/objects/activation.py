@@ -1,0 +1,112 @@
+"""Activations, the calls in them, and the effects that wait at the output gate of a slot. State only; no I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.objects.keys import KeyTable
+
+
+class WorkerPort(Protocol):
+    """A worker, as the host sees it."""
+
+    id: int
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Queue one frame."""
+        ...
+
+    def kill(self, reason: str) -> None:
+        """End the process; its death is reported through the pool."""
+        ...
+
+
+class Life(enum.IntEnum):
+    """The life cycle of an activation."""
+
+    OPEN = 1  # takes events
+    CLOSING = 2  # asked to close; new calls wait for the answer
+    ABORTING = 3  # its epoch is over or it must go: nothing of it counts any more; calls wait until it is gone
+    GONE = 4
+
+
+@dataclass(slots=True)
+class PendingCall:
+    """A call that has no effect yet.
+
+    `committed` says whether a turn of it has reached the log: from then on a lost end means *unknown*.
+    """
+
+    id: int
+    m: wire.Call
+    reply: Callable[[wire.Reply], None]
+    received_ns: int
+    size: int
+    committed: bool = False
+    began_key: bool = False
+    waiters: list[PendingCall] | None = None  # calls with the same key, waiting for this one's effect
+
+
+@dataclass(slots=True)
+class Activation:
+    """One running instance of an object.
+
+    Invariants: `commits` is the number of the last commit that was taken; only `commits + 1` is taken next (rule 25).
+    """
+
+    id: int
+    object: bytes
+    slot: int
+    epoch: int
+    class_name: str
+    name: str | None
+    worker: WorkerPort
+    exists: bool  # a record or the store knows it
+    database_bytes: int
+    last_lsn: int  # of the newest record it depends on
+    keys: KeyTable | None
+    life: Life = Life.OPEN
+    commits: int = 0
+    calls: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
+    calls_bytes: int = 0
+    used_at: float = 0.0
+    ask_again_at: float = 0.0
+    successor: list[PendingCall] = field(default_factory=list[PendingCall])  # wait for the next activation
+
+    def key_in_use(self, key: str) -> PendingCall | None:
+        """The running call under a key."""
+        for call in self.calls.values():
+            if call.m.key == key:
+                return call
+        return None
+
+
+@dataclass(slots=True)
+class Held:
+    """An effect at the output gate: it leaves when `lsn` is committed and `question` is confirmed."""
+
+    lsn: int
+    question: int
+    call: PendingCall
+    reply: wire.Reply
+    wrote: bool
+
+
+@dataclass(slots=True)
+class ServedSlot:
+    """What the host keeps of a slot that this node serves.
+
+    Invariant: `held` is in the order in which effects were emitted, so lsn and question never fall.
+    """
+
+    slot: int
+    epoch: int
+    committed: int
+    confirmed: int = 0
+    held: deque[Held] = field(default_factory=deque[Held])
+    activations: set[bytes] = field(default_factory=set[bytes])

@@ -1,0 +1,522 @@
+"""The object host: calls in, worker frames out; turns in, records and effects out. One per node.
+
+It holds the two promises of an object: at most one activation has an effect (rule 25), and nothing leaves before what
+it depends on is committed and the epoch confirmed (rules 19, 21). See docs/gates.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import structlog
+
+from homing.errors import (
+    BadRequest,
+    BrokenOff,
+    HomingError,
+    KeyReused,
+    NotFound,
+    NotOwner,
+    ObjectReset,
+    OutcomeUnknown,
+    Overloaded,
+    Unavailable,
+)
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.log import record
+from homing_node.log.store import Store
+from homing_node.objects import limits, replies
+from homing_node.objects.activation import Activation, Held, Life, PendingCall, ServedSlot, WorkerPort
+from homing_node.objects.images import DamagedPages, Image, image
+from homing_node.objects.keys import KeyTable
+from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody, encode_body
+from homing_node.workers.inside import pages
+
+HELLO, OPEN, PAGES, EVENT, CLOSE, ABORT = 0, 1, 2, 3, 4, 5
+TURN, CLOSED, LOG, RESET = 2, 3, 5, 7
+
+_log = structlog.stdlib.get_logger("homing.objects")
+_object_log = structlog.stdlib.get_logger("homing.object")
+
+
+class LogPort(Protocol):
+    """The log, as the host uses it."""
+
+    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int: ...  # noqa: D102
+    def ask(self, slot: int) -> int: ...  # noqa: D102
+    def resign(self, slot: int, reason: str) -> None: ...  # noqa: D102
+    def records_above_pages(self, slot: int) -> Iterable[bytes]: ...  # noqa: D102
+    def last_lsn(self, slot: int) -> int: ...  # noqa: D102
+
+
+class PoolPort(Protocol):
+    """The workers, as the host uses them."""
+
+    def pick(self, object_id: bytes) -> WorkerPort | None: ...  # noqa: D102
+    def classes(self) -> set[str]: ...  # noqa: D102
+
+
+class HostLimits:
+    """Limits that settings may change."""
+
+    def __init__(self, idle_s: float = limits.idle_s, per_worker: int = limits.activations_per_worker_max) -> None:
+        self.idle_s = idle_s
+        self.activations_per_worker_max = per_worker
+
+
+class ObjectHost:
+    """Every activation of this node.
+
+    Args:
+        log: appends records, asks for confirmations.
+        store: pages and meta values of objects.
+        pool: jailed workers.
+        owner_of: (slot) to (epoch, owner's node id) as this node knows it, for NOT_OWNER.
+        host_limits: limits that settings may change.
+    """
+
+    def __init__(
+        self,
+        log: LogPort,
+        store: Store,
+        pool: PoolPort,
+        owner_of: Callable[[int], tuple[int, str]],
+        host_limits: HostLimits | None = None,
+    ) -> None:
+        self._log, self._store, self._pool = log, store, pool
+        self._owner_of = owner_of
+        self._limits = host_limits or HostLimits()
+        self.slots: dict[int, ServedSlot] = {}
+        self.objects: dict[bytes, Activation] = {}
+        self._by_id: dict[int, Activation] = {}
+        self._workers: dict[int, dict[int, Activation]] = {}
+        self._stateless: dict[int, tuple[int, PendingCall]] = {}  # call id to worker id and call
+        self._opening: dict[bytes, list[PendingCall]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ids = itertools.count(1)
+        self.draining = False
+
+    # -- slots ------------------------------------------------------------------------------------------------
+
+    def serve(self, slot: int, epoch: int, committed: int) -> None:
+        """The slot is ACTIVE here: calls may come."""
+        self.slots[slot] = ServedSlot(slot, epoch, committed)
+
+    def advanced(self, slot: int, epoch: int, lsn: int) -> None:
+        """Records up to `lsn` are committed: open the gate for what waited for them."""
+        served = self.slots.get(slot)
+        if served is not None and served.epoch == epoch:
+            served.committed = lsn
+            self._release(served)
+
+    def confirmed(self, slot: int, number: int) -> None:
+        """The epoch is confirmed for every question up to `number` (rule 19)."""
+        served = self.slots.get(slot)
+        if served is not None:
+            served.confirmed = number
+            self._release(served)
+
+    def _release(self, served: ServedSlot) -> None:
+        held, committed, confirmed = served.held, served.committed, served.confirmed
+        now = time.monotonic_ns()
+        while held and held[0].lsn <= committed and held[0].question <= confirmed:
+            effect = held.popleft()
+            effect.reply.timing.released_ns = now
+            effect.call.reply(effect.reply)
+
+    def lost(self, slot: int, epoch: int, reason: str) -> None:
+        """The slot is owned elsewhere: drop what was held, abort what runs, answer *unknown* (rules 9, 25)."""
+        served = self.slots.get(slot)
+        if served is None or served.epoch != epoch:
+            return
+        del self.slots[slot]
+        for effect in served.held:
+            error = OutcomeUnknown(f"the slot was lost before the commit was confirmed: {reason}")
+            if not effect.wrote:
+                error = ObjectReset(f"the slot was lost before the answer was confirmed: {reason}")
+            self._fail(effect.call, error, started=True)
+        for object_id in served.activations:
+            act = self.objects.get(object_id)
+            if act is not None:
+                self._abort(act, reason)
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
+        """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
+        call = PendingCall(next(self._ids), m, reply, time.monotonic_ns(), len(m.body))
+        if m.kind == wire.CALL_KIND_DEFAULT:
+            self._call_default(call)
+            return
+        served = self.slots.get(m.slot)
+        if served is None or served.epoch != m.epoch or self.draining:
+            self._fail_not_owner(call)
+            return
+        act = self.objects.get(m.object)
+        if act is None:
+            self._open_for(served, call)
+        elif act.life is Life.OPEN:
+            self._deliver(act, call)
+        elif len(act.successor) < limits.calls_per_object_max:
+            act.successor.append(call)
+        else:
+            self._fail(call, Overloaded("too many calls wait for this object"))
+
+    def _fail_not_owner(self, call: PendingCall) -> None:
+        epoch, owner = self._owner_of(call.m.slot)
+        self._fail(call, NotOwner(f"slot {call.m.slot} is not served here", epoch=epoch, owner=owner))
+
+    def _call_default(self, call: PendingCall) -> None:
+        worker = self._pool.pick(call.id.to_bytes(32, "big"))
+        if worker is None:
+            self._fail(call, Unavailable("no worker is ready"))
+            return
+        self._stateless[call.id] = (worker.id, call)
+        worker.send(self._event(0, call, 3))
+
+    @staticmethod
+    def _event(act: int, call: PendingCall, kind: int) -> tuple[Any, ...]:
+        m = call.m
+        http = [m.url, [[h.name, h.value] for h in m.headers]] if kind != 1 else None
+        return (EVENT, act, call.id, kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http)
+
+    def _deliver(self, act: Activation, call: PendingCall) -> None:
+        if len(act.calls) >= limits.calls_per_object_max:
+            self._fail(call, Overloaded("too many calls are queued for this object"))
+            return
+        if act.calls_bytes + call.size > limits.calls_bytes_per_object_max and act.calls:
+            self._fail(call, Overloaded("too many bytes are queued for this object"))
+            return
+        if call.m.key and not self._may_run(act, call):
+            return
+        act.calls[call.id] = call
+        act.calls_bytes += call.size
+        act.used_at = time.monotonic()
+        act.worker.send(self._event(act.id, call, call.m.kind))
+
+    # -- idempotency keys (rule 22) ---------------------------------------------------------------------------
+
+    def _may_run(self, act: Activation, call: PendingCall) -> bool:
+        """Whether a call under a key is to be run; if not, it is answered or waits here."""
+        m = call.m
+        running = act.key_in_use(m.key)
+        if running is not None:
+            if running.m.fingerprint != m.fingerprint:
+                self._fail(call, KeyReused())
+            else:
+                running.waiters = [*(running.waiters or ()), call]
+            return False
+        if act.keys is None:
+            act.keys = KeyTable()
+        known = act.keys.get(m.key)
+        if known is None:
+            if act.keys.prunable(time.time_ns() // 1_000_000) is None:
+                self._fail(call, Overloaded("too many idempotency keys of the last 10 minutes are kept", retry_after_s=60))
+                return False
+            return True
+        if known.fingerprint != m.fingerprint:
+            self._fail(call, KeyReused())
+        elif known.state == KeyState.DONE:
+            self._hold(act, call, replies.of_effect(m.id, known.status, known.payload), wrote=False)
+        else:
+            self._fail(call, BrokenOff(), started=True)
+        return False
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    def _open_for(self, served: ServedSlot, call: PendingCall) -> None:
+        waiting = self._opening.get(call.m.object)
+        if waiting is not None:
+            if len(waiting) < limits.calls_per_object_max:
+                waiting.append(call)
+            else:
+                self._fail(call, Overloaded("too many calls wait for this object"))
+            return
+        m = call.m
+        if m.class_name not in self._pool.classes():
+            self._fail(call, NotFound(f"there is no class {m.class_name}"))
+            return
+        if len(m.object) != record.HEADER_BYTES - record.HEADER_BYTES + 32:
+            self._fail(call, BadRequest("an object id is 32 bytes"))
+            return
+        mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
+        stored = self._store.object(m.object)
+        if stored is None and not mine:
+            self._start(served, Image(exists=False, page_count=0, pages=b"", keys={}), [call])
+        elif stored is None or len(stored) < 4096:  # noqa: PLR2004 - a small value: a small table of keys
+            self._read(served, call, mine)
+        else:
+            self._read(served, call, mine)
+
+    def _read(self, served: ServedSlot, call: PendingCall, mine: list[bytes]) -> None:
+        """Read the object's pages in a thread, so that a large database does not hold up the others."""
+        object_id = call.m.object
+        waiting = self._opening[object_id] = [call]
+
+        async def read() -> None:
+            loop = asyncio.get_running_loop()
+            try:
+                found = await loop.run_in_executor(
+                    None, lambda: image(object_id, mine, self._store, self._store.pages(object_id))
+                )
+            except (DamagedPages, ValueError) as error:
+                del self._opening[object_id]
+                for waiter in waiting:
+                    self._fail(waiter, Unavailable("the object's pages are damaged on this node"))
+                _log.error("damaged pages", object=object_id.hex(), slot=served.slot, error=str(error))
+                self._log.resign(served.slot, f"pages of {object_id.hex()} are damaged")
+                return
+            del self._opening[object_id]
+            if self.slots.get(served.slot) is not served:
+                for waiter in waiting:
+                    self._fail_not_owner(waiter)
+                return
+            self._start(served, found, waiting)
+
+        self._spawn(read())
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task of the host failed", exc_info=error)
+
+    def _start(self, served: ServedSlot, found: Image, calls: list[PendingCall]) -> None:
+        m = calls[0].m
+        worker = self._pool.pick(m.object)
+        if worker is None:
+            for call in calls:
+                self._fail(call, Unavailable("no worker is ready"))
+            return
+        act = Activation(
+            id=next(self._ids), object=m.object, slot=served.slot, epoch=served.epoch, class_name=m.class_name,
+            name=m.name or None, worker=worker, exists=found.exists, database_bytes=len(found.pages),
+            last_lsn=self._log.last_lsn(served.slot), keys=KeyTable(found.keys.values()) if found.keys else None,
+        )  # fmt: skip
+        self.objects[act.object] = act
+        self._by_id[act.id] = act
+        served.activations.add(act.object)
+        mine = self._workers.setdefault(worker.id, {})
+        mine[act.id] = act
+        if len(mine) > self._limits.activations_per_worker_max:
+            self._evict_oldest(mine)
+        first, rest = found.pages[: limits.pages_inline_bytes_max], found.pages[limits.pages_inline_bytes_max :]
+        worker.send((OPEN, act.id, act.class_name, act.object, act.name, found.page_count, first))
+        for at in range(0, len(rest), limits.pages_inline_bytes_max):
+            worker.send((PAGES, act.id, rest[at : at + limits.pages_inline_bytes_max]))
+        for call in calls:
+            self._deliver(act, call)
+
+    # -- frames of workers ------------------------------------------------------------------------------------
+
+    def on_frame(self, worker: WorkerPort, frame: list[Any]) -> None:
+        """A frame of a worker; what does not fit its own table ends that worker."""
+        try:
+            kind = frame[0]
+            if kind == TURN:
+                self._on_turn(worker, *frame[1:6])
+            elif kind == CLOSED:
+                self._on_closed(worker, frame[1], bool(frame[2]))
+            elif kind == LOG:
+                self._on_log(worker, *frame[1:5])
+            elif kind == RESET:
+                self._on_reset(worker, *frame[1:4])
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
+            worker.kill("it broke the protocol of its channel")
+
+    def _on_turn(self, worker: WorkerPort, act_id: int, n: int, commit: bytes | None, call_id: int, effects: list[Any]) -> None:
+        if act_id == 0:
+            self._on_stateless(effects)
+            return
+        act = self._by_id.get(act_id)
+        if act is None or act.worker is not worker or act.life >= Life.ABORTING:
+            return  # its epoch is over: nothing of it counts
+        if commit is not None and n != act.commits + 1:
+            raise ValueError(f"commit {n} after commit {act.commits}")
+        done = [(act.calls.get(effect[0]), effect) for effect in effects]
+        wrote = self._append(act, commit, call_id, done)
+        for call, effect in done:
+            if call is not None:
+                del act.calls[call.id]
+                act.calls_bytes -= call.size
+                self._finish(act, call, effect, wrote=wrote)
+
+    def _append(
+        self, act: Activation, commit: bytes | None, call_id: int, done: list[tuple[PendingCall | None, list[Any]]]
+    ) -> bool:
+        """Append what the turn did as one record (rule 22); False if there is nothing to record."""
+        entries = [
+            KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
+            for call, effect in done
+            if call is not None and call.m.key
+        ]
+        runner = act.calls.get(call_id)
+        if commit is not None:
+            page_count = pages.validate(commit, limits.database_bytes_max // 1024)
+            act.commits += 1
+            act.database_bytes = page_count * 1024
+            if runner is not None:
+                runner.committed = True
+                if runner.m.key and not any(runner is call for call, _ in done) and not runner.began_key:
+                    runner.began_key = True
+                    entries.append(KeyEntry(runner.m.key, runner.m.fingerprint, KeyState.RUNNING))
+        elif not entries:
+            return False
+        at_ms = time.time_ns() // 1_000_000
+        dropped: list[str] = []
+        if entries:
+            act.keys = act.keys or KeyTable()
+            dropped = act.keys.prunable(at_ms) or []
+        first = ("", None) if act.exists else (act.class_name, act.name)
+        body = TurnBody(first[0], first[1], commit, entries, dropped)
+        act.last_lsn = self._log.propose(act.slot, record.TURN, act.object, encode_body(body))
+        act.exists = True
+        if act.keys is not None and entries:
+            act.keys.take(body, at_ms)
+        return True
+
+    def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
+        answer = replies.of_effect(call.m.id, effect[1], effect[2])
+        timing = answer.timing
+        timing.received_ns = call.received_ns
+        timing.started_ns, timing.ended_ns = effect[3], effect[4]
+        self._hold(act, call, answer, wrote=wrote)
+        for waiter in call.waiters or ():
+            self._hold(act, waiter, replies.of_effect(waiter.m.id, effect[1], effect[2]), wrote=wrote)
+
+    def _hold(self, act: Activation, call: PendingCall, answer: wire.Reply, *, wrote: bool) -> None:
+        """The output gate: an effect leaves after its commit, or after its epoch was confirmed."""
+        served = self.slots[act.slot]
+        lsn = act.last_lsn
+        question = 0 if wrote else self._log.ask(act.slot)
+        if not served.held and lsn <= served.committed and question <= served.confirmed:
+            answer.timing.released_ns = time.monotonic_ns()
+            call.reply(answer)
+            return
+        served.held.append(Held(lsn, question, call, answer, wrote))
+
+    def _on_stateless(self, effects: list[Any]) -> None:
+        for effect in effects:
+            known = self._stateless.pop(effect[0], None)
+            if known is None:
+                continue
+            call = known[1]
+            answer = replies.of_effect(call.m.id, effect[1], effect[2])
+            timing = answer.timing
+            timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
+            timing.released_ns = time.monotonic_ns()
+            call.reply(answer)
+
+    def _on_log(self, worker: WorkerPort, act_id: int, request_id: str, stream: str, text: str) -> None:
+        act = self._by_id.get(act_id)
+        where = {"object": act.object.hex(), "class": act.class_name, "name": act.name} if act is not None else {}
+        _object_log.info(text, stream=stream, request_id=request_id, worker=worker.id, **where)
+
+    def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
+        act = self._by_id.get(act_id)
+        if act is None or act.worker is not worker:
+            return
+        self._gone(act, replies.error_of(code, message))
+
+    def _on_closed(self, worker: WorkerPort, act_id: int, done: bool) -> None:
+        act = self._by_id.get(act_id)
+        if act is None or act.worker is not worker:
+            return
+        if done:
+            self._gone(act, ObjectReset("the activation was ended"))
+            return
+        act.life = Life.OPEN
+        act.ask_again_at = time.monotonic() + limits.close_retry_s
+        waiting, act.successor = act.successor, []
+        for call in waiting:
+            self._deliver(act, call)
+
+    # -- ends -------------------------------------------------------------------------------------------------
+
+    def on_worker_death(self, worker: WorkerPort, reason: str) -> None:
+        """A worker is dead: its activations are gone, and only they."""
+        for act in list(self._workers.pop(worker.id, {}).values()):
+            self._gone(act, ObjectReset(f"the worker of this object ended: {reason}"))
+        for call_id, (worker_id, call) in list(self._stateless.items()):
+            if worker_id == worker.id:
+                del self._stateless[call_id]
+                self._fail(call, ObjectReset(f"the worker ended: {reason}"), started=True)
+
+    def _abort(self, act: Activation, reason: str) -> None:
+        """End an activation whose epoch is over; its successor waits for the worker's word or death (rule 25)."""
+        if act.life >= Life.ABORTING:
+            return
+        act.life = Life.ABORTING
+        self._fail_calls(act, ObjectReset(reason))
+        act.worker.send((ABORT, act.id, reason))
+
+    def _fail_calls(self, act: Activation, error: HomingError) -> None:
+        for call in act.calls.values():
+            failure = OutcomeUnknown(str(error)) if call.committed else error
+            self._fail(call, failure, started=True)
+            for waiter in call.waiters or ():
+                self._fail(waiter, failure, started=True)
+        act.calls.clear()
+        act.calls_bytes = 0
+
+    def _gone(self, act: Activation, error: HomingError) -> None:
+        """An activation has ended for good; those who waited for its end get a new one."""
+        if act.life is Life.GONE:
+            return
+        act.life = Life.GONE
+        self._fail_calls(act, error)
+        self._by_id.pop(act.id, None)
+        self._workers.get(act.worker.id, {}).pop(act.id, None)
+        if self.objects.get(act.object) is act:
+            del self.objects[act.object]
+        served = self.slots.get(act.slot)
+        if served is not None:
+            served.activations.discard(act.object)
+        for call in act.successor:
+            self.call(call.m, call.reply)
+
+    def _fail(self, call: PendingCall, error: HomingError, *, started: bool = False) -> None:
+        call.reply(replies.of_error(call.m.id, error, started=started))
+
+    # -- eviction ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Evict what has been idle, until cancelled."""
+        while True:
+            await asyncio.sleep(limits.sweep_s)
+            now = time.monotonic()
+            for act in list(self.objects.values()):
+                if now - act.used_at > self._limits.idle_s and now > act.ask_again_at:
+                    self._close(act)
+
+    def _close(self, act: Activation) -> None:
+        """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
+        served = self.slots.get(act.slot)
+        if act.life is Life.OPEN and not act.calls and served is not None and act.last_lsn <= served.committed:
+            act.life = Life.CLOSING
+            act.worker.send((CLOSE, act.id))
+
+    def _evict_oldest(self, mine: dict[int, Activation]) -> None:
+        idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
+        oldest = min(idle, key=lambda act: act.used_at, default=None)
+        if oldest is not None:
+            self._close(oldest)
+
+    def retire(self, worker: WorkerPort) -> None:
+        """Close every activation of a worker that is to be replaced, as each becomes idle; calls then go to the new."""
+        for act in list(self._workers.get(worker.id, {}).values()):
+            self._close(act)
+
+    def busy(self) -> int:
+        """Calls that have no answer yet."""
+        waiting = sum(len(s.held) for s in self.slots.values()) + sum(map(len, self._opening.values()))
+        return waiting + len(self._stateless) + sum(len(a.calls) + len(a.successor) for a in self.objects.values())

@@ -1,0 +1,20 @@
+"""Limits of objects, unit last in every name. Settings may lower or raise those that `HostLimits` repeats."""
+
+calls_per_object_max = 1_000  # waiting or running in one activation; more are refused with 429
+calls_bytes_per_object_max = 32 << 20
+activations_per_worker_max = 20_000
+idle_s = 10.0  # an activation without work for this long is evicted
+sweep_s = 1.0
+close_retry_s = 10.0  # an activation that would not close is asked again after this
+pages_inline_bytes_max = 256 << 10
+open_in_thread_pages = 256  # larger databases are read off the loop
+key_bytes_max = 255
+key_kept_min_ms = 10 * 60 * 1_000
+key_kept_max_ms = 24 * 60 * 60 * 1_000
+keys_kept_max = 1_000
+keys_bytes_max = 4 << 20  # of keys and recorded answers of one object; if even the youngest do not fit: 429
+list_objects_max = 1_000
+commit_bytes_max = 16 << 20
+database_bytes_max = 64 << 20
+unknown_wait_s = 0.05
+"""Pause before a caller is told to try again after its activation was reset."""

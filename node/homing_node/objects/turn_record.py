@@ -1,0 +1,90 @@
+"""The body of a TURN record: all that one turn did (rule 22), and what a slot keeps of an object beside its pages."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class KeyState(enum.IntEnum):
+    """What became of a call under an idempotency key."""
+
+    RUNNING = 0  # a turn of it was committed, its end was not
+    DONE = 1
+
+
+class KeyEntry(msgspec.Struct, array_like=True, frozen=True):
+    """One idempotency key of an object. `status` and `payload` are those of the recorded effect."""
+
+    key: str
+    fingerprint: bytes
+    state: int
+    at_ms: int = 0
+    status: int = 0
+    payload: object = None
+
+    def size(self) -> int:
+        """About what it costs to keep, in bytes."""
+        payload = self.payload
+        known = len(payload) if isinstance(payload, bytes | str) else len(_ENCODER.encode(payload))
+        return 64 + len(self.key) + known
+
+
+class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True):
+    """What one turn did.
+
+    Attributes:
+        class_name, name: set in the first record of an object; later ones leave them empty.
+        commit: pages, in the encoding of `workers.inside.pages`; None if only a key is recorded.
+        keys: keys that this turn began to use or finished.
+        dropped: keys that are forgotten from here on; pruning is itself in a record.
+    """
+
+    class_name: str = ""
+    name: str | None = None
+    commit: bytes | None = None
+    keys: list[KeyEntry] = []
+    dropped: list[str] = []
+
+
+class ObjectMeta(msgspec.Struct, array_like=True):
+    """What a slot keeps of an object beside its pages."""
+
+    class_name: str
+    name: str | None = None
+    page_count: int = 0
+    keys: dict[str, KeyEntry] = {}
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_BODY = msgspec.msgpack.Decoder(TurnBody)
+_META = msgspec.msgpack.Decoder(ObjectMeta)
+
+
+def encode_body(body: TurnBody) -> bytes:
+    """The bytes of a body."""
+    return _ENCODER.encode(body)
+
+
+def decode_body(data: bytes) -> TurnBody:
+    """A body of this node's own making, out of its log.
+
+    Raises:
+        ValueError: not a body.
+    """
+    return _BODY.decode(data)
+
+
+def encode_meta(meta: ObjectMeta) -> bytes:
+    """The bytes of a meta value."""
+    return _ENCODER.encode(meta)
+
+
+def decode_meta(data: bytes) -> ObjectMeta:
+    """A meta value out of the store.
+
+    Raises:
+        ValueError: not one.
+    """
+    return _META.decode(data)

@@ -1,0 +1,18 @@
+"""Every bound of the worker-side runtime, unit last in the name."""
+
+from __future__ import annotations
+
+# The channel
+frame_bytes_max = 512 * 1024  # one frame on the wire; checked before anything is allocated
+fragment_bytes = 256 * 1024  # a message above this travels in pieces of this size
+partial_messages_max = 64  # messages that are in pieces on one channel at one time
+message_bytes_max = 40 * 1024 * 1024  # all the pieces that one side may hold of unfinished messages
+receive_bytes = 256 * 1024  # the worker reads at most this much at one time
+
+# Pages
+page_bytes = 1_024
+database_bytes_max = 64 * 1024 * 1024
+pages_max = database_bytes_max // page_bytes
+commit_bytes_max = 16 * 1024 * 1024  # changed pages in one transaction
+commit_pages_max = commit_bytes_max // page_bytes
+span_gap_bytes_min = 8  # equal bytes that end a span; fewer cost less to repeat than a new span's header
