@@ -114,7 +114,7 @@ class Link:
             self._wake.clear()
             if self._waiting:
                 waiting, self._waiting, self._bytes = self._waiting, {}, 0
-                await stream.write(wire.PeerBatch(**waiting))
+                await stream.write(wire.PeerBatch(**cast(Any, waiting)))
         _log.warning("a peer takes too little; its link is closed", peer=self.node)
 
 

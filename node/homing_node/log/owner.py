@@ -313,6 +313,10 @@ class Owner:
             self.stage = Stage.ENDED
             self.out.news.append(Lost(self.slot, self.epoch, max(promised, self.epoch), reason))
 
+    def lag(self) -> int:
+        """Records that the slowest replica has not confirmed."""
+        return max((self.replica.last_lsn - f.match for f in self.followers.values()), default=0)
+
     def check(self) -> None:
         """Assert the invariants; tests call it after every event."""
         for follower in self.followers.values():

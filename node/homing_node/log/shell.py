@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -127,11 +127,25 @@ class LogShell:
         return lsn
 
     def ask(self, slot: int) -> int:
-        """Ask for the confirmation of the slot's epoch; 0 if it needs nobody else's."""
+        """Ask for the confirmation of the slot's epoch; 0 if it needs nobody else's, -1 if it is served no more."""
+        if not self.core.serving(slot):
+            return -1
         number = self.core.ask(slot, time.monotonic())
         if number:
             self._touch()
         return number
+
+    def serving(self, slot: int) -> int:
+        """The epoch under which this node serves the slot, or 0."""
+        return self.core.serving(slot)
+
+    def records_above_pages(self, slot: int) -> Iterable[bytes]:
+        """The slot's records that its pages do not hold yet, committed or not, in order."""
+        return self.core.replica(slot).records.values()
+
+    def last_lsn(self, slot: int) -> int:
+        """The newest record appended here."""
+        return self.core.replica(slot).last_lsn
 
     # -- what happens to it -----------------------------------------------------------------------------------
 

@@ -1,29 +1,14 @@
-"""Activations, the calls in them, and the effects that wait at the output gate of a slot. State only; no I/O."""
+"""Activations and the calls in them. State only; no I/O."""
 
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
-
-
-class WorkerPort(Protocol):
-    """A worker, as the host sees it."""
-
-    id: int
-
-    def send(self, message: tuple[Any, ...]) -> None:
-        """Queue one frame."""
-        ...
-
-    def kill(self, reason: str) -> None:
-        """End the process; its death is reported through the pool."""
-        ...
+from homing_node.objects.ports import WorkerPort
 
 
 class Life(enum.IntEnum):
@@ -84,29 +69,3 @@ class Activation:
             if call.m.key == key:
                 return call
         return None
-
-
-@dataclass(slots=True)
-class Held:
-    """An effect at the output gate: it leaves when `lsn` is committed and `question` is confirmed."""
-
-    lsn: int
-    question: int
-    call: PendingCall
-    reply: wire.Reply
-    wrote: bool
-
-
-@dataclass(slots=True)
-class ServedSlot:
-    """What the host keeps of a slot that this node serves.
-
-    Invariant: `held` is in the order in which effects were emitted, so lsn and question never fall.
-    """
-
-    slot: int
-    epoch: int
-    committed: int
-    confirmed: int = 0
-    held: deque[Held] = field(default_factory=deque[Held])
-    activations: set[bytes] = field(default_factory=set[bytes])

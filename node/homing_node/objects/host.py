@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -26,13 +25,18 @@ from homing.errors import (
     Overloaded,
     Unavailable,
 )
+from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2 as wire
+from homing_node.clock import Clock, SystemClock
 from homing_node.log import record
 from homing_node.log.store import Store
 from homing_node.objects import limits, replies
-from homing_node.objects.activation import Activation, Held, Life, PendingCall, ServedSlot, WorkerPort
-from homing_node.objects.images import DamagedPages, Image, image
+from homing_node.objects.activation import Activation, Life, PendingCall
+from homing_node.objects.gate import OutputGate, ServedSlot
+from homing_node.objects.images import PAGE_BYTES, Image, image
 from homing_node.objects.keys import KeyTable
+from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
+from homing_node.objects.stateless import StatelessCalls
 from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody, encode_body
 from homing_node.workers.inside import pages
 
@@ -41,23 +45,6 @@ TURN, CLOSED, LOG, RESET = 2, 3, 5, 7
 
 _log = structlog.stdlib.get_logger("homing.objects")
 _object_log = structlog.stdlib.get_logger("homing.object")
-
-
-class LogPort(Protocol):
-    """The log, as the host uses it."""
-
-    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int: ...  # noqa: D102
-    def ask(self, slot: int) -> int: ...  # noqa: D102
-    def resign(self, slot: int, reason: str) -> None: ...  # noqa: D102
-    def records_above_pages(self, slot: int) -> Iterable[bytes]: ...  # noqa: D102
-    def last_lsn(self, slot: int) -> int: ...  # noqa: D102
-
-
-class PoolPort(Protocol):
-    """The workers, as the host uses them."""
-
-    def pick(self, object_id: bytes) -> WorkerPort | None: ...  # noqa: D102
-    def classes(self) -> set[str]: ...  # noqa: D102
 
 
 class HostLimits:
@@ -77,6 +64,8 @@ class ObjectHost:
         pool: jailed workers.
         owner_of: (slot) to (epoch, owner's node id) as this node knows it, for NOT_OWNER.
         host_limits: limits that settings may change.
+        clock: for the simulator.
+        read_image: runs a read that may take long, then hands its result over; by default in a thread.
     """
 
     def __init__(
@@ -86,54 +75,43 @@ class ObjectHost:
         pool: PoolPort,
         owner_of: Callable[[int], tuple[int, str]],
         host_limits: HostLimits | None = None,
+        *,
+        clock: Clock | None = None,
+        read_image: ReadImage | None = None,
     ) -> None:
         self._log, self._store, self._pool = log, store, pool
         self._owner_of = owner_of
         self._limits = host_limits or HostLimits()
-        self.slots: dict[int, ServedSlot] = {}
+        self._clock = clock or SystemClock()
+        self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
         self._by_id: dict[int, Activation] = {}
         self._workers: dict[int, dict[int, Activation]] = {}
-        self._stateless: dict[int, tuple[int, PendingCall]] = {}  # call id to worker id and call
         self._opening: dict[bytes, list[PendingCall]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
+        self._stateless = StatelessCalls(pool, self._event, self._clock.monotonic_ns)
+        self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.draining = False
 
     # -- slots ------------------------------------------------------------------------------------------------
 
     def serve(self, slot: int, epoch: int, committed: int) -> None:
         """The slot is ACTIVE here: calls may come."""
-        self.slots[slot] = ServedSlot(slot, epoch, committed)
+        self.gate.serve(slot, epoch, committed)
 
     def advanced(self, slot: int, epoch: int, lsn: int) -> None:
         """Records up to `lsn` are committed: open the gate for what waited for them."""
-        served = self.slots.get(slot)
-        if served is not None and served.epoch == epoch:
-            served.committed = lsn
-            self._release(served)
+        self.gate.advanced(slot, epoch, lsn)
 
     def confirmed(self, slot: int, number: int) -> None:
         """The epoch is confirmed for every question up to `number` (rule 19)."""
-        served = self.slots.get(slot)
-        if served is not None:
-            served.confirmed = number
-            self._release(served)
-
-    def _release(self, served: ServedSlot) -> None:
-        held, committed, confirmed = served.held, served.committed, served.confirmed
-        now = time.monotonic_ns()
-        while held and held[0].lsn <= committed and held[0].question <= confirmed:
-            effect = held.popleft()
-            effect.reply.timing.released_ns = now
-            effect.call.reply(effect.reply)
+        self.gate.confirmed(slot, number)
 
     def lost(self, slot: int, epoch: int, reason: str) -> None:
         """The slot is owned elsewhere: drop what was held, abort what runs, answer *unknown* (rules 9, 25)."""
-        served = self.slots.get(slot)
-        if served is None or served.epoch != epoch:
+        served = self.gate.end(slot, epoch)
+        if served is None:
             return
-        del self.slots[slot]
         for effect in served.held:
             error = OutcomeUnknown(f"the slot was lost before the commit was confirmed: {reason}")
             if not effect.wrote:
@@ -148,11 +126,11 @@ class ObjectHost:
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
         """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
-        call = PendingCall(next(self._ids), m, reply, time.monotonic_ns(), len(m.body))
+        call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body))
         if m.kind == wire.CALL_KIND_DEFAULT:
-            self._call_default(call)
+            self._stateless.call(call)
             return
-        served = self.slots.get(m.slot)
+        served = self.gate.slots.get(m.slot)
         if served is None or served.epoch != m.epoch or self.draining:
             self._fail_not_owner(call)
             return
@@ -170,19 +148,11 @@ class ObjectHost:
         epoch, owner = self._owner_of(call.m.slot)
         self._fail(call, NotOwner(f"slot {call.m.slot} is not served here", epoch=epoch, owner=owner))
 
-    def _call_default(self, call: PendingCall) -> None:
-        worker = self._pool.pick(call.id.to_bytes(32, "big"))
-        if worker is None:
-            self._fail(call, Unavailable("no worker is ready"))
-            return
-        self._stateless[call.id] = (worker.id, call)
-        worker.send(self._event(0, call, 3))
-
     @staticmethod
-    def _event(act: int, call: PendingCall, kind: int) -> tuple[Any, ...]:
+    def _event(act: int, call: PendingCall) -> tuple[Any, ...]:
         m = call.m
-        http = [m.url, [[h.name, h.value] for h in m.headers]] if kind != 1 else None
-        return (EVENT, act, call.id, kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http)
+        http = [m.url, [[h.name, h.value] for h in m.headers]] if m.kind != wire.CALL_KIND_RPC else None
+        return (EVENT, act, call.id, m.kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http)
 
     def _deliver(self, act: Activation, call: PendingCall) -> None:
         if len(act.calls) >= limits.calls_per_object_max:
@@ -195,8 +165,8 @@ class ObjectHost:
             return
         act.calls[call.id] = call
         act.calls_bytes += call.size
-        act.used_at = time.monotonic()
-        act.worker.send(self._event(act.id, call, call.m.kind))
+        act.used_at = self._now()
+        act.worker.send(self._event(act.id, call))
 
     # -- idempotency keys (rule 22) ---------------------------------------------------------------------------
 
@@ -214,8 +184,10 @@ class ObjectHost:
             act.keys = KeyTable()
         known = act.keys.get(m.key)
         if known is None:
-            if act.keys.prunable(time.time_ns() // 1_000_000) is None:
-                self._fail(call, Overloaded("too many idempotency keys of the last 10 minutes are kept", retry_after_s=60))
+            if act.keys.prunable(self._clock.wall_ms()) is None:
+                self._fail(
+                    call, Overloaded("too many idempotency keys of the last 10 minutes are kept", retry_after_s=60)
+                )
                 return False
             return True
         if known.fingerprint != m.fingerprint:
@@ -240,54 +212,35 @@ class ObjectHost:
         if m.class_name not in self._pool.classes():
             self._fail(call, NotFound(f"there is no class {m.class_name}"))
             return
-        if len(m.object) != record.HEADER_BYTES - record.HEADER_BYTES + 32:
+        if len(m.object) != OBJECT_ID_BYTES:
             self._fail(call, BadRequest("an object id is 32 bytes"))
             return
         mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
         stored = self._store.object(m.object)
         if stored is None and not mine:
             self._start(served, Image(exists=False, page_count=0, pages=b"", keys={}), [call])
-        elif stored is None or len(stored) < 4096:  # noqa: PLR2004 - a small value: a small table of keys
-            self._read(served, call, mine)
         else:
             self._read(served, call, mine)
 
     def _read(self, served: ServedSlot, call: PendingCall, mine: list[bytes]) -> None:
-        """Read the object's pages in a thread, so that a large database does not hold up the others."""
+        """Read the object's pages, then start it."""
         object_id = call.m.object
         waiting = self._opening[object_id] = [call]
 
-        async def read() -> None:
-            loop = asyncio.get_running_loop()
-            try:
-                found = await loop.run_in_executor(
-                    None, lambda: image(object_id, mine, self._store, self._store.pages(object_id))
-                )
-            except (DamagedPages, ValueError) as error:
-                del self._opening[object_id]
+        def done(found: Image | ValueError) -> None:
+            del self._opening[object_id]
+            if isinstance(found, ValueError):
                 for waiter in waiting:
                     self._fail(waiter, Unavailable("the object's pages are damaged on this node"))
-                _log.error("damaged pages", object=object_id.hex(), slot=served.slot, error=str(error))
+                _log.error("damaged pages", object=object_id.hex(), slot=served.slot, error=str(found))
                 self._log.resign(served.slot, f"pages of {object_id.hex()} are damaged")
-                return
-            del self._opening[object_id]
-            if self.slots.get(served.slot) is not served:
+            elif self.gate.slots.get(served.slot) is not served:
                 for waiter in waiting:
                     self._fail_not_owner(waiter)
-                return
-            self._start(served, found, waiting)
+            else:
+                self._start(served, found, waiting)
 
-        self._spawn(read())
-
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the host failed", exc_info=error)
+        self._read_image(lambda: image(object_id, mine, self._store, self._store.pages(object_id)), done)
 
     def _start(self, served: ServedSlot, found: Image, calls: list[PendingCall]) -> None:
         m = calls[0].m
@@ -333,13 +286,17 @@ class ObjectHost:
             _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
             worker.kill("it broke the protocol of its channel")
 
-    def _on_turn(self, worker: WorkerPort, act_id: int, n: int, commit: bytes | None, call_id: int, effects: list[Any]) -> None:
+    def _on_turn(
+        self, worker: WorkerPort, act_id: int, n: int, commit: bytes | None, call_id: int, effects: list[Any]
+    ) -> None:
         if act_id == 0:
-            self._on_stateless(effects)
+            self._stateless.on_effects(worker, effects)
             return
         act = self._by_id.get(act_id)
         if act is None or act.worker is not worker or act.life >= Life.ABORTING:
             return  # its epoch is over: nothing of it counts
+        if self._log.serving(act.slot) != act.epoch:
+            return  # the log knows already, the news is on its way here
         if commit is not None and n != act.commits + 1:
             raise ValueError(f"commit {n} after commit {act.commits}")
         done = [(act.calls.get(effect[0]), effect) for effect in effects]
@@ -361,9 +318,9 @@ class ObjectHost:
         ]
         runner = act.calls.get(call_id)
         if commit is not None:
-            page_count = pages.validate(commit, limits.database_bytes_max // 1024)
+            pages.validate(commit, limits.database_bytes_max // PAGE_BYTES)
             act.commits += 1
-            act.database_bytes = page_count * 1024
+            act.database_bytes = pages.page_count(commit) * PAGE_BYTES
             if runner is not None:
                 runner.committed = True
                 if runner.m.key and not any(runner is call for call, _ in done) and not runner.began_key:
@@ -371,7 +328,7 @@ class ObjectHost:
                     entries.append(KeyEntry(runner.m.key, runner.m.fingerprint, KeyState.RUNNING))
         elif not entries:
             return False
-        at_ms = time.time_ns() // 1_000_000
+        at_ms = self._clock.wall_ms()
         dropped: list[str] = []
         if entries:
             act.keys = act.keys or KeyTable()
@@ -394,27 +351,7 @@ class ObjectHost:
             self._hold(act, waiter, replies.of_effect(waiter.m.id, effect[1], effect[2]), wrote=wrote)
 
     def _hold(self, act: Activation, call: PendingCall, answer: wire.Reply, *, wrote: bool) -> None:
-        """The output gate: an effect leaves after its commit, or after its epoch was confirmed."""
-        served = self.slots[act.slot]
-        lsn = act.last_lsn
-        question = 0 if wrote else self._log.ask(act.slot)
-        if not served.held and lsn <= served.committed and question <= served.confirmed:
-            answer.timing.released_ns = time.monotonic_ns()
-            call.reply(answer)
-            return
-        served.held.append(Held(lsn, question, call, answer, wrote))
-
-    def _on_stateless(self, effects: list[Any]) -> None:
-        for effect in effects:
-            known = self._stateless.pop(effect[0], None)
-            if known is None:
-                continue
-            call = known[1]
-            answer = replies.of_effect(call.m.id, effect[1], effect[2])
-            timing = answer.timing
-            timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
-            timing.released_ns = time.monotonic_ns()
-            call.reply(answer)
+        self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
 
     def _on_log(self, worker: WorkerPort, act_id: int, request_id: str, stream: str, text: str) -> None:
         act = self._by_id.get(act_id)
@@ -435,7 +372,7 @@ class ObjectHost:
             self._gone(act, ObjectReset("the activation was ended"))
             return
         act.life = Life.OPEN
-        act.ask_again_at = time.monotonic() + limits.close_retry_s
+        act.ask_again_at = self._now() + limits.close_retry_s
         waiting, act.successor = act.successor, []
         for call in waiting:
             self._deliver(act, call)
@@ -446,10 +383,7 @@ class ObjectHost:
         """A worker is dead: its activations are gone, and only they."""
         for act in list(self._workers.pop(worker.id, {}).values()):
             self._gone(act, ObjectReset(f"the worker of this object ended: {reason}"))
-        for call_id, (worker_id, call) in list(self._stateless.items()):
-            if worker_id == worker.id:
-                del self._stateless[call_id]
-                self._fail(call, ObjectReset(f"the worker ended: {reason}"), started=True)
+        self._stateless.on_worker_death(worker, reason)
 
     def _abort(self, act: Activation, reason: str) -> None:
         """End an activation whose epoch is over; its successor waits for the worker's word or death (rule 25)."""
@@ -478,7 +412,7 @@ class ObjectHost:
         self._workers.get(act.worker.id, {}).pop(act.id, None)
         if self.objects.get(act.object) is act:
             del self.objects[act.object]
-        served = self.slots.get(act.slot)
+        served = self.gate.slots.get(act.slot)
         if served is not None:
             served.activations.discard(act.object)
         for call in act.successor:
@@ -493,14 +427,21 @@ class ObjectHost:
         """Evict what has been idle, until cancelled."""
         while True:
             await asyncio.sleep(limits.sweep_s)
-            now = time.monotonic()
-            for act in list(self.objects.values()):
-                if now - act.used_at > self._limits.idle_s and now > act.ask_again_at:
-                    self._close(act)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Ask every activation that has been idle to close."""
+        now = self._now()
+        for act in list(self.objects.values()):
+            if now - act.used_at > self._limits.idle_s and now > act.ask_again_at:
+                self._close(act)
+
+    def _now(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
 
     def _close(self, act: Activation) -> None:
         """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
-        served = self.slots.get(act.slot)
+        served = self.gate.slots.get(act.slot)
         if act.life is Life.OPEN and not act.calls and served is not None and act.last_lsn <= served.committed:
             act.life = Life.CLOSING
             act.worker.send((CLOSE, act.id))
@@ -518,5 +459,5 @@ class ObjectHost:
 
     def busy(self) -> int:
         """Calls that have no answer yet."""
-        waiting = sum(len(s.held) for s in self.slots.values()) + sum(map(len, self._opening.values()))
+        waiting = sum(len(s.held) for s in self.gate.slots.values()) + sum(map(len, self._opening.values()))
         return waiting + len(self._stateless) + sum(len(a.calls) + len(a.successor) for a in self.objects.values())

@@ -49,17 +49,17 @@ class Fold:
             self._commit(body.commit, stored)
 
     def _commit(self, commit: bytes, stored: Callable[[int], bytes | None]) -> None:
-        page_count, entries = pages.decode(commit)
+        page_count = pages.page_count(commit)
         if page_count < self.meta.page_count:
             self.floor = min(self.floor, page_count)
             for number in [n for n in self.pages if n > page_count]:
                 del self.pages[number], self.checks[number]
         self.meta.page_count = page_count
-        for number, checksum, kind, data in entries:
+        for number, checksum, kind, data in pages.entries(commit):
             old = self.pages.get(number)
-            if old is None and kind != pages.WHOLE:
-                old = stored(number) if number <= self.floor else None
-            self.pages[number] = pages.patch(old, kind, data)
+            if old is None and kind == pages.SPANS and number <= self.floor:
+                old = stored(number)
+            self.pages[number] = pages.patched(old, kind, data)
             self.checks[number] = checksum
 
     def verify(self) -> None:
@@ -105,7 +105,7 @@ def turns(records: Iterable[bytes]) -> Iterator[tuple[bytes, int, TurnBody]]:
             yield found.object, found.at_ms, decode_body(found.body)
 
 
-def apply_batch(slot: int, records: list[bytes], source: Source) -> list[Op]:
+def apply_batch(slot: int, records: list[bytes], *, source: Source) -> list[Op]:
     """The batch that brings a slot's pages up to the last of `records`; all of them committed.
 
     Raises:

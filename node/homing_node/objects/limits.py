@@ -2,6 +2,7 @@
 
 calls_per_object_max = 1_000  # waiting or running in one activation; more are refused with 429
 calls_bytes_per_object_max = 32 << 20
+stateless_calls_max = 1_000
 activations_per_worker_max = 20_000
 idle_s = 10.0  # an activation without work for this long is evicted
 sweep_s = 1.0

@@ -16,3 +16,15 @@ pages_max = database_bytes_max // page_bytes
 commit_bytes_max = 16 * 1024 * 1024  # changed pages in one transaction
 commit_pages_max = commit_bytes_max // page_bytes
 span_gap_bytes_min = 8  # equal bytes that end a span; fewer cost less to repeat than a new span's header
+
+# Storage
+page_cache_pages_min = 8  # an open activation must be cheap
+page_cache_pages_max = 256
+statement_cache_entries = 24
+value_bytes_max = 2 * 1024 * 1024  # a row, a string, a blob, or a key and its value
+statement_bytes_max = 100_000
+bindings_max = 100
+columns_max = 100
+function_arguments_max = 32
+like_pattern_bytes_max = 50
+open_cursors_checked = 64  # cursors of one turn after which the list of those still open is cleaned

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from operator import ne
 
@@ -148,6 +148,24 @@ def _validate_spans(data: bytes, at: int, end: int) -> None:
         low = offset + length
     if at != end:
         raise BadCommit("a span is longer than its entry")
+
+
+def entries(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Page number, checksum of the result, kind and data of each entry of a validated commit."""
+    _count, number_of_entries = _commit.unpack_from(data)
+    at = _commit.size
+    for _ in range(number_of_entries):
+        number, crc, kind, length = _entry.unpack_from(data, at)
+        at += _entry.size
+        yield number, crc, kind, data[at : at + length]
+        at += length
+
+
+def patched(base: bytes | None, kind: int, data: bytes) -> bytes:
+    """The page that one entry makes of `base`, unchecked; None counts as zero bytes."""
+    if kind == WHOLE:
+        return data
+    return _patch((base if kind == SPANS else None) or _ZEROS, data, 0, len(data))
 
 
 def apply(data: bytes, get_page: Callable[[int], bytes | None]) -> dict[int, bytes]:

@@ -1,0 +1,145 @@
+"""The gRPC service that gateways call: one stream from each, frames that are ready together in one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
+
+import grpc
+
+from homing.errors import HomingError, TooLarge
+from homing.wire.v1 import call_pb2 as wire
+from homing_node import limits
+from homing_node.objects import replies
+
+
+class CallTarget(Protocol):
+    """Who runs calls: the object host."""
+
+    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
+        """Run one call; `reply` is called once."""
+        ...
+
+
+Inspect = Callable[[wire.InspectRequest], Awaitable[wire.InspectReply]]
+
+
+class _Exchange:
+    """One gateway's stream."""
+
+    def __init__(self, target: CallTarget) -> None:
+        self._target = target
+        self._ready: list[wire.Reply] = []
+        self._wake = asyncio.Event()
+        self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
+        self._partial_bytes = 0
+
+    def reply(self, reply: wire.Reply) -> None:
+        """Queue an answer; it leaves with all that are ready."""
+        self._ready.append(reply)
+        self._wake.set()
+
+    def on_batch(self, batch: wire.CallBatch) -> None:
+        """Start what is complete, keep what is not."""
+        for call in batch.calls:
+            if call.more:
+                self._keep(call)
+            else:
+                self._target.call(call, self.reply)
+        for piece in batch.pieces:
+            self._add(piece)
+
+    def _keep(self, call: wire.Call) -> None:
+        self._partial[call.id] = (call, [call.body])
+        self._partial_bytes += len(call.body)
+
+    def _add(self, piece: wire.Piece) -> None:
+        known = self._partial.get(piece.id)
+        if known is None:
+            return  # refused before; the rest of it passes by
+        call, parts = known
+        parts.append(piece.data)
+        self._partial_bytes += len(piece.data)
+        if self._partial_bytes > limits.partial_bodies_bytes_max:
+            self._drop(piece.id, parts)
+            self.reply(replies.of_error(piece.id, TooLarge("too many large bodies are on their way"), started=False))
+        elif piece.last:
+            self._drop(piece.id, parts)
+            call.body, call.more = b"".join(parts), False
+            self._target.call(call, self.reply)
+
+    def _drop(self, call_id: int, parts: list[bytes]) -> None:
+        del self._partial[call_id]
+        self._partial_bytes -= sum(map(len, parts))
+
+    async def read(self, context: Any) -> None:
+        """Take batches until the gateway hangs up."""
+        while isinstance(batch := await context.read(), wire.CallBatch):
+            self.on_batch(batch)
+
+    async def write(self, context: Any) -> None:
+        """Send what is ready until cancelled; a large body goes in pieces, other answers between them."""
+        large: list[tuple[int, bytes, int]] = []
+        while True:
+            if not large:
+                await self._wake.wait()
+            self._wake.clear()
+            ready, self._ready = self._ready, []
+            pieces: list[wire.Piece] = []
+            for reply in ready:
+                if len(reply.body) > limits.piece_bytes_max:
+                    body, reply.body, reply.more = reply.body, reply.body[: limits.piece_bytes_max], True
+                    large.append((reply.id, body, limits.piece_bytes_max))
+            if large and not ready:
+                call_id, body, at = large.pop(0)
+                end = at + limits.piece_bytes_max
+                pieces.append(wire.Piece(id=call_id, data=body[at:end], last=end >= len(body)))
+                if end < len(body):
+                    large.append((call_id, body, end))
+            if ready or pieces:
+                await context.write(wire.ReplyBatch(replies=ready, pieces=pieces))
+
+
+class CallService:
+    """Serves `homing.wire.v1.Calls`.
+
+    Args:
+        target: runs calls.
+        inspect: answers questions about objects and the node.
+    """
+
+    def __init__(self, target: CallTarget, inspect: Inspect) -> None:
+        self._target = target
+        self._inspect = inspect
+
+    async def _exchange(self, _: object, context: Any) -> None:
+        exchange = _Exchange(self._target)
+        writer = asyncio.ensure_future(exchange.write(context))
+        try:
+            await exchange.read(context)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _ask(self, request: wire.InspectRequest, _: object) -> wire.InspectReply:
+        try:
+            return await self._inspect(request)
+        except HomingError as error:
+            return wire.InspectReply(failure=replies.of_error(0, error, started=False).failure)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What the node's gRPC server serves for gateways."""
+        methods = {
+            "Exchange": grpc.stream_stream_rpc_method_handler(
+                cast(Any, self._exchange),
+                request_deserializer=wire.CallBatch.FromString,
+                response_serializer=wire.ReplyBatch.SerializeToString,
+            ),
+            "Inspect": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._ask),
+                request_deserializer=wire.InspectRequest.FromString,
+                response_serializer=wire.InspectReply.SerializeToString,
+            ),
+        }
+        return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

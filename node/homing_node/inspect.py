@@ -1,0 +1,127 @@
+"""Answers about objects and the node itself. Nothing here wakes an object."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+
+from homing.errors import BadRequest, NotFound, NotOwner
+from homing.ids import OBJECT_ID_BYTES, class_tag, slot_of
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.log.shell import LogShell
+from homing_node.log.store import Store
+from homing_node.objects import limits
+from homing_node.objects.host import ObjectHost
+from homing_node.objects.images import PAGE_BYTES, start, turns
+from homing_node.objects.turn_record import ObjectMeta, decode_meta
+from homing_node.settings import NodeSettings, host_name
+
+
+class Inspector:
+    """Serves `Calls/Inspect`.
+
+    Args:
+        settings: of this node.
+        log, store, host: where the facts are.
+        workers: gives the pids of the workers, the classes of the application and whether it has a `Default`.
+        metrics_address: gives host:port of the metrics endpoint.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        log: LogShell,
+        store: Store,
+        host: ObjectHost,
+        workers: Callable[[], tuple[list[int], set[str], bool]],
+        metrics_address: Callable[[], str],
+    ) -> None:
+        self._settings, self._log, self._store, self._host = settings, log, store, host
+        self._workers, self._metrics_address = workers, metrics_address
+
+    async def __call__(self, request: wire.InspectRequest) -> wire.InspectReply:
+        """Answer one question.
+
+        Raises:
+            NotFound: the object never existed.
+            NotOwner: this node does not serve its slot.
+            BadRequest: no known question.
+        """
+        what = request.WhichOneof("what")
+        if what == "object":
+            return self._object(request.object)
+        if what == "list":
+            return await self._list(request.list)
+        if what == "node":
+            return wire.InspectReply(node=self._node())
+        raise BadRequest("the request asks nothing that this version knows")
+
+    def _object(self, asked: wire.InspectObject) -> wire.InspectReply:
+        if len(asked.object) != OBJECT_ID_BYTES:
+            raise BadRequest(f"an object id is {OBJECT_ID_BYTES} bytes")
+        if not self._log.core.serving(asked.slot):
+            raise NotOwner(f"slot {asked.slot} is not served here")
+        act = self._host.objects.get(asked.object)
+        if act is not None:
+            facts = wire.ObjectFacts(
+                object=act.object, class_name=act.class_name, name=act.name or "", active=True,
+                database_bytes=act.database_bytes,
+            )  # fmt: skip
+            return wire.InspectReply(objects=[facts])
+        stored = self._store.object(asked.object)
+        fold = start(stored)
+        seen = stored is not None
+        for object_id, at_ms, body in turns(self._log.records_above_pages(asked.slot)):
+            if object_id == asked.object:
+                fold.take(body, at_ms, lambda number: self._store.page(asked.object, number))
+                seen = True
+        if not seen:
+            raise NotFound("this object has never existed")
+        return wire.InspectReply(objects=[_facts(asked.object, fold.meta)])
+
+    async def _list(self, asked: wire.ListObjects) -> wire.InspectReply:
+        """Objects of a class in slots that this node serves, ascending by id."""
+        await self._log.flushed()
+        limit = max(1, min(asked.limit, limits.list_objects_max))
+        tag = class_tag(asked.class_name)
+        found: list[wire.ObjectFacts] = []
+        after = asked.after
+        while len(found) < limit:
+            some = self._store.objects(after, limit, tag)
+            for object_id, data in some:
+                after = object_id
+                if self._log.core.serving(slot_of(object_id, self._settings.slots)):
+                    found.append(_facts(object_id, decode_meta(data), active=object_id in self._host.objects))
+                if len(found) == limit:
+                    return wire.InspectReply(objects=found, next=after)
+            if len(some) < limit:
+                break
+            await asyncio.sleep(0)
+        return wire.InspectReply(objects=found)
+
+    def _node(self) -> wire.NodeFacts:
+        pids, classes, has_default = self._workers()
+        return wire.NodeFacts(
+            id=self._settings.node_id, host=host_name(), pid=os.getpid(), metrics=self._metrics_address(),
+            version=version("homing"), worker_pids=pids, slots=self._slots(), classes=sorted(classes),
+            has_default=has_default,
+        )  # fmt: skip
+
+    def _slots(self) -> Iterable[wire.SlotFacts]:
+        core = self._log.core
+        for slot, replica in core.replicas.items():
+            owner = core.owners.get(slot)
+            yield wire.SlotFacts(
+                slot=slot, epoch=owner.epoch if owner is not None else replica.promised,
+                serving=core.serving(slot) > 0, last_lsn=replica.last_lsn, commit_lsn=replica.commit,
+                applied_lsn=replica.base_lsn, lag_records=owner.lag() if owner is not None else 0,
+            )  # fmt: skip
+
+
+def _facts(object_id: bytes, meta: ObjectMeta, *, active: bool = False) -> wire.ObjectFacts:
+    return wire.ObjectFacts(
+        object=object_id, class_name=meta.class_name, name=meta.name or "", active=active,
+        database_bytes=meta.page_count * PAGE_BYTES,
+    )  # fmt: skip

@@ -1,0 +1,204 @@
+"""The mark: a small file beside the store that says how far the store was on disk.
+
+RocksDB does not guard itself: a log file that is gone or damaged at its end can open without a word, with less in it.
+The mark names the disk and the last batch that was fsynced, so that an opening below it is seen (rule 17).
+
+The file has two places, 4,096 bytes apart, written in turn: a write that was torn by a power cut harms one, and the
+other holds the batch before. Layout of a place, little endian: magic 8 bytes, version u16, flags u16 (1: trusted),
+batch u64, disk id, cluster and node each as length u8 and UTF-8, zeros, CRC-32 of all before in the last 4 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+place_bytes = 512
+place_step_bytes = 4_096
+name_bytes_max = 128
+
+_MAGIC = b"homingmk"
+_VERSION = 1
+_HEAD = struct.Struct("<8sHHQ")
+_CRC = struct.Struct("<I")
+_TRUSTED = 1
+
+
+class DamagedMark(ValueError):
+    """A mark file of which no place can be read."""
+
+
+@dataclass(slots=True, frozen=True)
+class Mark:
+    """What the mark says.
+
+    Invariant: every batch up to `batch` was on disk when this was written.
+    """
+
+    disk_id: str
+    batch: int
+    trusted: bool  # False: the store was once not what its mark said; it stays so
+    cluster: str
+    node: str
+
+
+def encode(mark: Mark) -> bytes:
+    """One place of the file.
+
+    Raises:
+        ValueError: a name is over 128 bytes of UTF-8.
+
+    Example:
+        >>> decode(encode(Mark("d1", 7, True, "c", "n1"))).batch
+        7
+    """
+    head = _HEAD.pack(_MAGIC, _VERSION, _TRUSTED if mark.trusted else 0, mark.batch)
+    body = (head + b"".join(map(_text, (mark.disk_id, mark.cluster, mark.node)))).ljust(place_bytes - 4, b"\0")
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def decode(place: bytes) -> Mark:
+    """A place, checked.
+
+    Raises:
+        DamagedMark: it is torn, of another version, or was never written.
+    """
+    body = place[: place_bytes - 4]
+    if len(place) != place_bytes or _CRC.unpack_from(place, place_bytes - 4)[0] != zlib.crc32(body):
+        raise DamagedMark("a place of the mark fails its checksum")
+    magic, version, flags, batch = _HEAD.unpack_from(body)
+    if magic != _MAGIC or version != _VERSION:
+        raise DamagedMark("a place of the mark is of another format")
+    texts: list[str] = []
+    at = _HEAD.size
+    for _ in range(3):
+        texts.append(body[at + 1 : at + 1 + body[at]].decode())
+        at += 1 + body[at]
+    return Mark(texts[0], batch, bool(flags & _TRUSTED), texts[1], texts[2])
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    if len(raw) > name_bytes_max:
+        raise ValueError(f"{text[:20]!r}… is over {name_bytes_max} bytes")
+    return bytes((len(raw),)) + raw
+
+
+def read(path: Path) -> Mark | None:
+    """The mark in a file: the place with the highest batch that can be read; None if there is no file.
+
+    Raises:
+        DamagedMark: no place can be read.
+        OSError: the disk refused.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    found: list[Mark] = []
+    for start in (0, place_step_bytes):
+        with contextlib.suppress(DamagedMark):
+            found.append(decode(data[start : start + place_bytes]))
+    if not found:
+        raise DamagedMark(f"{path} cannot be read")
+    return max(found, key=lambda mark: mark.batch)
+
+
+def create(path: Path, mark: Mark) -> None:
+    """Put a new mark in the place of whatever is there; on disk when this returns.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    place = encode(mark)
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(place.ljust(place_step_bytes, b"\0") + place)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class MarkWriter:
+    """Writes marks from a thread of its own, so that batch k+1 goes to disk while the mark of k does.
+
+    One mark is on its way at a time: `begin(k)`, later `settle()`, which returns when k is on disk. An idle writer
+    waits on a lock and costs nothing.
+
+    Args:
+        path: an existing mark file.
+        mark: what it says; only the batch changes from here on.
+    """
+
+    def __init__(self, path: Path, mark: Mark) -> None:
+        self._place = bytearray(encode(mark))
+        self._step = 0
+        self._fd = os.open(path, os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC)
+        self._error: OSError | None = None
+        self._batch: int | None = None  # None: end
+        self._begun = threading.Lock()
+        self._begun.acquire()
+        self._settled = threading.Lock()  # held while a mark is on its way
+        self._thread = threading.Thread(target=self._run, name="homing-mark", daemon=True)
+        self._thread.start()
+
+    def begin(self, batch: int) -> None:
+        """Start to write the mark of a batch that is on disk; the one before must have been settled."""
+        self._settled.acquire()
+        self._batch = batch
+        self._begun.release()
+
+    def settle(self) -> None:
+        """Wait until the mark that was begun last is on disk.
+
+        Raises:
+            OSError: it could not be written; no later one will be.
+        """
+        self._settled.acquire()
+        self._settled.release()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """End the thread, after the mark that is on its way."""
+        self._settled.acquire()
+        self._batch = None
+        self._begun.release()
+        self._thread.join()
+        os.close(self._fd)
+
+    def _run(self) -> None:
+        while True:
+            self._begun.acquire()
+            batch = self._batch
+            if batch is None:
+                return
+            try:
+                self._write(batch)
+            except OSError as error:
+                self._error = error
+            self._settled.release()
+
+    def _write(self, batch: int) -> None:
+        if self._error is not None:
+            return  # rule 7: never try again
+        place = self._place
+        struct.pack_into("<Q", place, 12, batch)
+        _CRC.pack_into(place, place_bytes - 4, zlib.crc32(memoryview(place)[:-4]))
+        os.pwrite(self._fd, place, self._step * place_step_bytes)
+        self._step ^= 1

@@ -1,0 +1,108 @@
+"""Keys and values in RocksDB, and nothing else: one key space, a letter for each kind.
+
+One column family for all kinds is on purpose: its one memtable is flushed as a whole, so a batch's number is in a
+table file exactly when all of the batch is. With several, a lost log file could leave the number and take the data.
+
+    I                         identity: JSON
+    B ring position u32       batch number u64
+    D slot u16                the slot is damaged (rule 17), with the reason
+    P slot u16                promise: epoch u64, claimant
+    A slot u16                applied: lsn u64, epoch u64, hash
+    L slot u16 lsn u64        a record
+    O tag 8, hash 2, rest 22  what is known of an object; ordered by id within a class
+    C object id 32            number of pages u32
+    G object id 32, page u32  a page
+
+Numbers are big endian, so that keys sort as numbers do.
+"""
+
+from __future__ import annotations
+
+import struct
+
+IDENTITY = b"I"
+BATCH, BATCH_END = b"B", b"C"
+DAMAGED, DAMAGED_END = b"D", b"E"
+PROMISE, PROMISE_END = b"P", b"Q"
+APPLIED, APPLIED_END = b"A", b"B"
+LOG, LOG_END = b"L", b"M"
+OBJECT = b"O"
+COUNT = b"C"
+PAGE = b"G"
+
+batch_ring = 65_536
+"""How many of the last batch numbers are kept: a log file lost from between others shows as a hole in them."""
+
+_LOG = struct.Struct(">cHQ")
+_SLOT = struct.Struct(">cH")
+_RING = struct.Struct(">cI")
+U32 = struct.Struct(">I")
+U64 = struct.Struct(">Q")
+_APPLIED = struct.Struct(">QQ")
+
+
+def record_key(slot: int, lsn: int) -> bytes:
+    """Where a record is."""
+    return _LOG.pack(LOG, slot, lsn)
+
+
+def record_place(key: bytes) -> tuple[int, int]:
+    """Slot and lsn of a record's key."""
+    _, slot, lsn = _LOG.unpack(key)
+    return slot, lsn
+
+
+def log_end(slot: int) -> bytes:
+    """The first key after every record of a slot."""
+    return _LOG.pack(LOG, slot + 1, 0) if slot < 0xFFFF else LOG_END
+
+
+def slot_key(kind: bytes, slot: int) -> bytes:
+    """Where a value of a slot is: PROMISE, APPLIED or DAMAGED; with LOG, the start of the slot's log."""
+    return _SLOT.pack(kind, slot)
+
+
+def slot_of_key(key: bytes) -> int:
+    """The slot in a key of `slot_key` or `record_key`."""
+    return key[1] << 8 | key[2]
+
+
+def batch_key(batch: int) -> bytes:
+    """Where a batch's number is kept."""
+    return _RING.pack(BATCH, batch % batch_ring)
+
+
+def object_key(object_id: bytes) -> bytes:
+    """Where an object's data is: objects of one class together, ascending by id."""
+    return OBJECT + object_id[2:10] + object_id[:2] + object_id[10:]
+
+
+def object_of_key(key: bytes) -> bytes:
+    """The object id in a key of `object_key`."""
+    return key[9:11] + key[1:9] + key[11:]
+
+
+def page_key(object_id: bytes, number: int) -> bytes:
+    """Where a page is."""
+    return PAGE + object_id + U32.pack(number)
+
+
+def encode_promise(epoch: int, claimant: str) -> bytes:
+    """The value of a promise."""
+    return U64.pack(epoch) + claimant.encode()
+
+
+def decode_promise(value: bytes) -> tuple[int, str]:
+    """Epoch and claimant. Raises struct.error or UnicodeDecodeError if the value is damaged."""
+    return U64.unpack_from(value)[0], value[8:].decode()
+
+
+def encode_applied(lsn: int, epoch: int, digest: bytes) -> bytes:
+    """The value of an applied point."""
+    return _APPLIED.pack(lsn, epoch) + digest
+
+
+def decode_applied(value: bytes) -> tuple[int, int, bytes]:
+    """Lsn, epoch and hash. Raises struct.error if the value is damaged."""
+    lsn, epoch = _APPLIED.unpack_from(value)
+    return lsn, epoch, value[16:]

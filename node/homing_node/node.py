@@ -1,0 +1,234 @@
+"""One node process, put together: store, log, links, placement, workers, calls. Start and stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from functools import partial
+
+import grpc
+import grpc.aio
+import structlog
+import uvloop
+
+from homing.errors import ConfigurationError, StoreFailed
+from homing.observability import logs
+from homing.observability.scrape import MetricsServer
+from homing.wire.v1 import peer_pb2 as wire
+from homing_node import limits
+from homing_node.calls import CallService
+from homing_node.inspect import Inspector
+from homing_node.keeper import Keeper
+from homing_node.log.core import LogCore
+from homing_node.log.links import GRPC_OPTIONS, Links
+from homing_node.log.rocks_store import RocksStore
+from homing_node.log.shell import LogShell
+from homing_node.metrics import NodeMetrics
+from homing_node.objects.host import HostLimits, ObjectHost
+from homing_node.objects.images import apply_batch
+from homing_node.settings import NodeSettings, split_address
+from homing_node.workforce import Workforce
+
+_log = structlog.stdlib.get_logger("homing.node")
+
+EXIT_STORE_FAILED = 70
+EXIT_DISK_FULL = 71
+
+
+class Node:
+    """A node, from its settings.
+
+    Args:
+        settings: checked ones.
+
+    Raises:
+        HomingError: `run` raises what keeps the node from starting: no jail, a foreign data directory, no disk.
+    """
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self.settings = settings
+        self.incarnation = secrets.token_hex(8)
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
+        target_s = float(os.environ.get("HOMING_LATENCY_TARGET_MS", "15")) / 1_000
+        self.metrics = NodeMetrics(target_s)
+        self._metrics_server = MetricsServer(self.metrics.registry.exposition)
+        self._metrics_address = ""
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        settings = self.settings
+        self.store = await asyncio.to_thread(self._open_store)
+        self._check_disk()
+        if not self.store.trusted:
+            _log.error("the data of this node is not to be trusted; it counts for nothing", data_dir=settings.data_dir)
+        core = LogCore(
+            settings.node_id, self.store.disk_id, self.incarnation, self.store.load(), trusted=self.store.trusted,
+            reader=self.store.records,
+        )  # fmt: skip
+        hello = wire.Hello(
+            cluster=settings.cluster, node=settings.node_id, incarnation=self.incarnation, disk=self.store.disk_id
+        )
+        self.links = Links(
+            hello, on_batch=self._on_batch, on_up=self._on_up, on_down=self._on_down,
+            credentials=self._channel_credentials(),
+        )  # fmt: skip
+        self.log = LogShell(
+            core, self.store, send=self.links.send, apply=partial(apply_batch, source=self.store),
+            metrics=self.metrics, on_fatal=self._fatal,
+        )  # fmt: skip
+        self.workforce = Workforce(settings, self.metrics)
+        host_limits = HostLimits(idle_s=settings.idle_s)
+        self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits)
+        self.keeper = Keeper(
+            settings, self.incarnation, self.store.disk_id, self.links, self.log, self.host, self.metrics
+        )
+        self.log.attach(self.host, self.keeper)
+        self._gauges()
+        return await self._serve()
+
+    def _open_store(self) -> RocksStore:
+        settings = self.settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return RocksStore.open(settings.data_dir / "store", cluster=settings.cluster, node=settings.node_id)
+
+    async def _serve(self) -> int:
+        settings = self.settings
+        self._metrics_address = await self._metrics_server.start(*split_address(settings.metrics_listen))
+        await self.workforce.start(self.host)
+        server = grpc.aio.server(options=GRPC_OPTIONS)
+        inspector = Inspector(
+            settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
+        )
+        calls = CallService(self.host, inspector)
+        server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
+        port = self._bind(server)
+        await server.start()
+        address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
+        _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
+        background = [asyncio.ensure_future(work) for work in (self.log.run(), self.host.run(), self._watch_disk())]
+        try:
+            await self.keeper.start(address, self._metrics_address)
+            _log.info("node is up", node=settings.node_id)
+            stopped = asyncio.ensure_future(self.stopping.wait())
+            done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task is not stopped:
+                    task.result()
+        finally:
+            await self._stop(server, background)
+        return self.exit_code
+
+    async def _stop(self, server: grpc.aio.Server, background: list[asyncio.Task[None]]) -> None:
+        """Let running calls end, then go: leave the cluster, the workers, the disk."""
+        _log.info("node stops", node=self.settings.node_id)
+        self.host.draining = True
+        deadline = time.monotonic() + limits.drain_s
+        while self.host.busy() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        await self.keeper.stop()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await server.stop(0.5)
+        await self.links.close()
+        await self.workforce.close()
+        await self.log.close()
+        await self._metrics_server.stop()
+
+    # -- wiring -----------------------------------------------------------------------------------------------
+
+    def _on_batch(self, node: str, batch: wire.PeerBatch) -> None:
+        self.log.on_batch(node, batch)
+
+    def _on_up(self, node: str, disk: str) -> None:
+        self.log.peer_up(node, disk)
+        self.keeper.links_changed()
+
+    def _on_down(self, node: str) -> None:
+        self.log.peer_down(node)
+        self.keeper.links_changed()
+        self.keeper.suspect(node)
+
+    def _owner_of(self, slot: int) -> tuple[int, str]:
+        return self.keeper.owner_of(slot)
+
+    def reload(self) -> None:
+        """The application may have changed: load it again."""
+        self.workforce.reload_soon()
+
+    def _gauges(self) -> None:
+        registry, core = self.metrics.registry, self.log.core
+        registry.gauge("homing_activations").read = lambda: float(len(self.host.objects))
+        registry.gauge("homing_workers").read = lambda: float(len(self.workforce.facts()[0]))
+        registry.gauge("homing_slots", "active").read = lambda: float(len(self.host.gate.slots))
+        registry.gauge("homing_slots", "recovering").read = lambda: float(len(core.owners) - len(self.host.gate.slots))
+        registry.gauge("homing_replica_lag_records").read = lambda: float(
+            max((owner.lag() for owner in core.owners.values()), default=0)
+        )
+
+    # -- network ----------------------------------------------------------------------------------------------
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        listen, tls = self.settings.listen, self.settings.tls
+        try:
+            if tls is None:
+                return server.add_insecure_port(listen)
+            pair = (tls.key.read_bytes(), tls.cert.read_bytes())
+            credentials = grpc.ssl_server_credentials([pair], tls.ca.read_bytes(), require_client_auth=True)
+            return server.add_secure_port(listen, credentials)
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {listen}: {error}") from error
+
+    def _channel_credentials(self) -> grpc.ChannelCredentials | None:
+        tls = self.settings.tls
+        if tls is None:
+            return None
+        return grpc.ssl_channel_credentials(tls.ca.read_bytes(), tls.key.read_bytes(), tls.cert.read_bytes())
+
+    # -- disk -------------------------------------------------------------------------------------------------
+
+    def _check_disk(self) -> None:
+        free = self.store.disk_free_bytes()
+        if free < self.settings.disk_free_bytes_min:
+            self.store.close()
+            raise ConfigurationError(
+                f"only {free >> 20} MiB are free for {self.settings.data_dir}; this node joins with at least "
+                f"{self.settings.disk_free_bytes_min >> 20} MiB (HOMING_DISK_FREE_BYTES_MIN). Make room and start it."
+            )
+
+    async def _watch_disk(self) -> None:
+        """At the limit the node leaves, while it still can (DESIGN §8, a full disk)."""
+        while self.store.disk_free_bytes() >= self.settings.disk_free_bytes_min:
+            await asyncio.sleep(limits.disk_check_s)
+        _log.critical("the disk is full; this node leaves the cluster", data_dir=str(self.settings.data_dir))
+        self.exit_code = EXIT_DISK_FULL
+        self.stopping.set()
+        await asyncio.Event().wait()
+
+    def _fatal(self, error: StoreFailed) -> None:
+        """Rule 7: what a failed fsync left behind is not known; nothing may be acknowledged after it."""
+        _log.critical("the store failed; this node ends at once", error=str(error))
+        os._exit(EXIT_STORE_FAILED)
+
+
+def run_node(settings: NodeSettings) -> int:
+    """Run a node in this process until SIGTERM or SIGINT; returns its exit code. SIGHUP reloads the application.
+
+    Raises:
+        HomingError: it cannot start; the message says what to do.
+    """
+    logs.configure(settings.log_level, settings.log_style)
+
+    async def main() -> int:
+        node = Node(settings)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, node.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, node.reload)
+        return await node.run()
+
+    return uvloop.run(main())

@@ -1,0 +1,81 @@
+"""What the object host needs of others: the log, the workers, and a way to read without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from homing_node.objects.images import Image
+
+
+class WorkerPort(Protocol):
+    """A worker, as the host sees it."""
+
+    id: int
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Queue one frame."""
+        ...
+
+    def kill(self, reason: str) -> None:
+        """End the process; its death is reported through the pool."""
+        ...
+
+
+class PoolPort(Protocol):
+    """The workers of the application."""
+
+    def pick(self, object_id: bytes) -> WorkerPort | None:
+        """The worker for a new activation of this object, or None while none is ready."""
+        ...
+
+    def classes(self) -> set[str]:
+        """The names of the application's object classes."""
+        ...
+
+
+class LogPort(Protocol):
+    """The log."""
+
+    def serving(self, slot: int) -> int:
+        """The epoch under which this node serves the slot, or 0."""
+        ...
+
+    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int:
+        """Append a record to a served slot; returns its lsn."""
+        ...
+
+    def ask(self, slot: int) -> int:
+        """Put a question of rule 19; 0 if the own store is a majority, -1 if the slot is served here no more."""
+        ...
+
+    def resign(self, slot: int, reason: str) -> None:
+        """Own the slot no more."""
+        ...
+
+    def records_above_pages(self, slot: int) -> Iterable[bytes]:
+        """Records that the slot's pages do not hold yet, in order."""
+        ...
+
+    def last_lsn(self, slot: int) -> int:
+        """The newest record appended, committed or not."""
+        ...
+
+
+ReadImage = Callable[[Callable[[], Image], Callable[[Image | ValueError], None]], None]
+
+
+def in_thread(read: Callable[[], Image], done: Callable[[Image | ValueError], None]) -> None:
+    """Run a read in a thread, so that a large database does not hold up the others."""
+
+    def settle(future: asyncio.Future[Image]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            done(future.result())
+        else:
+            done(error if isinstance(error, ValueError) else ValueError(repr(error)))
+
+    asyncio.get_running_loop().run_in_executor(None, read).add_done_callback(settle)

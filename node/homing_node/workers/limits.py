@@ -1,0 +1,49 @@
+"""Every limit of the worker side of a node: jails, their cache, and the supervision of the processes in them."""
+
+from __future__ import annotations
+
+# --- the application ---
+app_bytes_max = 64 * 1024 * 1024
+app_files_max = 5_000
+app_depth_max = 64
+app_config_bytes_max = 1024 * 1024
+
+# --- the cache of runtime trees and application snapshots ---
+cached_runtimes_max = 3
+cached_apps_max = 20
+cache_lock_timeout_s = 300.0
+
+# --- one jail ---
+worker_address_space_bytes_max = 2 * 1024 * 1024 * 1024
+worker_memory_bytes_max = 2 * 1024 * 1024 * 1024
+worker_files_max = 64
+worker_processes_max = 32
+worker_stack_bytes_max = 8 * 1024 * 1024
+worker_niceness = 0
+jail_start_timeout_s = 15.0
+nsjail_words_bytes_max = 16 * 1024
+
+# --- uids that workers get when the node is root: unused by distributions, users, and container tools ---
+worker_uid_first = 2_000_000_000
+worker_uids_max = 4_096
+
+# --- one worker process ---
+hello_timeout_s = 30.0
+ping_interval_s = 0.25
+silence_s_max = 5.0
+turn_cpu_s_max = 30.0
+own_pause_s_max = 1.0
+terminate_grace_s = 1.0
+
+# --- what it writes to its stdout and stderr behind the runtime's back ---
+output_line_bytes_max = 8 * 1024
+output_lines_per_s_max = 100
+output_bytes_per_s_max = 4 * 1024 * 1024
+output_read_bytes_max = 64 * 1024
+
+# --- the pool ---
+workers_max = 64
+restart_backoff_first_s = 0.1
+restart_backoff_s_max = 10.0
+restart_settled_s = 30.0
+retire_grace_s = 30.0
