@@ -1,20 +1,33 @@
 #!/bin/sh
-# Regenerate the protobuf modules with a pinned, older compiler in an environment of its own, so that what is committed
+# Generate the protobuf modules with a pinned, older compiler in an environment of its own, so that what is committed
 # runs on any protobuf runtime from 6.31 on. `--check` fails when the result differs from what is committed.
 set -eu
 cd "$(dirname "$0")/.."
 TOOLS=${HOMING_PROTO_ENV:-.homing-proto}
-if [ ! -x "$TOOLS/bin/python" ]; then
-    python3 -m venv "$TOOLS"
-    "$TOOLS/bin/pip" install --quiet "grpcio-tools==1.75.1" "protobuf==6.32.1"
+PYTHON=.venv/bin/python
+[ -x "$PYTHON" ] || PYTHON=python3
+if [ ! -x "$TOOLS/bin/protoc-ready" ]; then
+    "$PYTHON" -m venv "$TOOLS"
+    "$TOOLS/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r tools/requirements-proto.txt
+    # Made last: an installation that broke off is done again.
+    install -m 755 /dev/null "$TOOLS/bin/protoc-ready"
 fi
-OUT=sdk
-if [ "${1:-}" = "--check" ]; then OUT=$(mktemp -d); fi
-"$TOOLS/bin/python" -m grpc_tools.protoc -Iproto --python_out="$OUT" --pyi_out="$OUT" \
+OUT=$(mktemp -d)
+trap 'rm -rf "$OUT"' EXIT
+mkdir "$OUT/sdk" "$OUT/placement"
+"$TOOLS/bin/python" -m grpc_tools.protoc -Iproto --python_out="$OUT/sdk" --pyi_out="$OUT/sdk" \
     proto/homing/wire/v1/call.proto proto/homing/wire/v1/peer.proto proto/homing/v1/objects.proto
-if [ "${1:-}" = "--check" ]; then
-    for f in wire/v1/call_pb2 wire/v1/peer_pb2 v1/objects_pb2; do
-        cmp "$OUT/homing/$f.py" "sdk/homing/$f.py" && cmp "$OUT/homing/$f.pyi" "sdk/homing/$f.pyi"
-    done
-    rm -rf "$OUT"
+# The part of etcd's API that is used: its folder is given the name of the package that imports it.
+"$TOOLS/bin/python" -m grpc_tools.protoc -Ihoming_placement/etcd=proto/etcd --python_out="$OUT/placement" \
+    --pyi_out="$OUT/placement" homing_placement/etcd/api.proto
+if [ "${1:-}" != "--check" ]; then
+    cp -R "$OUT/sdk" "$OUT/placement" .
+    exit
 fi
+(cd "$OUT" && find sdk placement -type f) | sort | {
+    stale=0
+    while read -r file; do
+        cmp "$OUT/$file" "$file" || stale=1
+    done
+    [ "$stale" = 0 ] || { echo "generated code is not what proto/ says: make protobuf" >&2; exit 1; }
+}

@@ -1,0 +1,1 @@
+"""The stateless public process: HTTP and gRPC in, frames on one stream to each node out."""

@@ -88,7 +88,8 @@ def _read(app: Path) -> tuple[dict[str, bytes], AppConfig]:
             return {"main.py": _content(app, limits.app_bytes_max, app)}, AppConfig(PurePosixPath("main.py"))
         if not app.is_dir():
             raise ConfigurationError(f"{app} is neither a folder nor a .py file")
-        return _read_folder(app), read_config(app)
+        config = read_config(app)
+        return _read_folder(app), config
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no application at {error.filename or app}") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
@@ -131,7 +132,7 @@ def _walk(app: Path, folder: Path, inside: str, depth: int) -> Iterator[tuple[st
 
 def _content(file: Path, bytes_max: int, app: Path) -> bytes:
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(fd, "rb") as stream:  # noqa: PTH123 - the descriptor was opened without following a last link
+    with open(fd, "rb") as stream:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ConfigurationError(f"{file} is not a file any more")
         data = stream.read(bytes_max + 1)

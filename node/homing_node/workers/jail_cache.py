@@ -156,16 +156,16 @@ def _make_read_only(tree: Path) -> None:
     """Take every write bit, give everybody read, and execution where the owner has it."""
     for folder, _, files in os.walk(tree, topdown=False):
         for name in files:
-            file = os.path.join(folder, name)  # noqa: PTH118 - a thousand files: no Path for each
+            file = os.path.join(folder, name)
             os.chmod(file, 0o555 if os.lstat(file).st_mode & stat.S_IXUSR else 0o444, follow_symlinks=True)
-        os.chmod(folder, 0o555)
+        Path(folder).chmod(0o555)
 
 
 def _remove_tree(tree: Path) -> None:
     if not tree.exists():
         return
     for folder, _, _ in os.walk(tree):
-        os.chmod(folder, 0o755)  # whoever is not root cannot empty a folder without its write bit
+        Path(folder).chmod(0o755)  # whoever is not root cannot empty a folder without its write bit
     shutil.rmtree(tree)
 
 

@@ -8,12 +8,13 @@ pages only inside COMMIT, so that what is taken after COMMIT is the transaction,
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
 from homing.errors import CommitTooLarge
 from homing_node.workers.inside import limits, pages
+from homing_node.workers.inside.sqlite_types import Connection
 
 _SHIFT = 10
 _PAGE = limits.page_bytes
@@ -190,7 +191,8 @@ def configure_process() -> None:
 _vfs = _PageVfs()
 
 
-def connect(file: PageFile) -> apsw.Connection:
+def connect(file: PageFile) -> Connection:
     """A connection whose database is `file`."""
     _vfs.next = file
-    return apsw.Connection("pages", vfs=VFS_NAME, statementcachesize=limits.statement_cache_entries)
+    connection = apsw.Connection("pages", vfs=VFS_NAME, statementcachesize=limits.statement_cache_entries)
+    return cast("Connection", connection)

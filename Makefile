@@ -1,0 +1,62 @@
+# homing: `make run` starts a cluster, `make test` runs everything. `make help` lists the rest.
+PYTHON ?= python3
+APP ?= examples/hello
+NODES ?= 3
+PORT ?= 8787
+SEEDS ?= 2000
+SECONDS ?= 180
+KIND ?=
+COMPARE ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format sim chaos mutants bench load soak lock protobuf clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv with the locked dependencies, and get etcd, wrk and iproute2
+	@$(PYTHON) tools/setup.py
+
+run: setup ## a cluster with an application: APP=examples/hello NODES=3 PORT=8787
+	@exec $(BIN)/homing dev $(APP) --nodes $(NODES) --port $(PORT)
+
+test: setup ## every check and every test, with a summary; KIND=unit runs one kind
+	@exec $(BIN)/python tools/run_tests.py $(KIND)
+
+check: setup ## formatting, lint, types, import rules, generated code
+	@exec $(BIN)/python tools/run_tests.py check
+
+format: setup ## let ruff mend what it can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+sim: setup ## the simulator: SEEDS=2000
+	@exec $(BIN)/python tests/simulation/run.py --seeds $(SEEDS)
+
+mutants: setup ## every rule broken once, each must be caught
+	@exec $(BIN)/python tests/simulation/mutants.py
+
+chaos: setup ## kill and stop processes under load: SECONDS=180
+	@exec $(BIN)/python tests/chaos/run.py --seconds $(SECONDS)
+
+bench: setup ## the project's benchmarks; COMPARE=path also runs that program
+	@exec $(BIN)/python benchmarks/run.py $(if $(COMPARE),--compare $(COMPARE))
+
+load: setup ## a mixed load with an HTML report, and each stage against the target
+	@exec $(BIN)/python loadtest/run.py
+
+soak: setup ## chaos for an hour: SECONDS=3600
+	@exec $(BIN)/python tests/chaos/run.py --seconds $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS))
+
+lock: ## resolve the dependencies anew and write the locks (needs uv)
+	@tools/lock.sh
+
+protobuf: ## generate the protobuf modules anew
+	@tools/generate_protobuf.sh
+
+clean: ## remove the state of `make run` and what tools left behind; .venv stays
+	rm -rf .homing .pytest_cache .ruff_cache .hypothesis .import_linter_cache reports build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the environments
+	rm -rf .venv .homing-proto .bench

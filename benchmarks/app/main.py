@@ -1,0 +1,14 @@
+"""The application of the benchmarks: a durable counter, and a note that fills some pages."""
+
+from homing import DurableObject
+
+
+class Counter(DurableObject):
+    def increment(self):
+        kv = self.ctx.storage.kv
+        value = (kv.get("value") or 0) + 1
+        kv.put("value", value)
+        return value
+
+    def read(self):
+        return self.ctx.storage.kv.get("value") or 0

@@ -1,0 +1,193 @@
+"""The routes that look and change nothing: the cluster, a class's objects, one object. They wake no object."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qs
+
+from homing.errors import BadRequest, HomingError, NotFound, Unavailable
+from homing.ids import OBJECT_ID_BYTES
+from homing.wire.v1 import call_pb2
+from homing_gateway.forward import Forwarder
+from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, RETRY_S_MAX
+from homing_gateway.link import NodeLink
+from homing_gateway.policy import error_of
+from homing_gateway.routes import Route
+
+_DESCRIBE_TRIES = 6
+
+
+class Admin:
+    """Answers admin routes by asking the nodes.
+
+    Args:
+        forwarder: for its table and its links.
+        slots: how many slots the cluster has.
+    """
+
+    def __init__(self, forwarder: Forwarder, slots: int) -> None:
+        self._forwarder = forwarder
+        self._slots = slots
+
+    async def describe(self, route: Route) -> dict[str, object]:
+        """Where one object lives.
+
+        Raises:
+            NotFound: it never existed.
+            Unavailable: its slot has no owner that answers.
+        """
+        facts, epoch = await self._ask_owner(route)
+        record = self._forwarder.table.route(route.slot)[1]
+        return {
+            "class": route.class_name,
+            "name": facts.name or route.name or None,
+            "id": route.object_id.hex(),
+            "slot": route.slot,
+            "owner": record.owner.node if record is not None and record.owner is not None else None,
+            "epoch": epoch,
+            "replicas": [replica.node for replica in record.replicas] if record is not None else [],
+            "active": facts.active,
+            "database_bytes": facts.database_bytes,
+            "alarm": None,
+            "sockets": 0,
+        }
+
+    async def list_objects(self, class_name: str, query: bytes) -> dict[str, object]:
+        """One page of a class's objects, in the order of their ids.
+
+        Raises:
+            BadRequest: a limit or cursor that cannot be one.
+            NotFound: there is no such class.
+            Unavailable: a node did not answer, so the page would have holes.
+        """
+        limit, after = _page(query)
+        known = self._forwarder.classes.known
+        if known and class_name not in known:
+            raise NotFound(f"there is no class {class_name[:100]}")
+        request = call_pb2.InspectRequest(
+            list=call_pb2.ListObjects(class_name=class_name, after=after, limit=limit + 1)
+        )
+        replies = await asyncio.gather(*(link.inspect(request) for link in self._every_link()))
+        found = {facts.object: facts for reply in replies for facts in _checked(reply).objects}
+        page = sorted(found)[:limit]
+        more = len(found) > limit or any(reply.next for reply in replies)
+        return {
+            "objects": [_object_row(found[key]) for key in page],
+            "cursor": page[-1].hex() if page and more else None,
+        }
+
+    async def cluster(self) -> dict[str, object]:
+        """Nodes, gateways, workers and slots, as far as they can be seen from here."""
+        table = self._forwarder.table
+        facts = dict(await asyncio.gather(*(self._node_facts(node_id) for node_id in table.nodes)))
+        records = [(slot, record) for slot in range(self._slots) if (record := table.route(slot)[1]) is not None]
+        owned: dict[str, int] = {}
+        for _slot, record in records:
+            if record.owner is not None:
+                owned[record.owner.node] = owned.get(record.owner.node, 0) + 1
+        return {
+            "nodes": [
+                {
+                    "id": node.id,
+                    "address": node.address,
+                    "zone": node.zone,
+                    "state": node.state if facts.get(node.id) is not None else "unreachable",
+                    "slots": owned.get(node.id, 0),
+                    "host": node.host,
+                    "pid": node.pid,
+                    "metrics": node.metrics,
+                    "version": node.version,
+                }
+                for node in sorted(table.nodes.values(), key=lambda node: node.id)
+            ],
+            "gateways": [{"pid": peer.pid, "metrics": peer.metrics} for peer in table.gateways.values()],
+            "workers": [
+                {"pid": pid, "node": node_id}
+                for node_id, node in sorted(facts.items())
+                if node is not None
+                for pid in node.worker_pids
+            ],
+            "slots": [
+                {
+                    "slot": slot,
+                    "state": str(record.state),
+                    "owner": record.owner.node if record.owner is not None else None,
+                    "epoch": record.epoch,
+                    "replicas": [replica.node for replica in record.replicas],
+                }
+                for slot, record in records
+            ],
+        }
+
+    async def _ask_owner(self, route: Route) -> tuple[call_pb2.ObjectFacts, int]:
+        """Ask the owner, again with a fresh record while the slot moves."""
+        error: HomingError = Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+        for _ in range(_DESCRIBE_TRIES):
+            link, epoch = self._forwarder.owner(route.slot)
+            if link is not None:
+                what = call_pb2.InspectObject(object=route.object_id, slot=route.slot, epoch=epoch)
+                reply = await link.inspect(call_pb2.InspectRequest(object=what))
+                if not reply.HasField("failure"):
+                    if not reply.objects:
+                        raise NotFound("this object does not exist")
+                    return reply.objects[0], epoch
+                error = _error(reply.failure)
+                if error.http_status != Unavailable.http_status:
+                    raise error
+            await self._forwarder.refresh(route.slot)
+            await asyncio.sleep(RETRY_S_MAX)
+        raise error
+
+    def _every_link(self) -> list[NodeLink]:
+        """The links of all registered nodes; each must stand, or objects would be missing silently."""
+        links = [self._forwarder.links.get(node_id) for node_id in self._forwarder.table.nodes]
+        standing = [link for link in links if link is not None and link.up]
+        if not standing or len(standing) < len(links):
+            raise Unavailable("a node cannot be reached, so the list would be incomplete", retry_after_s=1.0)
+        return standing
+
+    async def _node_facts(self, node_id: str) -> tuple[str, call_pb2.NodeFacts | None]:
+        link = self._forwarder.links.get(node_id)
+        if link is None or not link.up:
+            return node_id, None
+        try:
+            return node_id, (await link.inspect(call_pb2.InspectRequest(node=call_pb2.InspectNode()))).node
+        except Unavailable:
+            return node_id, None
+
+
+def _page(query: bytes) -> tuple[int, bytes]:
+    """The limit and the id after which a page starts."""
+    try:
+        fields = parse_qs(query.decode("ascii"), max_num_fields=10)
+        limit = int(fields.get("limit", [str(LIST_OBJECTS_DEFAULT)])[0])
+        after = bytes.fromhex(fields.get("cursor", [""])[0])
+    except ValueError as error:
+        raise BadRequest("limit must be a number, and cursor what an earlier page gave") from error
+    if not 1 <= limit <= LIST_OBJECTS_MAX:
+        raise BadRequest(f"limit must be from 1 to {LIST_OBJECTS_MAX}")
+    if after and len(after) != OBJECT_ID_BYTES:
+        raise BadRequest("cursor must be what an earlier page gave")
+    return limit, after
+
+
+def _object_row(facts: call_pb2.ObjectFacts) -> dict[str, object]:
+    return {
+        "class": facts.class_name,
+        "name": facts.name or None,
+        "id": facts.object.hex(),
+        "active": facts.active,
+        "database_bytes": facts.database_bytes,
+    }
+
+
+def _error(failure: call_pb2.Failure) -> HomingError:
+    error = error_of(failure.code, failure.message, retry_after_ms=failure.retry_after_ms)
+    # To the client a node that does not own the slot any more is the same as no owner.
+    return Unavailable(error.message, retry_after_s=error.retry_after_s) if error.code == "not-owner" else error
+
+
+def _checked(reply: call_pb2.InspectReply) -> call_pb2.InspectReply:
+    if reply.HasField("failure"):
+        raise _error(reply.failure)
+    return reply

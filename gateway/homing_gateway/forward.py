@@ -1,0 +1,331 @@
+"""Takes calls to the owners of their objects, and decides what becomes of those that fail on the way.
+
+A call is either on a link (queued or written), parked until somebody can take it, waiting for the list of classes, or
+finished. All of it runs in one event loop; the only tasks are the links, the ticker, the refreshes and the class list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+
+import grpc
+import structlog
+
+from homing.errors import DeadlineExceeded, HomingError, NotFound, OutcomeUnknown, Overloaded, Unavailable
+from homing.wire.v1 import call_pb2
+from homing_gateway.classes import Classes
+from homing_gateway.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
+from homing_gateway.link import NodeLink
+from homing_gateway.pending import KIND_DEFAULT, Pending
+from homing_gateway.policy import Verdict, backoff_s, decide, error_of
+from homing_gateway.table import Table
+from homing_placement.records import NodeRecord
+
+_log = structlog.get_logger("homing.gateway")
+
+
+class Forwarder:
+    """All links and all calls of one gateway.
+
+    Args:
+        table: where slots live.
+        credentials: for mutual TLS towards nodes; None: plain.
+        in_flight_max: calls at once; above it they are refused as overloaded.
+        owner_wait_s_max: how long a call waits while nobody can take it.
+
+    Example:
+        >>> async with asyncio.TaskGroup() as group:
+        ...     group.create_task(forwarder.run())
+        ...     forwarder.submit(pending)
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        owner_wait_s_max: float = OWNER_WAIT_S_MAX,
+    ) -> None:
+        self.table = table
+        self.links: dict[str, NodeLink] = {}
+        self.classes = Classes(lambda: [link for link in self.links.values() if link.up], self._classes_known)
+        self._credentials = credentials
+        self._in_flight_max = in_flight_max
+        self._owner_wait_s_max = owner_wait_s_max
+        self._live: set[Pending] = set()  # Invariant: every call that is submitted and not finished
+        self._parked: dict[Pending, None] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refreshing: set[int] = set()
+        self._turn = itertools.count()
+        self._group: asyncio.TaskGroup | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retry_soon = False
+        table.on_change(self._table_changed)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are not finished."""
+        return len(self._live)
+
+    @property
+    def ready(self) -> bool:
+        """The table is loaded and at least one node's stream stands."""
+        return self.table.ready and any(link.up for link in self.links.values())
+
+    async def run(self) -> None:
+        """Own every task until cancelled; calls that are open then end as unavailable or unknown."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._sync_links()
+                group.create_task(self._ticks(), name="ticks")
+                group.create_task(self.classes.run(), name="classes")
+        finally:
+            self._group = None
+            for pending in list(self._live):
+                maybe = pending.written or pending.maybe_started
+                self._finish(pending, OutcomeUnknown("the gateway stops") if maybe else Unavailable())
+
+    def submit(self, pending: Pending) -> None:
+        """Take a call; `pending.on_done` is called once, possibly before this returns."""
+        live = self._live
+        if len(live) >= self._in_flight_max:
+            live.add(pending)
+            self._finish(pending, Overloaded("too many calls are in flight", retry_after_s=RETRY_AFTER_S_DEFAULT))
+            return
+        live.add(pending)
+        if pending.class_name in self.classes.known:
+            self._dispatch(pending)
+        else:
+            self.classes.ask(pending)
+
+    def cancel(self, pending: Pending) -> None:
+        """Nobody waits for this call any more; `on_done` is not called."""
+        if not pending.finished:
+            pending.finished = True
+            self._forget(pending)
+
+    async def refresh(self, slot: int) -> None:
+        """Read one slot's record anew; failures are left to the next try."""
+        try:
+            await self.table.refresh(slot)
+        except HomingError as error:
+            _log.warning("slot not refreshed", slot=slot, error=error.message)
+
+    def owner(self, slot: int) -> tuple[NodeLink | None, int]:
+        """The link to the owner of a slot, if it stands, and the slot's epoch."""
+        node, record = self.table.route(slot)
+        if node is None or record is None:
+            return None, 0
+        link = self.links.get(node.id)
+        return (link if link is not None and link.up else None), record.epoch
+
+    # What links report
+
+    def link_up(self, link: NodeLink) -> None:
+        """A stream stands: what waited for it can go."""
+        _log.info("node reached", node=link.node.id, address=link.node.address)
+        self.classes.wake()
+        self._hurry(None)
+
+    def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
+        """A node answered: finish the call, or send it again."""
+        pending.link = None
+        timing = reply.timing
+        pending.received_ns = timing.received_ns
+        pending.started_ns = timing.started_ns
+        pending.ended_ns = timing.ended_ns
+        pending.released_ns = timing.released_ns
+        if reply.HasField("failure"):
+            self._failed(pending, reply.failure)
+            return
+        if pending.url:
+            pending.status = reply.status
+            pending.answer_headers = [(header.name, header.value) for header in reply.headers]
+        self._finish(pending, pending.error)
+
+    def never_sent(self, pending: Pending) -> None:
+        """The stream broke first: no node saw the call."""
+        self._park(pending, pending.last_error)
+
+    def maybe_sent(self, pending: Pending) -> None:
+        """The stream broke afterwards: with a key it is sent again, without one nobody knows."""
+        lost = OutcomeUnknown("the node was lost while it had the call")
+        if pending.key:
+            pending.maybe_started = True
+            self._park(pending, lost)
+        else:
+            self._finish(pending, lost)
+
+    def _failed(self, pending: Pending, failure: call_pb2.Failure) -> None:
+        said = error_of(
+            failure.code,
+            failure.message,
+            error_type=failure.error_type,
+            retry_after_ms=failure.retry_after_ms,
+            epoch=failure.epoch,
+            owner=failure.owner,
+        )
+        verdict, error = decide(said, started=failure.started, has_key=bool(pending.key))
+        if verdict is Verdict.ANSWER:
+            self._finish(pending, error)
+            return
+        if verdict is Verdict.REFRESH_AND_RETRY:
+            pending.waiting_since_s = 0.0  # somebody answered; the table is behind, or the node is
+            self._refresh_soon(pending.slot)
+        self._park(pending, error)
+
+    # Where a call goes
+
+    def _dispatch(self, pending: Pending) -> None:
+        if pending.kind == KIND_DEFAULT:
+            link = self._any_link()
+        else:
+            node, record = self.table.route(pending.slot)
+            link = None if node is None else self.links.get(node.id)
+            if record is not None:
+                pending.epoch = record.epoch
+        if link is None or not link.up:
+            self._park(pending, pending.last_error)
+        elif not link.send(pending):
+            busy = Overloaded("too many calls wait for this node", retry_after_s=RETRY_AFTER_S_DEFAULT)
+            self._finish(pending, busy)
+
+    def _any_link(self) -> NodeLink | None:
+        standing = [link for link in self.links.values() if link.up]
+        return standing[next(self._turn) % len(standing)] if standing else None
+
+    def _park(self, pending: Pending, why: HomingError | None) -> None:
+        """Put a call off for a moment; give up when nobody could take it for too long."""
+        now_s = self._now()
+        pending.last_error = why
+        if not pending.waiting_since_s:
+            pending.waiting_since_s = now_s
+        elif now_s - pending.waiting_since_s > self._owner_wait_s_max and not pending.maybe_started:
+            self._finish(pending, _gave_up(why))
+            return
+        pending.retry_at_s = now_s + backoff_s(pending.tries)
+        pending.tries += 1
+        self._parked[pending] = None
+
+    def _finish(self, pending: Pending, error: HomingError | None) -> None:
+        if pending.finished:
+            return
+        pending.finished = True
+        pending.error = error
+        self._forget(pending)
+        try:
+            pending.on_done(pending)
+        except Exception:  # a fault in one request's answer must not take the stream's reader with it
+            _log.exception("answer not delivered", request_id=pending.request_id)
+
+    def _forget(self, pending: Pending) -> None:
+        self._live.discard(pending)
+        if pending.link is not None:
+            pending.link.drop(pending)
+        elif self._parked:
+            self._parked.pop(pending, None)
+
+    def _classes_known(self, waited: Iterable[Pending]) -> None:
+        """The list of classes is fresh; what waited for it goes on or is refused."""
+        known = self.classes.known
+        for pending in waited:
+            if pending.finished:
+                continue
+            if pending.class_name in known or not known:
+                self._dispatch(pending)
+            elif pending.class_name:
+                self._finish(pending, NotFound(f"there is no class {pending.class_name[:100]}"))
+            else:
+                self._finish(pending, NotFound("the application has no Default entrypoint"))
+
+    # Time, and changes of the table
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_s = self._now()
+            for pending in [each for each in self._live if each.deadline_s <= now_s]:
+                self._finish(pending, DeadlineExceeded())
+            self._retry_parked()
+
+    def _retry_parked(self) -> None:
+        self._retry_soon = False
+        now_s = self._now()
+        for pending in [each for each in self._parked if each.retry_at_s <= now_s]:
+            del self._parked[pending]
+            self._dispatch(pending)
+
+    def _table_changed(self, slot: int | None) -> None:
+        if self._group is None:
+            return
+        if slot is None:
+            self._sync_links()
+        self._hurry(slot)
+
+    def _hurry(self, slot: int | None) -> None:
+        """Try parked calls of a slot, or all of them, in the next turn of the loop; many changes make one try."""
+        if not self._parked:
+            return
+        for pending in self._parked:
+            if slot is None or pending.slot == slot:
+                pending.retry_at_s = 0.0
+        if not self._retry_soon and self._loop is not None:
+            self._retry_soon = True
+            self._loop.call_soon(self._retry_parked)
+
+    def _refresh_soon(self, slot: int) -> None:
+        if slot not in self._refreshing and self._group is not None:
+            self._refreshing.add(slot)
+            self._group.create_task(self._refresh_once(slot), name=f"refresh {slot}")
+
+    async def _refresh_once(self, slot: int) -> None:
+        try:
+            await self.refresh(slot)
+        finally:
+            self._refreshing.discard(slot)
+        self._hurry(slot)
+
+    # Links
+
+    def _sync_links(self) -> None:
+        """One link for each registered incarnation. A link that stands outlives its record: a lease is only a hint."""
+        nodes = self.table.nodes
+        for node in nodes.values():
+            link = self.links.get(node.id)
+            if link is None or not _same(link.node, node):
+                self._close_link(node.id)
+                self._open_link(node)
+        for node_id, link in list(self.links.items()):
+            if node_id not in nodes and not link.up:
+                self._close_link(node_id)
+
+    def _open_link(self, node: NodeRecord) -> None:
+        assert self._group is not None
+        link = self.links[node.id] = NodeLink(node, self, self._credentials)
+        self._tasks[node.id] = self._group.create_task(link.run(), name=f"link {node.id}")
+
+    def _close_link(self, node_id: str) -> None:
+        self.links.pop(node_id, None)
+        task = self._tasks.pop(node_id, None)
+        if task is not None:
+            task.cancel()
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+
+def _same(one: NodeRecord, other: NodeRecord) -> bool:
+    return one.address == other.address and one.incarnation == other.incarnation
+
+
+def _gave_up(why: HomingError | None) -> HomingError:
+    error = why if why is not None else Unavailable("the object has no owner that can be reached at the moment")
+    if error.retry_after_s is None and error.http_status == 503:
+        error.retry_after_s = RETRY_AFTER_S_DEFAULT
+    return error

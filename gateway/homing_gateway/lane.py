@@ -1,0 +1,249 @@
+"""The short way of a call through the HTTP server: no task, no ASGI messages, one write for the answer.
+
+Measured on two busy cores: 175 µs a call as an ASGI application that also watches for the client going away, a fraction
+of it this way. Everything that is not a plain RPC request (another route, a chunked body, a pipelined request, a slow
+reader) is left to the ASGI application; both give the same answers, and the tests run against both.
+
+The HTTP server's protocol class is extended at one point: the object that it calls its cycle. It looks at a cycle's
+`response_complete`, `disconnected`, `keep_alive`, `more_body` and `body`, and signals it through `message_event`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, cast
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from homing.errors import HomingError
+from homing_gateway.asked import Asked
+from homing_gateway.gateway import Gateway
+from homing_gateway.limits import BODY_WAIT_S_MAX
+from homing_gateway.metrics import outcome_of
+from homing_gateway.pending import Pending
+from homing_gateway.problems import HeaderList, problem
+from homing_gateway.routes import OBJECTS, Kind, Route
+
+_log = structlog.get_logger("homing.gateway")
+
+
+class _RpcCycle:
+    """One RPC request on a connection, in the place of the server's own cycle."""
+
+    __slots__ = (
+        "begun",
+        "body",
+        "disconnected",
+        "entered_ns",
+        "headers",
+        "keep_alive",
+        "more_body",
+        "pending",
+        "protocol",
+        "request_id",
+        "response_complete",
+        "route",
+    )
+
+    def __init__(self, protocol: LaneProtocol, route: Route, headers: HeaderList, *, keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.route = route
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.entered_ns = time.monotonic_ns()
+        self.begun = False  # the server signals again when a connection ends; a call is made once
+        self.body = b""
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.pending: Pending | None = None
+        self.request_id = ""
+
+    @property
+    def message_event(self) -> _RpcCycle:
+        """What the server sets when a piece of the body, its end, or the end of the connection is there."""
+        return self
+
+    def set(self) -> None:
+        """Something happened: more body, all of it, or the client has gone."""
+        if self.disconnected:
+            if self.pending is not None:
+                self.protocol.gateway.forwarder.cancel(self.pending)
+        elif self.begun:
+            return
+        elif self.more_body:
+            self.protocol.flow.resume_reading()
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self.begun = True
+        gateway = self.protocol.gateway
+        asked = Asked(self.headers)
+        self.request_id = asked.take_request_id()
+        try:
+            gateway.doorkeeper.admit(self.route, "POST", asked)
+            self.pending = gateway.rpc(self.route, asked, self.body, self.request_id, self.entered_ns, self._finish)
+            gateway.forwarder.submit(self.pending)
+        except HomingError as error:
+            self._refuse(error)
+        except Exception:  # a fault in one request ends that request only
+            _log.exception("request failed", request_id=self.request_id)
+            self._refuse(HomingError("the gateway failed on this request"))
+
+    def _refuse(self, error: HomingError) -> None:
+        self.pending = None
+        self._write_problem(problem(error, self.request_id))
+        self.protocol.gateway.metrics.request("rpc", outcome_of(error), self.entered_ns)
+        self._complete()
+
+    def _finish(self, pending: Pending) -> None:
+        """The answer is there; called from the node's stream reader."""
+        if self.disconnected:
+            return
+        if pending.error is None:
+            self.protocol.write_json(pending.answer, self.request_id, keep_alive=self.keep_alive)
+        else:
+            self._write_problem(problem(pending.error, self.request_id, has_key=bool(pending.key)))
+        self.protocol.gateway.metrics.call("rpc", pending)
+        self._complete()
+
+    def _write_problem(self, answer: tuple[int, HeaderList, bytes]) -> None:
+        self.protocol.write_answer(*answer, keep_alive=self.keep_alive)
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self.protocol.transport.close()
+        self.protocol.rpc_complete()
+
+
+class LaneProtocol(HttpToolsProtocol):
+    """The HTTP server's protocol with the short way; a subclass names the gateway."""
+
+    gateway: Gateway
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._date: object = None
+        self._date_bytes = b""
+        self._waits_since_s = 0.0
+        self._wait_timer: asyncio.TimerHandle | None = None
+
+    def on_headers_complete(self) -> None:
+        """Take a plain RPC request; leave every other to the ASGI application."""
+        route = self._rpc_route()
+        if route is None:
+            super().on_headers_complete()
+            return
+        cycle = _RpcCycle(self, route, self.headers, keep_alive=cast("Any", self.parser).should_keep_alive())
+        self.cycle = cast("Any", cycle)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        super().connection_lost(exc)
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
+            self._wait_timer = None
+
+    def write_json(self, body: bytes, request_id: str, *, keep_alive: bool) -> None:
+        """Write the answer of a call that succeeded."""
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+            % (
+                self._default_headers(),
+                len(body),
+                request_id.encode("ascii"),
+                b"" if keep_alive else b"connection: close\r\n",
+                body,
+            )
+        )
+
+    def write_answer(self, status: int, headers: HeaderList, body: bytes, *, keep_alive: bool) -> None:
+        """Write any answer."""
+        lines = [STATUS_LINE[status], self._default_headers()]
+        lines.extend(b"%b: %b\r\n" % header for header in headers)
+        lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        lines.append(body)
+        self.transport.write(b"".join(lines))
+
+    def rpc_complete(self) -> None:
+        """An answer was written: go on with what is pipelined, or wait for the next request."""
+        if self.transport.is_closing():
+            self.server_state.total_requests += 1
+        elif self.pipeline:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._wait()
+
+    def _rpc_route(self) -> Route | None:
+        """The route of a request that can take the short way; None for all others, wrong ones too."""
+        url = self.url
+        if not url.startswith(OBJECTS) or b"?" in url or b"#" in url:
+            return None
+        previous = cast("Any", self.cycle)
+        parser = cast("Any", self.parser)
+        if (
+            (previous is not None and not previous.response_complete)
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or parser.should_upgrade()
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or not self._has_short_body()
+        ):
+            return None
+        try:
+            route = self.gateway.router.parse(url)
+        except HomingError:
+            return None
+        return route if route.kind is Kind.RPC else None
+
+    def _has_short_body(self) -> bool:
+        for name, value in self.headers:
+            if name == b"content-length":
+                return len(value) < 12 and value.isdigit() and int(value) <= self.gateway.rpc_bytes_max
+        return False
+
+    def _default_headers(self) -> bytes:
+        """The date, rendered once for each time that the server changes it."""
+        headers = self.server_state.default_headers
+        if headers is not self._date:
+            self._date = headers
+            self._date_bytes = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._date_bytes
+
+    # Instead of a timer for each answer there is one for each connection; it looks only when it fires.
+
+    def _wait(self) -> None:
+        """Something is expected of the client from now on: a body, or the next request."""
+        self._waits_since_s = self.loop.time()
+        if self._wait_timer is None:
+            self._wait_timer = self.loop.call_later(self.timeout_keep_alive, self._check_wait)
+
+    def _check_wait(self) -> None:
+        self._wait_timer = None
+        cycle = cast("Any", self.cycle)
+        if not isinstance(cycle, _RpcCycle) or self.transport.is_closing():
+            return
+        waited_s = self.loop.time() - self._waits_since_s
+        if cycle.response_complete:
+            limit_s = float(self.timeout_keep_alive)
+        elif cycle.more_body:
+            limit_s = BODY_WAIT_S_MAX
+        else:
+            limit_s = float("inf")  # the call has a deadline of its own
+        if waited_s >= limit_s:
+            self.transport.close()
+        else:
+            self._wait_timer = self.loop.call_later(min(limit_s - waited_s, self.timeout_keep_alive), self._check_wait)
+
+
+def lane_protocol(gateway: Gateway) -> type[LaneProtocol]:
+    """The protocol class to give to the HTTP server of a gateway."""
+    return type("GatewayProtocol", (LaneProtocol,), {"gateway": gateway})

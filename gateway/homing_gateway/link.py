@@ -1,0 +1,336 @@
+"""One node's stream: frames out in batches, answers in, and what becomes of calls when it breaks.
+
+Reading and writing are separate tasks, and neither waits for a call: a slow caller never holds up its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Protocol, cast
+
+import grpc
+import grpc.aio
+
+from homing.errors import Unavailable
+from homing.wire.v1 import call_pb2
+from homing_gateway.limits import (
+    BATCH_BYTES_MAX,
+    CONNECT_S_MAX,
+    INSPECT_S_MAX,
+    KEEPALIVE_MS,
+    KEEPALIVE_TIMEOUT_MS,
+    MESSAGE_BYTES_MAX,
+    PENDING_PER_NODE_MAX,
+    PIECE_BYTES_MAX,
+    RECONNECT_S_MAX,
+    RECONNECT_S_MIN,
+)
+from homing_gateway.pending import Pending
+from homing_placement.records import NodeRecord
+
+EXCHANGE = "/homing.wire.v1.Calls/Exchange"
+INSPECT = "/homing.wire.v1.Calls/Inspect"
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # A channel of its own to each node: a restarted node must not inherit a dead connection.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+]
+
+_Stream = grpc.aio.StreamStreamCall[call_pb2.CallBatch, call_pb2.ReplyBatch]
+
+
+class StreamBroken(Exception):
+    """The stream to a node ended; the link starts another."""
+
+
+def _broken(error: BaseException) -> BaseException:
+    """What a failed read or write means. gRPC also raises CancelledError when the other side cancelled the stream."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        return error
+    return StreamBroken(str(error))
+
+
+class LinkOwner(Protocol):
+    """Who is told of what happens on a link. Called in the event loop; must not raise or wait."""
+
+    def link_up(self, link: NodeLink) -> None:
+        """Calls can be sent."""
+        ...
+
+    def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
+        """The whole answer of a call is there; its body is in `pending.answer`."""
+        ...
+
+    def never_sent(self, pending: Pending) -> None:
+        """The stream broke before the call was written."""
+        ...
+
+    def maybe_sent(self, pending: Pending) -> None:
+        """The stream broke after the call was written and before its answer."""
+        ...
+
+
+class NodeLink:
+    """The link to one incarnation of one node.
+
+    Invariant: a call is in exactly one of `_queue` and `_pending` from `send` until it is answered, dropped or handed
+    back.
+    """
+
+    def __init__(self, node: NodeRecord, owner: LinkOwner, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self.node = node
+        self.up = False
+        self._owner = owner
+        self._credentials = credentials
+        self._queue: deque[Pending] = deque()
+        self._pending: dict[int, Pending] = {}
+        self._cancels: list[int] = []
+        self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
+        self._wake = asyncio.Event()
+        self._next_id = 0
+        self._channel: grpc.aio.Channel | None = None
+
+    def __repr__(self) -> str:
+        state = "up" if self.up else "down"
+        return (
+            f"NodeLink({self.node.id} {self.node.address} {state} queue={len(self._queue)} open={len(self._pending)})"
+        )
+
+    @property
+    def idle(self) -> bool:
+        """No call is on it."""
+        return not self._queue and not self._pending
+
+    def send(self, pending: Pending) -> bool:
+        """Queue a call for the next batch; False when this node has too many already."""
+        if len(self._queue) + len(self._pending) >= PENDING_PER_NODE_MAX:
+            return False
+        self._next_id += 1
+        pending.id = self._next_id
+        pending.link = self
+        pending.written = False
+        self._queue.append(pending)
+        if not self._wake.is_set():
+            self._wake.set()
+        return True
+
+    def drop(self, pending: Pending) -> None:
+        """Nobody waits for this call any more; the node is told if it has it."""
+        if pending.written:
+            if self._pending.pop(pending.id, None) is not None:
+                self._cancels.append(pending.id)
+                self._wake.set()
+        elif pending in self._queue:
+            self._queue.remove(pending)
+        pending.link = None
+
+    async def inspect(self, request: call_pb2.InspectRequest) -> call_pb2.InspectReply:
+        """Ask the node for facts.
+
+        Raises:
+            Unavailable: it did not answer in time.
+        """
+        if self._channel is None:
+            raise Unavailable(f"node {self.node.id} cannot be reached")
+        ask = self._channel.unary_unary(
+            INSPECT, call_pb2.InspectRequest.SerializeToString, call_pb2.InspectReply.FromString
+        )
+        try:
+            return await ask(request, timeout=INSPECT_S_MAX)
+        except grpc.RpcError as error:
+            raise Unavailable(f"node {self.node.id} did not answer") from error
+
+    async def run(self) -> None:
+        """Keep a stream to the node until cancelled."""
+        delay_s = RECONNECT_S_MIN
+        while True:
+            try:
+                await self._serve()
+            except StreamBroken:
+                delay_s = RECONNECT_S_MIN if self.up else min(RECONNECT_S_MAX, delay_s * 2)
+            finally:
+                self._break()
+            await asyncio.sleep(delay_s)
+
+    async def _serve(self) -> None:
+        """Connect and exchange until the stream breaks; always raises."""
+        channel = self._open_channel()
+        try:
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await channel.channel_ready()
+            exchange = channel.stream_stream(
+                EXCHANGE, call_pb2.CallBatch.SerializeToString, call_pb2.ReplyBatch.FromString
+            )
+            stream = exchange()
+            self._channel = channel
+            try:
+                await self._exchange(stream)
+            finally:
+                stream.cancel()
+        except TimeoutError as error:
+            raise StreamBroken(f"{self.node.address} does not answer") from error
+        finally:
+            self._channel = None
+            await channel.close()
+
+    async def _exchange(self, stream: _Stream) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(stream), name=f"read {self.node.id}")
+                group.create_task(self._write(stream), name=f"write {self.node.id}")
+                self.up = True
+                self._owner.link_up(self)
+        except* StreamBroken as broken:
+            raise StreamBroken(str(broken.exceptions[0])) from broken
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.node.address, options=_OPTIONS)
+        return grpc.aio.secure_channel(self.node.address, self._credentials, options=_OPTIONS)
+
+    async def _read(self, stream: _Stream) -> None:
+        while True:
+            try:
+                batch = await stream.read()
+            except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+                raise _broken(error) from error
+            if not isinstance(batch, call_pb2.ReplyBatch):
+                raise StreamBroken("the node ended the stream")
+            self._take_replies(batch)
+
+    def _take_replies(self, batch: call_pb2.ReplyBatch) -> None:
+        arrived_ns = time.monotonic_ns()
+        calls = self._pending
+        answered = self._owner.answered
+        for reply in batch.replies:
+            if reply.more:
+                self._begin_answer(reply)
+                continue
+            pending = calls.pop(reply.id, None)
+            if pending is None:
+                continue  # given up here; the node did not know yet
+            pending.arrived_ns = arrived_ns
+            pending.answer = reply.body
+            answered(pending, reply)
+        for piece in batch.pieces:
+            self._add_piece(piece, arrived_ns)
+
+    def _begin_answer(self, reply: call_pb2.Reply) -> None:
+        pending = self._pending.get(reply.id)
+        if pending is not None:
+            pending.begin_answer(reply)
+
+    def _add_piece(self, piece: call_pb2.Piece, arrived_ns: int) -> None:
+        pending = self._pending.get(piece.id)
+        if pending is None:
+            return
+        reply = pending.add_piece(piece)
+        if reply is not None:
+            del self._pending[piece.id]
+            pending.arrived_ns = arrived_ns
+            self._owner.answered(pending, reply)
+
+    async def _write(self, stream: _Stream) -> None:
+        wake = self._wake
+        while True:
+            await wake.wait()
+            wake.clear()
+            while self._queue or self._cancels or self._pieces:
+                batch = self._next_batch()
+                try:
+                    await stream.write(batch)
+                except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+                    raise _broken(error) from error
+
+    def _next_batch(self) -> call_pb2.CallBatch:
+        """All that is ready, up to the bound of a message; long bodies take turns, a piece each."""
+        batch = call_pb2.CallBatch()
+        size = 0
+        sent_ns = time.monotonic_ns()
+        now_s = asyncio.get_running_loop().time()
+        queue = self._queue
+        while queue and size < BATCH_BYTES_MAX:
+            size += self._add_call(batch, queue.popleft(), sent_ns, now_s)
+        if self._cancels:
+            batch.cancels.extend(self._cancels)
+            self._cancels.clear()
+        for _ in range(len(self._pieces)):
+            if size >= BATCH_BYTES_MAX:
+                break
+            size += self._send_piece(batch, *self._pieces.popleft())
+        return batch
+
+    def _add_call(self, batch: call_pb2.CallBatch, pending: Pending, sent_ns: int, now_s: float) -> int:
+        body = pending.body
+        more = len(body) > PIECE_BYTES_MAX
+        call = batch.calls.add(
+            id=pending.id,
+            slot=pending.slot,
+            epoch=pending.epoch,
+            object=pending.object_id,
+            class_name=pending.class_name,
+            name=pending.name,
+            kind=cast("call_pb2.CallKind", pending.kind),
+            method=pending.method,
+            body=body[:PIECE_BYTES_MAX] if more else body,
+            timeout_ms=max(1, int((pending.deadline_s - now_s) * 1_000)),
+            request_id=pending.request_id,
+            sent_ns=sent_ns,
+        )
+        if more:
+            call.more = True
+            self._pieces.append((pending, pending.id, PIECE_BYTES_MAX))
+        if pending.key:
+            call.key = pending.key
+            call.fingerprint = pending.fingerprint
+        if pending.traceparent:
+            call.traceparent = pending.traceparent
+        if pending.url:
+            call.url = pending.url
+            for name, value in pending.headers:
+                call.headers.add(name=name, value=value)
+        pending.sent_ns = sent_ns
+        pending.written = True
+        self._pending[pending.id] = pending
+        return 256 + min(len(body), PIECE_BYTES_MAX)
+
+    def _send_piece(self, batch: call_pb2.CallBatch, pending: Pending, call_id: int, offset: int) -> int:
+        if self._pending.get(call_id) is not pending:
+            return 0  # answered or given up before its body was through
+        data = pending.body[offset : offset + PIECE_BYTES_MAX]
+        offset += len(data)
+        last = offset >= len(pending.body)
+        batch.pieces.add(id=call_id, data=data, last=last)
+        if not last:
+            self._pieces.append((pending, call_id, offset))
+        return len(data)
+
+    def _break(self) -> None:
+        """Hand back every call; what was written may have run."""
+        self.up = False
+        queued, written = list(self._queue), list(self._pending.values())
+        self._queue.clear()
+        self._pending.clear()
+        self._pieces.clear()
+        self._cancels.clear()
+        for pending in queued:
+            pending.link = None
+            self._owner.never_sent(pending)
+        for pending in written:
+            pending.link = None
+            pending.written = False
+            pending.forget_answer()
+            self._owner.maybe_sent(pending)

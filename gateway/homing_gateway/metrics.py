@@ -1,0 +1,78 @@
+"""What the gateway records of each request: its time, its outcome and the stages of its call."""
+
+from __future__ import annotations
+
+import time
+
+from homing.errors import ApplicationError, HomingError, OutcomeUnknown
+from homing.observability.catalogue import LATENCY_TARGET_S, OUTCOMES, ROUTES
+from homing.observability.metrics import Metrics
+from homing_gateway.pending import Pending
+
+_NS = 1e-9
+
+
+def outcome_of(error: HomingError | None) -> str:
+    """The value of the label `outcome`.
+
+    Example:
+        >>> outcome_of(None), outcome_of(OutcomeUnknown())
+        ('ok', 'unknown')
+    """
+    if error is None:
+        return "ok"
+    if isinstance(error, ApplicationError):
+        return "application_error"
+    if isinstance(error, OutcomeUnknown):
+        return "unknown"
+    return "client_error" if error.http_status < 500 else "unavailable"
+
+
+class GatewayMetrics:
+    """Recorders of one gateway, every child made ahead."""
+
+    def __init__(self, target_s: float = LATENCY_TARGET_S) -> None:
+        self.registry = Metrics(target_s=target_s, process=True)
+        self._requests = {
+            route: {outcome: self.registry.histogram("homing_request_seconds", route, outcome) for outcome in OUTCOMES}
+            for route in ROUTES
+        }
+        self._over = self.registry.counter("homing_requests_over_target_total")
+        stage = self.registry.histogram
+        self._gateway = stage("homing_stage_seconds", "gateway")
+        self._forward = stage("homing_stage_seconds", "forward")
+        self._queue = stage("homing_stage_seconds", "queue")
+        self._execute = stage("homing_stage_seconds", "execute")
+        self._commit = stage("homing_stage_seconds", "commit")
+        self.sockets = self.registry.gauge("homing_sockets")
+
+    def request(self, route: str, outcome: str, entered_ns: int) -> None:
+        """A request ends that was no call, or whose call never came to a node."""
+        self._total(route, outcome, (time.monotonic_ns() - entered_ns) * _NS)
+
+    def call(self, route: str, pending: Pending) -> None:
+        """A call ends: record its whole time and the stages, each with a start and an end of its own.
+
+        Clocks of two machines are only subtracted in pairs: the way there and the way back are one stage.
+        """
+        total_ns = time.monotonic_ns() - pending.entered_ns
+        self._total(route, "ok" if pending.error is None else outcome_of(pending.error), total_ns * _NS)
+        received_ns = pending.received_ns
+        if not received_ns:
+            return
+        away_ns = pending.arrived_ns - pending.sent_ns
+        released_ns = pending.released_ns
+        self._gateway.observe((total_ns - away_ns) * _NS)
+        self._forward.observe((away_ns - (released_ns - received_ns)) * _NS)
+        started_ns = pending.started_ns
+        if not started_ns:
+            self._queue.observe((released_ns - received_ns) * _NS)
+            return
+        self._queue.observe((started_ns - received_ns) * _NS)
+        self._execute.observe((pending.ended_ns - started_ns) * _NS)
+        self._commit.observe((released_ns - pending.ended_ns) * _NS)
+
+    def _total(self, route: str, outcome: str, seconds: float) -> None:
+        self._requests[route][outcome].observe(seconds)
+        if seconds > self.registry.target_s:
+            self._over.value += 1.0

@@ -1,0 +1,161 @@
+"""One call on its way through the gateway, from the request to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from homing.errors import ApplicationError, HomingError
+from homing_gateway.limits import RESPONSE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from homing.wire.v1 import call_pb2
+    from homing_gateway.link import NodeLink
+
+KIND_RPC = 1
+KIND_FETCH = 2
+KIND_DEFAULT = 3
+
+
+class Pending:
+    """What is asked, where it is, and what came back.
+
+    Attributes:
+        kind: 1 RPC, 2 FETCH, 3 DEFAULT; as on the wire.
+        deadline_s: on the loop's clock.
+        on_done: called once, in the event loop, when `error` or the answer is set.
+        id: on the stream of `link`.
+        written: it was handed to a stream that still stands; no longer in a queue.
+        maybe_started: it was on a stream that broke, so it may have run. Only with a key is it sent again.
+        waiting_since_s: since when there was nobody to take it; 0 while somebody is.
+        tries: how often it was put off.
+        entered_ns, sent_ns, arrived_ns: this process's clock: request in, frame written, answer read.
+        received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
+    """
+
+    __slots__ = (
+        "answer",
+        "answer_headers",
+        "answer_parts",
+        "answer_reply",
+        "answer_size",
+        "arrived_ns",
+        "body",
+        "class_name",
+        "deadline_s",
+        "ended_ns",
+        "entered_ns",
+        "epoch",
+        "error",
+        "fingerprint",
+        "finished",
+        "headers",
+        "id",
+        "key",
+        "kind",
+        "last_error",
+        "link",
+        "maybe_started",
+        "method",
+        "name",
+        "object_id",
+        "on_done",
+        "received_ns",
+        "released_ns",
+        "request_id",
+        "retry_at_s",
+        "sent_ns",
+        "slot",
+        "started_ns",
+        "status",
+        "traceparent",
+        "tries",
+        "url",
+        "waiting_since_s",
+        "written",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        class_name: str,
+        name: str,
+        object_id: bytes,
+        slot: int,
+        method: str,
+        body: bytes,
+        request_id: str,
+        deadline_s: float,
+        entered_ns: int,
+        on_done: Callable[[Pending], None],
+    ) -> None:
+        self.kind = kind
+        self.class_name = class_name
+        self.name = name
+        self.object_id = object_id
+        self.slot = slot
+        self.method = method
+        self.body = body
+        self.request_id = request_id
+        self.deadline_s = deadline_s
+        self.entered_ns = entered_ns
+        self.on_done = on_done
+        self.key = ""
+        self.fingerprint = b""
+        self.traceparent = ""
+        self.url = ""
+        self.headers: Sequence[tuple[str, str]] = ()
+        self.id = 0
+        self.epoch = 0
+        self.link: NodeLink | None = None
+        self.written = False
+        self.finished = False
+        self.maybe_started = False
+        self.waiting_since_s = 0.0
+        self.retry_at_s = 0.0
+        self.tries = 0
+        self.last_error: HomingError | None = None
+        self.error: HomingError | None = None
+        self.status = 0
+        self.answer = b""
+        self.answer_headers: Sequence[tuple[str, str]] = ()
+        self.answer_reply: call_pb2.Reply | None = None
+        self.answer_parts: list[bytes] = []
+        self.answer_size = 0
+        self.sent_ns = 0
+        self.arrived_ns = 0
+        self.received_ns = 0
+        self.started_ns = 0
+        self.ended_ns = 0
+        self.released_ns = 0
+
+    def begin_answer(self, reply: call_pb2.Reply) -> None:
+        """Keep the first piece of a long answer."""
+        self.answer_reply = reply
+        self._keep(reply.body)
+
+    def add_piece(self, piece: call_pb2.Piece) -> call_pb2.Reply | None:
+        """Keep a further piece; the reply, with the whole body in `answer`, after the last one."""
+        reply = self.answer_reply
+        if reply is None:
+            return None
+        self._keep(piece.data)
+        if not piece.last:
+            return None
+        self.answer = b"".join(self.answer_parts)
+        self.forget_answer()
+        return reply
+
+    def forget_answer(self) -> None:
+        """Drop what came of an answer that will not end on this stream."""
+        self.answer_reply = None
+        self.answer_parts = []
+        self.answer_size = 0
+
+    def _keep(self, data: bytes) -> None:
+        self.answer_size += len(data)
+        if self.answer_size > RESPONSE_BYTES_MAX:
+            self.answer_parts = []
+            self.error = ApplicationError(f"the answer is over {RESPONSE_BYTES_MAX} bytes", error_type="TooLarge")
+        else:
+            self.answer_parts.append(data)

@@ -1,0 +1,183 @@
+"""From the bytes of a path to what is asked for. Pure, and cached: the same paths come again and again."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from homing.errors import BadRequest
+from homing.ids import SLOTS_DEFAULT, ObjectId
+from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX
+
+OBJECTS = b"/_homing/v1/objects/"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_OBJECT_BY_ID = "id:"
+
+
+class Kind(Enum):
+    """What a path names."""
+
+    RPC = "rpc"
+    FETCH = "fetch"
+    OBJECT = "object"
+    LIST = "list"
+    EXPORT = "export"
+    CLUSTER = "cluster"
+    HEALTHZ = "healthz"
+    READYZ = "readyz"
+    DEFAULT = "default"
+    UNKNOWN = "unknown"
+
+
+# The verbs of each route; None: every verb.
+VERBS: dict[Kind, tuple[str, ...] | None] = {
+    Kind.RPC: ("POST",),
+    Kind.FETCH: None,
+    Kind.OBJECT: ("GET", "HEAD", "DELETE"),
+    Kind.LIST: ("GET", "HEAD"),
+    Kind.EXPORT: ("GET", "HEAD"),
+    Kind.CLUSTER: ("GET", "HEAD"),
+    Kind.HEALTHZ: ("GET", "HEAD"),
+    Kind.READYZ: ("GET", "HEAD"),
+    Kind.DEFAULT: None,
+    Kind.UNKNOWN: None,
+}
+
+
+class Route:
+    """One parsed path.
+
+    Attributes:
+        kind: what it names.
+        guarded: the path lies under `/_homing/v1/`, so it needs the token.
+        class_name: the class, or empty.
+        name: the object's name; empty when it was addressed by id, or when no object is named.
+        object_id: 32 bytes, or empty.
+        slot: the slot of the object, or 0.
+        method: the RPC method.
+        rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
+    """
+
+    __slots__ = ("class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot")
+
+    def __init__(self, kind: Kind, *, guarded: bool = True, class_name: str = "") -> None:
+        self.kind = kind
+        self.guarded = guarded
+        self.class_name = class_name
+        self.name = ""
+        self.object_id = b""
+        self.slot = 0
+        self.method = ""
+        self.rest = ""
+
+
+_FIXED = {
+    b"/_homing/healthz": Route(Kind.HEALTHZ, guarded=False),
+    b"/_homing/readyz": Route(Kind.READYZ, guarded=False),
+    b"/_homing/v1/cluster": Route(Kind.CLUSTER),
+}
+_DEFAULT = Route(Kind.DEFAULT, guarded=False)
+_UNKNOWN = Route(Kind.UNKNOWN, guarded=False)
+_UNKNOWN_GUARDED = Route(Kind.UNKNOWN)
+
+
+class Router:
+    """Parses paths for a cluster of `slots` slots.
+
+    Example:
+        >>> route = Router().parse(b"/_homing/v1/objects/Counter/a%2Fb/rpc/increment")
+        >>> route.kind, route.name, route.method
+        (<Kind.RPC: 'rpc'>, 'a/b', 'increment')
+    """
+
+    def __init__(self, slots: int = SLOTS_DEFAULT) -> None:
+        self.slots = slots
+        self._cached = lru_cache(maxsize=ROUTES_CACHED_MAX)(self._parse)
+
+    def parse(self, raw_path: bytes) -> Route:
+        """The route of a path as it came, without its query.
+
+        Raises:
+            BadRequest: under an object's path: a bad escape, invalid UTF-8, or a name or id that cannot be one.
+        """
+        if len(raw_path) <= ROUTE_CACHED_BYTES_MAX:
+            return self._cached(raw_path)
+        return self._parse(raw_path)
+
+    def address(self, class_name: str, name: str, method: str = "") -> Route:
+        """The RPC route of an object that is addressed by decoded text, as gRPC does.
+
+        Raises:
+            BadRequest: a name or id that cannot be one.
+        """
+        route = Route(Kind.RPC, class_name=class_name)
+        self._locate(route, name)
+        route.method = method
+        return route
+
+    def _parse(self, raw_path: bytes) -> Route:
+        if raw_path.startswith(OBJECTS):
+            return self._object_route(raw_path[len(OBJECTS) :])
+        if raw_path in _FIXED:
+            return _FIXED[raw_path]
+        if raw_path.startswith(b"/_homing/v1/"):
+            return _UNKNOWN_GUARDED
+        if raw_path == b"/_homing" or raw_path.startswith(b"/_homing/"):
+            return _UNKNOWN
+        return _DEFAULT
+
+    def _object_route(self, tail: bytes) -> Route:
+        class_raw, _, tail = tail.partition(b"/")
+        name_raw, has_more, tail = tail.partition(b"/")
+        class_name = _decode(class_raw)
+        if not class_name:
+            return _UNKNOWN_GUARDED
+        if not name_raw and not has_more:
+            return Route(Kind.LIST, class_name=class_name)
+        verb, _, rest = tail.partition(b"/")
+        route = Route(_object_kind(has_more, verb, rest), class_name=class_name)
+        if route.kind is Kind.UNKNOWN:
+            return route
+        self._locate(route, _decode(name_raw))
+        if route.kind is Kind.RPC:
+            route.method = _decode(rest)
+        elif route.kind is Kind.FETCH:
+            route.rest = "/" + rest.decode("ascii", "replace")
+        return route
+
+    def _locate(self, route: Route, name: str) -> None:
+        by_id = name.startswith(_OBJECT_BY_ID)
+        if by_id:
+            found = ObjectId.from_hex(route.class_name, name[len(_OBJECT_BY_ID) :])
+        else:
+            found = ObjectId.from_name(route.class_name, name)
+            route.name = name
+        route.object_id = found.raw
+        route.slot = found.slot(self.slots)
+
+
+def _object_kind(has_more: bytes, verb: bytes, rest: bytes) -> Kind:
+    """What follows the name: nothing, or one word of the interface and its own tail."""
+    if not has_more:
+        return Kind.OBJECT
+    if verb == b"fetch":
+        return Kind.FETCH
+    if verb == b"rpc" and rest and b"/" not in rest:
+        return Kind.RPC
+    if verb == b"export" and not rest:
+        return Kind.EXPORT
+    return Kind.UNKNOWN
+
+
+def _decode(segment: bytes) -> str:
+    """Percent-decode one segment, once."""
+    if b"%" in segment:
+        if _BAD_ESCAPE.search(segment):
+            raise BadRequest("the path holds a percent sign that begins no escape")
+        segment = unquote_to_bytes(segment)
+    try:
+        return segment.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest("the path is not valid UTF-8") from error

@@ -1,0 +1,267 @@
+"""RocksDB as the store uses it: options, errors mapped, and reads that cannot end early without saying so.
+
+Three things about `rocksdict` decide the shape. Its `write` keeps the interpreter's lock, also while it waits for the
+disk, so a batch is written unsynced and `flush_wal` does the fsync: that releases the lock. For the same reason a write
+must not wait for RocksDB's own flushes: it is refused instead, and waits outside the lock. And its ready-made iterators
+end silently at a damaged block, so only the raw one is used, with its status read at every end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    RdictIter,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+
+from homing.errors import StoreFailed
+
+write_buffer_bytes = 8 << 20
+write_buffers_max = 3  # with the cache below this bounds what the store takes of memory
+block_cache_bytes = 8 << 20
+table_file_bytes = 16 << 20
+level_base_bytes = 64 << 20
+wal_bytes_max = 64 << 20
+open_files_max = 256
+info_log_bytes_max = 1 << 20
+stall_poll_s = 0.002
+stall_s_max = 60.0  # RocksDB does not keep up for this long: the disk is as good as dead
+
+_STALLED = "Result incomplete"
+_DAMAGED = "Corruption"
+
+
+class Damaged(Exception):  # noqa: N818 (an outcome of a read; callers turn it into rule 17)
+    """Something that was read fails its checksum or is missing."""
+
+
+class Refused(Exception):  # noqa: N818 (an outcome of opening; the caller decides what it means)
+    """RocksDB does not open the directory."""
+
+
+def options(*, create: bool) -> Options:
+    """Options for one node's store: small in memory, bounded on disk, strict about its log."""
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(block_cache_bytes))
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    table.set_bloom_filter(10, False)
+    opts = Options(raw_mode=True)
+    opts.create_if_missing(create)
+    opts.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    opts.set_paranoid_checks(True)
+    opts.set_is_fd_close_on_exec(True)
+    opts.set_block_based_table_factory(table)
+    opts.set_write_buffer_size(write_buffer_bytes)
+    opts.set_max_write_buffer_number(write_buffers_max)
+    opts.set_max_total_wal_size(wal_bytes_max)
+    opts.set_target_file_size_base(table_file_bytes)
+    opts.set_max_bytes_for_level_base(level_base_bytes)
+    opts.set_level_compaction_dynamic_level_bytes(True)
+    lz4, none = DBCompressionType.lz4(), DBCompressionType.none()
+    opts.set_compression_per_level([none, none, lz4, lz4, lz4, lz4, lz4])  # young data is soon written anew
+    opts.set_bytes_per_sync(1 << 20)  # write table files steadily, so that an fsync of the log does not wait for them
+    opts.set_max_background_jobs(2)
+    opts.set_max_open_files(open_files_max)
+    opts.set_max_log_file_size(info_log_bytes_max)
+    opts.set_keep_log_file_num(2)
+    opts.set_max_manifest_file_size(4 << 20)
+    opts.set_stats_dump_period_sec(0)
+    opts.set_stats_persist_period_sec(0)
+    opts.set_skip_stats_update_on_db_open(True)
+    return opts
+
+
+# What the machine refuses: the data may be sound, so nothing is set aside for it.
+_ENVIRONMENT = (
+    "No space left",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Operation not permitted",
+    "Too many open files",
+    "Read-only file system",
+    "Input/output error",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "lock ",
+)
+
+
+def is_environment(error: Exception) -> bool:
+    """Whether an error of opening speaks of the machine rather than of the data."""
+    text = str(error)
+    return not text.startswith(_DAMAGED) and any(words in text for words in _ENVIRONMENT)
+
+
+class RocksDatabase:
+    """An open RocksDB with one column family.
+
+    Args:
+        path: its directory.
+        create: whether to make it. A directory without a database is refused otherwise, so that nothing in it is lost.
+
+    Raises:
+        Refused: the data cannot be opened.
+        StoreFailed: the machine refused: no space, no permission, an I/O error.
+    """
+
+    def __init__(self, path: str, *, create: bool) -> None:
+        try:
+            self._db = Rdict(path, options(create=create))
+        except Exception as error:
+            if is_environment(error):
+                raise StoreFailed(f"the store in {path} cannot be opened: {error}") from error
+            raise Refused(str(error)) from error
+        unsynced = WriteOptions()
+        unsynced.no_slowdown = True
+        self._db.set_write_options(unsynced)
+        self._write = self._db.write
+
+    def write(self, build: Callable[[], WriteBatch]) -> None:
+        """Apply a batch; it is in the operating system's hands, not yet on disk.
+
+        Args:
+            build: makes the batch; called again if RocksDB was not ready for it and took nothing of it.
+
+        Raises:
+            StoreFailed: refused; what is in the log now is not known.
+        """
+        try:
+            self._write(build())
+        except Exception as error:
+            if not str(error).startswith(_STALLED):
+                raise StoreFailed(f"the store refused a write: {error}") from error
+            self._write_when_ready(build)
+
+    def _write_when_ready(self, build: Callable[[], WriteBatch]) -> None:
+        deadline = time.monotonic() + stall_s_max
+        while True:
+            time.sleep(stall_poll_s)
+            try:
+                self._write(build())
+            except Exception as error:
+                if not str(error).startswith(_STALLED) or time.monotonic() > deadline:
+                    raise StoreFailed(f"the store refused a write: {error}") from error
+            else:
+                return
+
+    def sync(self) -> None:
+        """Bring everything written to disk.
+
+        Raises:
+            StoreFailed: the fsync failed; it must not be tried again (rule 7).
+        """
+        try:
+            self._db.flush_wal(True)
+        except Exception as error:
+            raise StoreFailed(f"the store could not be brought to disk: {error}") from error
+
+    def flush(self, *, wait: bool) -> None:
+        """Turn what is in memory into a table file.
+
+        Raises:
+            StoreFailed: refused.
+        """
+        try:
+            self._db.flush(wait)
+        except Exception as error:
+            raise StoreFailed(f"the store could not be flushed: {error}") from error
+
+    def get(self, key: bytes) -> bytes | None:
+        """A value, or None.
+
+        Raises:
+            Damaged: its block fails the checksum.
+            StoreFailed: anything else.
+        """
+        try:
+            return self._db.get(key)
+        except Exception as error:
+            raise read_error(error) from error
+
+    def cursor(self, upper: bytes) -> Cursor:
+        """A cursor over a snapshot of the keys below `upper`."""
+        try:
+            bounds = ReadOptions()
+            bounds.set_iterate_upper_bound(upper)
+            return Cursor(self._db.iter(bounds))
+        except Exception as error:
+            raise read_error(error) from error
+
+    def scan(self, first: bytes, upper: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `first` to below `upper`, as of now.
+
+        Raises:
+            Damaged: a block in the range fails its checksum; what came before it is sound.
+            StoreFailed: anything else.
+        """
+        cursor = self.cursor(upper)
+        found = cursor.seek(first)
+        while found:
+            yield cursor.key(), cursor.value()
+            found = cursor.next()
+
+    def close(self) -> None:
+        """Flush and let go.
+
+        Raises:
+            StoreFailed: the flush failed; the directory is let go all the same.
+        """
+        try:
+            self._db.close()
+        except Exception as error:
+            raise StoreFailed(f"the store could not be closed: {error}") from error
+
+
+class Cursor:
+    """A place among the keys. `seek` and `next` say whether there is a key, and raise where one cannot be read."""
+
+    __slots__ = ("_raw", "key", "value")
+
+    def __init__(self, raw: RdictIter) -> None:
+        self._raw = raw
+        self.key: Callable[[], bytes] = raw.key
+        self.value: Callable[[], bytes] = raw.value
+
+    def seek(self, key: bytes) -> bool:
+        """Go to the first key at or above `key`.
+
+        Raises:
+            Damaged: the block that may hold it fails its checksum. The cursor can be moved on.
+        """
+        self._raw.seek(key)
+        return self._raw.valid() or self._ended()
+
+    def next(self) -> bool:
+        """Go on by one.
+
+        Raises:
+            Damaged: as `seek`.
+        """
+        self._raw.next()
+        return self._raw.valid() or self._ended()
+
+    def _ended(self) -> bool:
+        try:
+            self._raw.status()
+        except Exception as error:
+            raise read_error(error) from error
+        return False
+
+
+def read_error(error: Exception) -> Damaged | StoreFailed:
+    """What an error of a read means."""
+    text = str(error)
+    if text.startswith(_DAMAGED) or "No such file" in text:
+        return Damaged(text)
+    return StoreFailed(f"the store could not be read: {text}")

@@ -1,0 +1,270 @@
+"""Opening a data directory: is it ours, is it sound, and if not, what is kept (rule 17).
+
+The directory holds `lock`, `mark` and `rocksdb/`. The outcomes, by what is found:
+
+- nothing at all: a new disk, trusted. Its id is new, so no slot record counts on it.
+- mark and database agree, or the database is ahead of the mark: trusted as before. A torn last write that was never
+  acknowledged is cut by RocksDB and is above the mark.
+- the database opens but is below its mark, has a hole in its last batches, is empty, or lacks its mark, or the mark is
+  another disk's: what is there is kept and can be read; the disk gets a new id; not trusted.
+- the database does not open, or is gone while the mark says that there was one: what is there is renamed to
+  `rocksdb.set-aside-N` and kept; a new, empty database with a new disk id takes its place; not trusted.
+- the machine refuses (no space, no permission, an I/O error): StoreFailed; nothing is touched.
+
+"Not trusted" stays written in the mark and in the database: a copy that lost something never counts again by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rocksdict import WriteBatch
+
+from homing.errors import ConfigurationError
+from homing_node.log import mark as marks
+from homing_node.log import rocks_keys as keys
+from homing_node.log.mark import DamagedMark, Mark
+from homing_node.log.rocks_db import Damaged, Refused, RocksDatabase
+
+FORMAT = 1
+
+Migration = Callable[[RocksDatabase], None]
+MIGRATIONS: Mapping[int, Migration] = {}
+"""From the format named to the next one. Each must be harmless when it is run twice: the format is written after it."""
+
+NEW = "a new disk"
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """Whose store this is; kept in the database, beside the data."""
+
+    format: int
+    cluster: str
+    node: str
+    disk_id: str
+    base: int = 0  # batches up to here belong to an earlier disk id; holes among them were judged already
+    lost: str = ""  # why the store is not trusted; empty if it is
+
+
+@dataclass(slots=True)
+class Opened:
+    """A directory, open."""
+
+    db: RocksDatabase
+    disk_id: str
+    batch: int  # the number of the last batch in the database
+    lost: str  # why it is not trusted; empty if it is
+
+
+def lock(path: Path) -> int:
+    """Take the directory for this process; the descriptor holds it until it is closed.
+
+    Raises:
+        ConfigurationError: another process has it.
+    """
+    fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise ConfigurationError(
+            f"{path} is in use by process {holder}: stop that node, or give this one a data directory of its own"
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def open_directory(path: Path, cluster: str, node: str) -> Opened:
+    """Open or make the store in a locked directory; the outcomes are those of this module's text.
+
+    Raises:
+        ConfigurationError: it belongs to another cluster or node, or a newer version wrote it.
+        StoreFailed: the machine refused.
+    """
+    home, mark_path = path / "rocksdb", path / "mark"
+    mark, mark_damage = _read_mark(mark_path)
+    if mark is not None:
+        _check_owner(path, mark.cluster, mark.node, cluster, node)
+    fresh = Identity(FORMAT, cluster, node, secrets.token_hex(8))
+    if mark is not None and mark.batch == 0:  # made, and nothing was ever acknowledged in it: make it (again)
+        lost = "" if mark.trusted else "an earlier store of this directory was lost"
+        fresh = replace(fresh, disk_id=mark.disk_id, lost=lost)
+        return _open_new(home, mark, fresh)
+    if not _is_there(home):
+        if mark is None and not mark_damage:
+            return _make(home, mark_path, fresh)
+        return _make(home, mark_path, replace(fresh, lost="the database is gone and its mark is not"))
+    try:
+        db = RocksDatabase(str(home), create=False)
+        identity = _read_identity(db)
+    except (Refused, Damaged) as error:
+        set_aside(home)
+        return _make(home, mark_path, replace(fresh, lost=f"the database did not open: {error}"))
+    try:
+        return _judge(path, db, identity, mark, fresh, mark_damage)
+    except ConfigurationError:
+        db.close()
+        raise
+
+
+def _read_mark(path: Path) -> tuple[Mark | None, str]:
+    try:
+        return marks.read(path), ""
+    except DamagedMark as error:
+        return None, str(error)
+
+
+def _is_there(home: Path) -> bool:
+    return home.is_dir() and any(home.iterdir())
+
+
+def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, node: str) -> None:
+    if (found_cluster, found_node) != (cluster, node):
+        raise ConfigurationError(
+            f"{path} belongs to node {found_node!r} of cluster {found_cluster!r}, and this is node {node!r} of "
+            f"{cluster!r}: set HOMING_DATA_DIR to a directory of this node, or HOMING_CLUSTER and HOMING_NODE_ID right"
+        )
+
+
+def _open_new(home: Path, mark: Mark, fresh: Identity) -> Opened:
+    try:
+        db = RocksDatabase(str(home), create=True)
+        if _read_identity(db) is None:
+            _write_identity(db, fresh)
+        top, _ = read_batches(db, 0)
+    except (Refused, Damaged):
+        set_aside(home)
+        db = RocksDatabase(str(home), create=True)
+        _write_identity(db, fresh)
+        top = 0
+    return Opened(db, mark.disk_id, top, fresh.lost)
+
+
+def _make(home: Path, mark_path: Path, identity: Identity) -> Opened:
+    mark = Mark(identity.disk_id, 0, not identity.lost, identity.cluster, identity.node)
+    marks.create(mark_path, mark)  # first: a database without a mark is one that lost it
+    return _open_new(home, mark, identity)
+
+
+def set_aside(home: Path) -> Path:
+    """Rename what cannot be opened, so that nothing of it is lost; returns its new name."""
+    number = 1
+    while (aside := home.with_name(f"{home.name}.set-aside-{number}")).exists():
+        number += 1
+    home.rename(aside)
+    marks.sync_directory(home.parent)
+    return aside
+
+
+def _judge(
+    path: Path, db: RocksDatabase, identity: Identity | None, mark: Mark | None, fresh: Identity, mark_damage: str
+) -> Opened:
+    if identity is not None:
+        _check_owner(path, identity.cluster, identity.node, fresh.cluster, fresh.node)
+        identity = _migrated(db, identity)
+    try:
+        top, hole = read_batches(db, identity.base if identity else 0)
+        damage = ""
+    except Damaged as error:
+        top, hole, damage = 0, False, str(error)
+    lost = mark_damage or damage or verdict(identity, mark, top, hole=hole)
+    if not lost and identity is not None:
+        return Opened(db, identity.disk_id, max(top, identity.base), identity.lost)
+    # The mark goes first: from here on no start can take this disk for the one it was.
+    base = max(top, mark.batch if mark else 0, 1)
+    judged = replace(fresh, base=base, lost=lost)
+    marks.create(path / "mark", Mark(judged.disk_id, base, trusted=False, cluster=judged.cluster, node=judged.node))
+    _write_identity(db, judged)
+    return Opened(db, judged.disk_id, base, lost)
+
+
+def verdict(identity: Identity | None, mark: Mark | None, top: int, *, hole: bool) -> str:
+    """Why a database that opened is not what it was; empty if it is.
+
+    Args:
+        identity: what the database says of itself; None if it is empty.
+        mark: what the mark says; None if there is none.
+        top: the highest batch in the database.
+        hole: whether a batch below it is missing.
+    """
+    if mark is None:
+        return "the mark is missing"
+    if identity is None:
+        return "the database is empty and its mark is not"
+    if mark.disk_id != identity.disk_id:
+        return "the mark is that of another disk"
+    if max(top, identity.base) < mark.batch:
+        return f"the database ends at batch {top}, and batch {mark.batch} was on disk"
+    if hole:
+        return "a batch is missing from the middle"
+    return "" if mark.trusted == (not identity.lost) else "the mark and the database disagree on an earlier loss"
+
+
+def read_batches(db: RocksDatabase, base: int) -> tuple[int, bool]:
+    """The highest batch in a database, and whether one between `base` and it is missing.
+
+    Raises:
+        Damaged: the numbers cannot be read.
+    """
+    found = {int.from_bytes(value, "big") for _, value in db.scan(keys.BATCH, keys.BATCH_END)}
+    top = max(found, default=0)
+    expected = range(max(base, top - keys.batch_ring) + 1, top + 1)
+    return top, not found.issuperset(expected)
+
+
+def _migrated(db: RocksDatabase, identity: Identity) -> Identity:
+    for step in migration_steps(identity.format, FORMAT, MIGRATIONS):
+        step(db)
+        identity = replace(identity, format=identity.format + 1)
+        _write_identity(db, identity)
+    return identity
+
+
+def migration_steps(found: int, known: int, table: Mapping[int, Migration]) -> list[Migration]:
+    """What brings a store from the format found to the one known.
+
+    Raises:
+        ConfigurationError: it is newer, or too old for this version.
+    """
+    if found > known:
+        raise ConfigurationError(
+            f"the store has format {found} and this version knows {known}: start the version that wrote it, or newer"
+        )
+    try:
+        return [table[step] for step in range(found, known)]
+    except KeyError as error:
+        raise ConfigurationError(
+            f"the store has format {found}, too old for this version: start an older one that upgrades it first"
+        ) from error
+
+
+def _read_identity(db: RocksDatabase) -> Identity | None:
+    raw = db.get(keys.IDENTITY)
+    if raw is None:
+        return None
+    try:
+        values = json.loads(raw)
+        known = {name: values[name] for name in Identity.__dataclass_fields__ if name in values}
+        return Identity(**known)
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"the identity cannot be read: {error}") from error
+
+
+def _write_identity(db: RocksDatabase, identity: Identity) -> None:
+    def build() -> WriteBatch:
+        batch = WriteBatch(raw_mode=True)
+        batch.put(keys.IDENTITY, json.dumps(asdict(identity)).encode())
+        return batch
+
+    db.write(build)
+    db.sync()
+    db.flush(wait=True)  # into a table file: who this is must not hang on a log file

@@ -1,0 +1,133 @@
+"""Limits by cgroup, version 1 or 2, where the host lets this process make one; a host that does not is a finding.
+
+Each node makes one group, `homing-<pid>-<start>`, and nsjail one below it for each jail. The name says whose it is, so
+the next node removes what a killed one left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from homing_node.workers.jail_system import start_ticks_of
+
+_ROOT = Path("/sys/fs/cgroup")
+_NAME = re.compile(r"homing-(\d+)-(\d+)")
+_NEEDED = ("memory", "pids")
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """Where jails of this node get their groups; neither version means that only rlimits hold.
+
+    Attributes:
+        version: 1, 2, or 0 for none.
+        groups: the node's group: one folder (2), or one for each controller (1).
+        reason: why there is none, as a sentence; empty when there is one.
+    """
+
+    version: int
+    groups: tuple[Path, ...] = ()
+    reason: str = ""
+
+    def arguments(self, memory_bytes: int, processes: int) -> list[str]:
+        """What nsjail is told, on top of its configuration."""
+        limits = ["--cgroup_mem_max", str(memory_bytes), "--cgroup_pids_max", str(processes)]
+        if self.version == 2:
+            return ["--use_cgroupv2", "--cgroupv2_mount", str(self.groups[0]), *limits]
+        if self.version == 1:
+            where: list[str] = []
+            for option, group in zip(("mem", "pids"), self.groups, strict=True):
+                where += [f"--cgroup_{option}_mount", str(group.parent), f"--cgroup_{option}_parent", group.name]
+            return where + limits
+        return []
+
+    def remove(self) -> None:
+        """Remove the node's group; its jails are dead."""
+        for group in self.groups:
+            _remove(group)
+
+
+def prepare_cgroups(root: Path = _ROOT) -> Cgroups:
+    """Sweep what killed nodes left, and make this process's group.
+
+    Args:
+        root: where cgroups are mounted.
+    """
+    mine = f"homing-{os.getpid()}-{start_ticks_of(os.getpid())}"
+    try:
+        if all((root / controller / "cgroup.procs").exists() for controller in _NEEDED):
+            return _prepare_v1([root / controller for controller in _NEEDED], mine)
+        if (root / "cgroup.controllers").exists():
+            return _prepare_v2(_candidates(root, Path("/proc/self/cgroup").read_text()), mine)
+    except OSError as error:
+        return Cgroups(0, reason=f"this user may not make a cgroup: {error}")
+    return Cgroups(0, reason=f"no memory and pids controllers are mounted at {root}")
+
+
+def _prepare_v1(mounts: list[Path], mine: str) -> Cgroups:
+    for mount in mounts:
+        _sweep(mount)
+    groups = [mount / mine for mount in mounts]
+    try:
+        for group in groups:
+            group.mkdir(mode=0o755, exist_ok=True)
+    except OSError:
+        for group in groups:
+            _remove(group)
+        raise
+    return Cgroups(1, tuple(groups))
+
+
+def _candidates(root: Path, own: str) -> list[Path]:
+    """Where a group may be made: as root at the top, else below the own group, if that was delegated."""
+    below = [root / line[3:].lstrip("/") for line in own.splitlines() if line.startswith("0::")]
+    return [root, *below] if os.geteuid() == 0 else below
+
+
+def _prepare_v2(candidates: list[Path], mine: str) -> Cgroups:
+    reason = "this process is in no cgroup of version 2"
+    for parent in candidates:
+        group = parent / mine
+        try:
+            _sweep(parent)
+            if not os.access(parent / "cgroup.procs", os.W_OK):
+                raise PermissionError(f"{parent} is not delegated to this user")
+            _enable(parent)
+            group.mkdir(mode=0o755, exist_ok=True)
+            _enable(group)
+            return Cgroups(2, (group,))
+        except OSError as error:
+            _remove(group)
+            reason = f"no group for workers can be made in {parent}: {error}"
+    return Cgroups(0, reason=reason)
+
+
+def _enable(group: Path) -> None:
+    """Give the groups below their memory and pids controllers."""
+    control = group / "cgroup.subtree_control"
+    if not set(_NEEDED) <= set(control.read_text().split()):
+        control.write_text(" ".join(f"+{name}" for name in _NEEDED))
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the groups of nodes that are gone; whatever still runs in them has lost its node, and is killed."""
+    for group in parent.glob("homing-*"):
+        name = _NAME.fullmatch(group.name)
+        if name is not None and start_ticks_of(int(name[1])) != int(name[2]):
+            _remove(group)
+
+
+def _remove(group: Path) -> None:
+    with suppress(OSError):  # gone already, not ours, or its last process is still ending: the next node tries again
+        for jail in [entry for entry in group.iterdir() if entry.is_dir()]:
+            for pid in (jail / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            with suppress(OSError):
+                jail.rmdir()
+        group.rmdir()

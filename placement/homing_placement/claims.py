@@ -1,0 +1,337 @@
+"""When a node claims a slot: the rules of one node, without I/O. docs/placement.md tells them in words.
+
+Every change is a `WriteBatch` that compares mod_revisions, so whatever is decided here, etcd keeps one claimant an
+epoch. The rules below only see to it that a slot without a living owner finds one soon, and that a living owner is left
+alone. Whatever a transaction answered, a slot counts as claimed when its record names this very incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+from homing_placement import events as ev
+from homing_placement.limits import (
+    FIRST_BOOT_PATIENCE_S,
+    JITTER_S,
+    RECLAIM_PAUSE_FIRST_S,
+    RECLAIM_PAUSE_LAST_S,
+    SLOT_WRITES_PER_TXN_MAX,
+)
+from homing_placement.planner import Member, wish
+from homing_placement.reach import Reach
+from homing_placement.records import NodeRecord, Replica, SlotRecord, SlotState
+from homing_placement.rules import NodeView, Rules, SlotView
+
+
+class Claims:
+    """The claims of one node in one incarnation.
+
+    Args:
+        me: this node's record; it need not be registered yet.
+        slots: how many the cluster has.
+        replicas: how many copies a slot gets when the cluster is created.
+        initial_nodes: how many nodes must be registered before the records are created.
+        random: for jitter.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self, me: NodeRecord, *, slots: int, replicas: int, initial_nodes: int, random: Random, now: float
+    ) -> None:
+        self.me = me
+        self.reach = Reach(random)
+        self._owner = me.owner
+        self._replicas = replicas
+        self._initial_nodes = initial_nodes
+        self._random = random
+        self._rules = Rules(me, self.reach, now)
+        self._may_claim = True
+        self._complete = False
+        self._slots = [SlotView() for _ in range(slots)]
+        # Invariant: holds every slot that might have to be claimed; the others are left alone by a tick.
+        self._unsettled: set[int] = set()
+        self._ready: set[int] = set()  # slots whose `ready` is to be written
+        self._absent: set[int] = set(range(slots))  # slots without a record
+        self._boot_since: float | None = None  # since when the records could be created
+        self._batches: dict[int, ev.WriteBatch] = {}  # under way
+        self._batch = 0
+        self._effects: list[ev.Effect] = []
+
+    def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
+        """Take one event and say what is to be done.
+
+        Args:
+            event: what happened.
+            now: monotonic seconds; never less than in the call before.
+        """
+        match event:
+            case ev.TableSeen():
+                self._on_table(event, now)
+            case ev.Probed():
+                self._on_probed(event, now)
+            case ev.Written():
+                self._on_written(event, now)
+            case ev.Refused():
+                self._on_refused(event, now)
+            case ev.SlotsRead():
+                self._on_read(event, now)
+            case ev.Suspect():
+                self.reach.suspect(event.node, now)
+            case ev.Fenced():
+                self._on_fenced(event)
+            case ev.Ready():
+                self._on_ready(event)
+            case ev.MayClaim():
+                self._may_claim = event.allowed
+            case ev.Tick():
+                self._write_ready(now)
+        self._effects.extend(ev.Probe(node) for node in self.reach.due(now))
+        if self._may_claim and self._complete:
+            self._create(now)
+            self._claim(now)
+        effects, self._effects = self._effects, []
+        return effects
+
+    def wants_flush(self) -> bool:
+        """Slots are ready and wait for a `Tick` to be written; the sooner it comes, the smaller the batches."""
+        return bool(self._ready)
+
+    def check(self) -> None:
+        """Assert the invariants; tests call it after every event."""
+        for slot, view in enumerate(self._slots):
+            record = view.record
+            assert (record is None) == (slot in self._absent), slot
+            if view.held:
+                assert record is not None, slot
+                assert (record.owner, record.epoch) == (self._owner, view.held), (slot, view)
+            assert not view.fenced or view.held, (slot, view)
+            assert not view.writing or any(w.slot == slot for w in self._batches[view.writing].writes), (slot, view)
+            assert not view.ready or view.ready == view.held, (slot, view)
+        for number, batch in self._batches.items():
+            assert 0 < len(batch.writes) <= SLOT_WRITES_PER_TXN_MAX
+            assert all(self._slots[write.slot].writing == number for write in batch.writes)
+
+    # What is seen
+
+    def _on_table(self, event: ev.TableSeen, now: float) -> None:
+        self._complete |= event.complete
+        for fact in event.nodes:
+            self._take_node(fact, now)
+        for fact in event.slots:
+            self._take(fact, now)
+
+    def _take_node(self, fact: ev.NodeFact, now: float) -> None:
+        if fact.node == self.me.id:
+            return
+        node = self._rules.nodes.get(fact.node)
+        if fact.record is not None:
+            self._rules.nodes[fact.node] = NodeView(fact.record, fact.mod_revision, registered=True)
+        elif node is not None:
+            node.registered = False
+        self.reach.seen(fact.node, now, registered=fact.record is not None)
+        self._unsettle_slots_of(fact.node)
+
+    def _take(self, fact: ev.SlotFact, now: float) -> None:
+        """Apply a record if it is newer by epoch, then state (rule 3)."""
+        view, record = self._slots[fact.slot], fact.record
+        if record is None:
+            return
+        old = view.record
+        if old is not None and record.rank <= old.rank:
+            if record.rank == old.rank:
+                view.mod_revision = max(view.mod_revision, fact.mod_revision)
+            return
+        view.record, view.mod_revision, view.seen_at, view.wanted_since = record, fact.mod_revision, now, None
+        if record.state is SlotState.ACTIVE:
+            view.recoveries, view.pause_s = 0, RECLAIM_PAUSE_FIRST_S
+        elif old is None or record.epoch > old.epoch:
+            view.recoveries += 1
+        self._absent.discard(fact.slot)
+        self._unsettled.add(fact.slot)
+        if record.owner is not None and record.owner.node != self.me.id:
+            self.reach.mentioned(record.owner.node, now)
+            if self.reach.answered_as_another(record.owner.node, record.owner.incarnation, since=0.0):
+                self.reach.suspect(record.owner.node, now)
+        self._settle_mine(fact.slot, view, record)
+
+    def _settle_mine(self, slot: int, view: SlotView, record: SlotRecord) -> None:
+        """Tell the node what a new record means for what it holds."""
+        mine = record.owner == self._owner
+        if view.ready and not (mine and record.epoch == view.ready and record.state is SlotState.RECOVERING):
+            active = mine and record.epoch == view.ready
+            self._effects.append(ev.ReadyEnded(slot, view.ready, active))
+            view.ready = 0
+            self._ready.discard(slot)
+        if mine and record.epoch > view.held:
+            view.held, view.fenced = record.epoch, False
+            self._effects.append(ev.Claimed(slot, record, view.mod_revision, view.contact_at))
+        elif not mine and view.held:
+            view.held, view.fenced = 0, False
+            self._effects.append(ev.Lost(slot, record))
+
+    def _on_probed(self, event: ev.Probed, now: float) -> None:
+        was = self.reach.dead(event.node, now)
+        self.reach.result(event.node, event.incarnation, sent_at=event.sent_at, now=now)
+        # Also a node that came back may be another incarnation, and then owns nothing.
+        if event.incarnation is not None or self.reach.dead(event.node, now) != was:
+            self._unsettle_slots_of(event.node)
+
+    def _unsettle_slots_of(self, node: str) -> None:
+        for slot, view in enumerate(self._slots):
+            if view.record is not None and view.record.owner is not None and view.record.owner.node == node:
+                self._unsettled.add(slot)
+
+    # Transactions and reads
+
+    def _on_written(self, event: ev.Written, now: float) -> None:
+        batch = self._batches.pop(event.batch)
+        for write in batch.writes:
+            self._slots[write.slot].writing = 0
+            self._take(ev.SlotFact(write.slot, write.record, event.revision), now)
+
+    def _on_refused(self, event: ev.Refused, now: float) -> None:
+        batch = self._batches.pop(event.batch)
+        for write in batch.writes:
+            view = self._slots[write.slot]
+            view.writing = 0
+            if not event.lost:
+                view.pause_until = max(view.pause_until, now + self._random.uniform(0.5, 1.5) * RECLAIM_PAUSE_FIRST_S)
+        self._take_read(event.found, now)
+        for write in batch.writes:
+            # What nobody else changed is tried again, in a batch without the others.
+            if self._slots[write.slot].ready:
+                self._ready.add(write.slot)
+            elif self._slots[write.slot].record is not None:
+                self._unsettled.add(write.slot)
+        self._write_ready(now)
+
+    def _on_read(self, event: ev.SlotsRead, now: float) -> None:
+        for fact in event.found:
+            self._slots[fact.slot].reading = False
+            self._unsettled.add(fact.slot)
+        self._take_read(event.found, now)
+
+    def _take_read(self, found: Iterable[ev.SlotFact], now: float) -> None:
+        for fact in found:
+            self._take(fact, now)
+            # The next comparison is with what is there, even where etcd was restored to an older state.
+            self._slots[fact.slot].mod_revision = fact.mod_revision
+
+    def _on_fenced(self, event: ev.Fenced) -> None:
+        view = self._slots[event.slot]
+        view.floor = max(view.floor, event.promised)
+        if not view.held or view.fenced:
+            return
+        view.fenced = view.reading = True
+        if view.ready:
+            self._effects.append(ev.ReadyEnded(event.slot, view.ready, active=False))
+            view.ready = 0
+            self._ready.discard(event.slot)
+        self._effects.append(ev.ReadSlots((event.slot,)))
+
+    def _on_ready(self, event: ev.Ready) -> None:
+        view = self._slots[event.slot]
+        record = view.record
+        if record is None or event.epoch != view.held or view.fenced:
+            self._effects.append(ev.ReadyEnded(event.slot, event.epoch, active=False))
+        elif record.state is SlotState.ACTIVE:
+            self._effects.append(ev.ReadyEnded(event.slot, event.epoch, active=True))
+        else:
+            view.ready = event.epoch
+            self._ready.add(event.slot)
+
+    def _write_ready(self, now: float) -> None:
+        writes: list[ev.SlotWrite] = []
+        for slot in sorted(self._ready):
+            view = self._slots[slot]
+            if view.writing or view.pause_until > now:
+                continue
+            assert view.record is not None
+            writes.append(ev.SlotWrite(slot, view.mod_revision, view.record.activated()))
+        self._write(writes)
+        self._ready.difference_update(write.slot for write in writes)
+
+    def _write(self, writes: list[ev.SlotWrite]) -> None:
+        for start in range(0, len(writes), SLOT_WRITES_PER_TXN_MAX):
+            self._batch += 1
+            batch = ev.WriteBatch(self._batch, tuple(writes[start : start + SLOT_WRITES_PER_TXN_MAX]))
+            self._batches[self._batch] = batch
+            for write in batch.writes:
+                self._slots[write.slot].writing = self._batch
+            self._effects.append(batch)
+
+    # First boot
+
+    def _create(self, now: float) -> None:
+        """Create the records that are absent, when enough nodes are there and it is for me to do it."""
+        if not self._absent:
+            return
+        nodes = [node.record for node in self._rules.nodes.values() if node.registered and node.record.state == "up"]
+        nodes.append(self.me)
+        started = len(self._absent) < len(self._slots)
+        if len(nodes) < self._initial_nodes and not started:
+            self._boot_since = None
+            return
+        if self._boot_since is None:
+            self._boot_since = now
+        first = min(node.id for node in nodes) == self.me.id
+        if not first and now - self._boot_since < FIRST_BOOT_PATIENCE_S:
+            return
+        absent = [slot for slot in sorted(self._absent) if self._may_create(slot, now)]
+        if not absent:
+            return
+        table = wish(len(self._slots), [Member(node.id, node.zone) for node in nodes], self._replicas)
+        disks = {node.id: node.disk for node in nodes}
+        self._write([ev.SlotWrite(slot, 0, _unowned(table[slot], disks)) for slot in absent])
+
+    def _may_create(self, slot: int, now: float) -> bool:
+        view = self._slots[slot]
+        return not view.writing and view.pause_until <= now
+
+    # Claims
+
+    def _claim(self, now: float) -> None:
+        writes: list[ev.SlotWrite] = []
+        settled: list[int] = []
+        for slot in sorted(self._unsettled):
+            view = self._slots[slot]
+            record = view.record
+            if record is None or not self._contested(view, record, now):
+                settled.append(slot)
+            elif self._may_take(view, record, now):
+                view.pause_until = now + view.pause_s
+                view.pause_s = min(2 * view.pause_s, RECLAIM_PAUSE_LAST_S)
+                view.contact_at = self.reach.last_contact(record.owner.node) if record.owner else None
+                writes.append(ev.SlotWrite(slot, view.mod_revision, record.claimed_by(self._owner, above=view.floor)))
+        self._unsettled.difference_update(settled)
+        self._write(writes)
+
+    def _contested(self, view: SlotView, record: SlotRecord, now: float) -> bool:
+        """Whether the slot must be looked at again; notes since when nobody living owns it."""
+        if not self._rules.keeps(record):
+            return False
+        if record.owner == self._owner and not view.fenced:
+            return False
+        if not self._rules.ownerless(view, record, now):
+            view.wanted_since = None
+            owner = record.owner
+            # A living owner is looked at again when a probe or a record says otherwise, a claimant when time is up.
+            return record.state is SlotState.RECOVERING or (owner is not None and self.reach.unheard(owner.node))
+        if view.wanted_since is None:
+            view.wanted_since = now
+            view.jitter_s = self._random.uniform(0.0, JITTER_S)
+        return True
+
+    def _may_take(self, view: SlotView, record: SlotRecord, now: float) -> bool:
+        if view.writing or view.reading or view.pause_until > now or not self._rules.reach_majority(record, now):
+            return False
+        if view.held:
+            return True  # fenced: it is mine, and I live
+        assert view.wanted_since is not None
+        return now - view.wanted_since >= self._rules.wait_s(view, record, now)
+
+
+def _unowned(nodes: list[str], disks: dict[str, str]) -> SlotRecord:
+    replicas = tuple(Replica(node, disks[node]) for node in nodes)
+    return SlotRecord(0, SlotState.ACTIVE, None, replicas)

@@ -1,0 +1,50 @@
+"""The numbers of placement: how long, how often, how many. The unit is the last word of each name."""
+
+from __future__ import annotations
+
+# etcd: one call
+ETCD_CALL_TIMEOUT_S = 2.0  # for one attempt on one endpoint
+ETCD_CONNECT_TIMEOUT_S = 1.0  # for one endpoint, before the next is tried
+ETCD_MESSAGE_BYTES_MAX = 64 * 1024 * 1024  # an answer; 65,536 slot records are below it
+ETCD_TXN_OPERATIONS_MAX = 128  # the server's own default
+ETCD_RETRY_FIRST_S = 0.05  # pause after a failure; doubled each time
+ETCD_RETRY_LAST_S = 1.0
+
+# etcd: a watch
+WATCH_PROGRESS_INTERVAL_S = 2.0  # how often a sign of life is asked for
+WATCH_SILENCE_MAX_S = 6.0  # no message for so long: the stream is dead
+WATCH_AUDIT_INTERVAL_S = 30.0  # how often the whole prefix is listed again
+WATCH_AUDIT_FIRST_S = 1.0  # after a stream began
+WATCH_AUDIT_GRACE_S = 1.0  # how long the stream may be behind the list
+
+# Membership
+LEASE_TTL_S = 6
+LEASE_RENEWALS_PER_TTL = 3
+
+# Slots
+SLOT_WRITES_PER_TXN_MAX = 64
+WRITES_IN_FLIGHT_MAX = 4  # transactions at once
+READS_PER_TXN_MAX = 64
+ACTIVATION_GATHER_S = 0.003  # slots that become ready within this time share a transaction
+
+# Probes
+PROBE_TIMEOUT_S = 0.5
+PROBE_FAILURES_MIN = 2  # in a row: the node does not answer
+PROBE_RETRY_S = 0.2  # between two failures
+PROBE_INTERVAL_S = 1.0  # of a node that answers
+PROBES_PER_SECOND_MAX = 10  # all nodes together; the interval grows to keep it
+REACH_FRESH_INTERVALS = 3  # an answer older than this many intervals says nothing about reach
+
+# Claims
+TICK_S = 0.1
+RECOVERY_PATIENCE_S = (
+    2.0  # a living claimant keeps a RECOVERING slot for this long; doubled for each claim without ACTIVE
+)
+RECOVERY_PATIENCE_MAX_S = 30.0
+RANK_PATIENCE_S = 2.0  # a reachable member that comes first and does nothing blocks the next for this long
+JITTER_S = 1.0  # spread of those that try later than the first
+UNKNOWN_OWNER_GRACE_S = 3.0  # an owner that was never seen registered counts as gone after this
+BOOT_GRACE_S = 3.0  # a node that just started leaves this time to members that come before it and are not up yet
+RECLAIM_PAUSE_FIRST_S = 0.5  # between two claims of one slot by one node; doubled each time
+RECLAIM_PAUSE_LAST_S = 8.0
+FIRST_BOOT_PATIENCE_S = 3.0  # before another node than the first creates the records

@@ -1,0 +1,161 @@
+"""What etcd holds for a cluster, as JSON: nodes, gateways, slots and the cluster's settings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, TypeVar, cast
+
+import msgspec
+
+from homing.errors import ConfigurationError
+
+FORMAT = 1
+
+
+class SlotState(StrEnum):
+    """Whether the owner of a slot may serve it."""
+
+    RECOVERING = "RECOVERING"  # claimed; its log is being recovered; `replicas` is still the authority
+    ACTIVE = "ACTIVE"  # the owner serves, or nobody owns it yet
+
+
+class Owner(msgspec.Struct, frozen=True, array_like=True):
+    """The one process that a slot record names: a node in one incarnation."""
+
+    node: str
+    incarnation: str
+
+
+class Replica(msgspec.Struct, frozen=True, array_like=True):
+    """A node that keeps a slot's log, and the disk that it keeps it on."""
+
+    node: str
+    disk: str
+
+
+class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The fact of a slot. It changes only by a transaction that compares its mod_revision (rule 1).
+
+    Attributes:
+        epoch: the fencing number of this ownership; it never goes down.
+        state: RECOVERING from the claim until the log is on a majority of `next_replicas`.
+        owner: who claimed the epoch; None before the first claim.
+        replicas: the last ACTIVE replicas, in wish order, the wished owner first.
+        next_replicas: while RECOVERING, what `replicas` becomes (rule 14).
+    """
+
+    epoch: int
+    state: SlotState
+    owner: Owner | None
+    replicas: tuple[Replica, ...]
+    next_replicas: tuple[Replica, ...] | None = None
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """Records are ordered by this: epoch, then state (rule 3)."""
+        return self.epoch, self.state is SlotState.ACTIVE
+
+    @property
+    def majority(self) -> int:
+        """How many of `replicas` are a majority."""
+        return len(self.replicas) // 2 + 1
+
+    def claimed_by(self, owner: Owner, *, above: int = 0) -> SlotRecord:
+        """The record that a claim writes (rule 1).
+
+        Args:
+            owner: the claimant.
+            above: the highest promise that was met.
+        """
+        epoch = max(self.epoch, above) + 1
+        return SlotRecord(epoch, SlotState.RECOVERING, owner, self.replicas, self.next_replicas or self.replicas)
+
+    def activated(self) -> SlotRecord:
+        """The record that ends the recovery (rule 14)."""
+        assert self.state is SlotState.RECOVERING, self
+        return SlotRecord(self.epoch, SlotState.ACTIVE, self.owner, self.next_replicas or self.replicas)
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that is registered; kept under a lease.
+
+    Attributes:
+        id: its name in the cluster, kept across restarts.
+        address: host:port of its gRPC server.
+        zone: nodes of one zone fail together.
+        disk: id of its store; another one means other data (rule 17).
+        incarnation: random at process start (rule 2).
+        state: a draining node claims nothing.
+        host: name of its machine.
+        pid: of its process.
+        metrics: host:port of its Prometheus endpoint, or empty.
+        version: of the software.
+    """
+
+    id: str
+    address: str
+    disk: str
+    incarnation: str
+    zone: str = ""
+    state: Literal["up", "draining"] = "up"
+    host: str = ""
+    pid: int = 0
+    metrics: str = ""
+    version: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        """How a slot record names this process."""
+        return Owner(self.id, self.incarnation)
+
+
+class GatewayRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway that is running; kept under a lease, only for those who look."""
+
+    id: str
+    pid: int = 0
+    metrics: str = ""
+
+
+class ClusterConfig(msgspec.Struct, frozen=True):
+    """What can never change once a cluster exists: written once, by its first process."""
+
+    slots: int
+    format: int = FORMAT
+
+    def check(self, slots: int) -> None:
+        """Refuse to work on a cluster that was made otherwise.
+
+        Raises:
+            ConfigurationError: another number of slots, or a format that this version does not know.
+        """
+        if self.format != FORMAT:
+            raise ConfigurationError(f"the cluster's records have format {self.format}; this version knows {FORMAT}")
+        if self.slots != slots:
+            raise ConfigurationError(
+                f"this cluster was created with HOMING_SLOTS={self.slots}, this process has {slots}; it cannot change"
+            )
+
+
+Record = SlotRecord | NodeRecord | GatewayRecord | ClusterConfig
+_R = TypeVar("_R", SlotRecord, NodeRecord, GatewayRecord, ClusterConfig)
+
+_encoder = msgspec.json.Encoder()
+_decoders = {kind: msgspec.json.Decoder(kind) for kind in (SlotRecord, NodeRecord, GatewayRecord, ClusterConfig)}
+
+
+def encode(record: Record) -> bytes:
+    """The JSON of a record."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes, kind: type[_R]) -> _R:
+    """The record that JSON says; unknown fields are skipped, so that newer versions may add some.
+
+    Raises:
+        ConfigurationError: it is not a record of this kind. Nobody but homing should write below its prefix.
+    """
+    try:
+        return cast("_R", _decoders[kind].decode(data))
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"etcd holds something that is not a {kind.__name__}: {error}") from error

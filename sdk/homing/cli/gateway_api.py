@@ -1,0 +1,81 @@
+"""How `status` and `objects` ask a gateway: one base address, the token, and errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import httpx
+import msgspec
+
+from homing.cli.limits import HTTP_TIMEOUT_S
+from homing.errors import HomingError, Unavailable, from_wire
+
+API = "/_homing/v1"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Problem(msgspec.Struct):
+    """What is read of a problem document."""
+
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+
+
+def gateway_options(command: _Command) -> _Command:
+    """Give a command `--url`, `--token` and `--json`."""
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as it is.")
+    token_option = click.option(
+        "--token", envvar="HOMING_API_TOKEN", default="", show_envvar=True, help="The API token, if there is one."
+    )
+    url_option = click.option(
+        "--url", envvar="HOMING_URL", default="http://127.0.0.1:8787", show_default=True, show_envvar=True,
+        help="The gateway.",
+    )  # fmt: skip
+    return url_option(token_option(json_option(command)))
+
+
+class GatewayApi:
+    """The gateway's API for the command line; a context manager.
+
+    Args:
+        url: the gateway's address, such as `http://127.0.0.1:8787`.
+        token: the API token, or empty.
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._url = url
+        self._client = httpx.Client(base_url=url.rstrip("/") + API, headers=headers, timeout=HTTP_TIMEOUT_S)
+
+    def __enter__(self) -> GatewayApi:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **query: str | int) -> bytes:
+        """The body of a successful answer.
+
+        Raises:
+            HomingError: the one that the gateway named; `Unavailable` when no gateway answers.
+        """
+        try:
+            answer = self._client.get(path, params=query)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"no gateway answers at {self._url} ({error}); is it running? See --url") from error
+        if not answer.is_success:
+            raise _as_error(answer)
+        return answer.content
+
+
+def _as_error(answer: httpx.Response) -> HomingError:
+    try:
+        problem = msgspec.json.decode(answer.content, type=Problem)
+    except msgspec.MsgspecError:
+        problem = Problem()
+    detail = problem.detail or problem.title or f"the gateway answered {answer.status_code}"
+    return from_wire(problem.type.rpartition("/")[2], detail)

@@ -1,0 +1,54 @@
+"""Every bound and pace of the command line, in one place; the unit comes last in each name."""
+
+from __future__ import annotations
+
+RESTART_DELAY_S = 1.0
+"""A part that died is started again after this long."""
+
+CRASH_LOOP_LIFE_S = 5.0
+"""A part that dies sooner than this after its start counts as crashing."""
+
+CRASH_LOOP_DEATHS_MAX = 5
+"""So many crashes in a row are a crash loop: it is said, and the pace slows down."""
+
+CRASH_LOOP_DELAY_S = 5.0
+"""The pace of a crash loop."""
+
+STARTUP_DEATHS_MAX = 3
+"""So many crashes of one part before the cluster was ever ready end `homing dev`."""
+
+GATEWAY_STOP_S = 2.0
+"""A gateway gets this long to drain after SIGTERM, then SIGKILL."""
+
+NODE_STOP_S = 2.0
+"""A node gets this long to end its turns after SIGTERM, then SIGKILL."""
+
+ETCD_STOP_S = 1.0
+"""etcd gets this long after SIGTERM, then SIGKILL; its state is safe either way."""
+
+READY_POLL_S = 0.1
+"""How often the gateway is asked whether the cluster is ready."""
+
+READY_PATIENCE_S = 60.0
+"""After this long without readiness `homing dev` says so; it goes on waiting."""
+
+ETCD_START_S = 20.0
+"""etcd must answer within this long, or `homing dev` gives up."""
+
+RELOAD_DEBOUNCE_MS = 300
+"""Changes of files closer together than this are one reload."""
+
+LOG_LINE_BYTES_MAX = 65_536
+"""A longer line of a part's output is cut."""
+
+TAIL_LINES_MAX = 20
+"""How many of its last lines are shown of a part that died."""
+
+NODES_MAX = 64
+"""More processes than this on one machine are surely a mistake."""
+
+HTTP_TIMEOUT_S = 10.0
+"""How long `status` and `objects` wait for an answer."""
+
+PORT_FIRST = 20_000
+"""Free ports are looked for from here up to the first port that the kernel hands to outgoing connections."""

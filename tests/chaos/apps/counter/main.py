@@ -1,0 +1,14 @@
+"""A counter, for the chaos tests: every increment is durable, every read must see it."""
+
+from homing import DurableObject
+
+
+class Counter(DurableObject):
+    def increment(self):
+        kv = self.ctx.storage.kv
+        value = (kv.get("value") or 0) + 1
+        kv.put("value", value)
+        return value
+
+    def read(self):
+        return self.ctx.storage.kv.get("value") or 0

@@ -1,0 +1,293 @@
+"""A whole cluster as a child: `homing dev` on a free port with a folder of its own, and the pids of its parts.
+
+Everything that ends a process goes through `Process`, so it can only be one that this cluster started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from homing.ids import SLOTS_DEFAULTfrom tests.chaos.client import Connection
+from tests.chaos.processes import Process, descendants, end, find
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 30.0
+PORTS_NEEDED = 8
+
+
+class NodeView(msgspec.Struct):
+    """A node as the gateway reports it."""
+
+    id: str
+    state: str
+    pid: int
+    slots: int = 0
+    metrics: str = ""
+
+
+class GatewayView(msgspec.Struct):
+    """A gateway as it reports itself."""
+
+    pid: int
+    metrics: str = ""
+
+
+class WorkerView(msgspec.Struct):
+    """A worker and the node it belongs to."""
+
+    pid: int
+    node: str
+
+
+class SlotView(msgspec.Struct):
+    """One slot record."""
+
+    slot: int
+    state: str
+    owner: str | None
+    epoch: int
+
+
+class View(msgspec.Struct):
+    """`GET /_homing/v1/cluster`."""
+
+    nodes: list[NodeView]
+    gateways: list[GatewayView]
+    workers: list[WorkerView]
+    slots: list[SlotView]
+
+    def owned_by(self, node: str) -> list[int]:
+        """The slots that a node owns."""
+        return [slot.slot for slot in self.slots if slot.owner == node]
+
+    def settled(self, nodes: int, slots: int) -> bool:
+        """Whether all nodes are up and every slot is ACTIVE with one of them as its owner."""
+        up = {node.id for node in self.nodes if node.state == "up"}
+        active = sum(slot.state == "ACTIVE" and slot.owner in up for slot in self.slots)
+        return len(up) == nodes and active == slots
+
+
+class StartFailed(Exception):
+    """The cluster did not come up; the message ends with the last lines that it wrote."""
+
+
+class DevCluster:
+    """`homing dev` as a context manager.
+
+    Args:
+        app: folder of the application.
+        nodes: how many nodes.
+        data_dir: where state is kept; a temporary folder, removed at the end, unless given.
+        environment: further variables for every part.
+
+    Example:
+        >>> with DevCluster(ROOT / "examples/hello", nodes=1) as cluster:  # doctest: +SKIP
+        ...     print(cluster.url)
+    """
+
+    def __init__(
+        self, app: Path, nodes: int = 3, data_dir: Path | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        self.app = app
+        self.nodes = nodes
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self.url = f"http://{self.host}:{self.port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="homing-chaos-"))
+        self.folder.chmod(0o755)  # workers run under uids of their own and must be able to reach their application
+        self.data_dir = data_dir or self.folder / "data"
+        self.log_path = self.folder / "dev.log"
+        self.environment = {**os.environ, **(environment or {})}
+        self.slots = int(self.environment.get("HOMING_SLOTS") or SLOTS_DEFAULT)
+        self.leftovers: list[Process] = []
+        self._dev: subprocess.Popen[bytes] | None = None
+        self._seen: set[Process] = set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(keep_log=error is not None)
+
+    def start(self) -> None:
+        """Start it and wait until the gateway is ready.
+
+        Raises:
+            StartFailed: it ended, or is not ready after 90 s.
+        """
+        command = [str(Path(sys.executable).with_name("homing")), "dev", str(self.app), "--nodes", str(self.nodes)]
+        command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
+        with self.log_path.open("wb") as log:
+            self._dev = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                start_new_session=True,
+                env=self.environment,
+            )
+        try:
+            self._wait_ready(time.monotonic() + START_TIMEOUT_S)
+        except BaseException:
+            self.stop(keep_log=True)
+            raise
+
+    def stop(self, keep_log: bool = False) -> None:
+        """End it as Ctrl-C would, then kill what is left; `leftovers` names what had to be killed."""
+        dev = self._dev
+        if dev is not None:
+            self._remember()
+            for process in self._seen:
+                process.send(signal.SIGCONT)  # a stopped process cannot end
+            if dev.poll() is None:
+                dev.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    dev.wait(STOP_TIMEOUT_S)
+            self._remember()
+            self.leftovers = [process for process in self._seen if process.alive()]
+            end(self.leftovers)
+            if dev.poll() is None:
+                dev.kill()
+            dev.wait()
+            self._dev = None
+        if keep_log:
+            sys.stderr.write(f"the cluster wrote, at the end:\n{self.log_tail()}\n")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def running(self) -> bool:
+        """Whether `homing dev` itself still runs."""
+        return self._dev is not None and self._dev.poll() is None
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines that the cluster wrote."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def connect(self) -> Connection:
+        """A new connection to the gateway."""
+        return Connection(self.host, self.port)
+
+    async def view(self, timeout_s: float = 5.0) -> View:
+        """Who is there, from the gateway.
+
+        Raises:
+            OSError: the gateway did not answer.
+            TimeoutError: it did not answer in time.
+        """
+        connection = self.connect()
+        try:
+            answer = await connection.get("/_homing/v1/cluster", timeout_s)
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ConnectionError(f"/_homing/v1/cluster answered {answer.status}")
+        self._remember()
+        return msgspec.json.decode(answer.body, type=View)
+
+    async def wait_settled(self, timeout_s: float) -> View:
+        """Wait until every node is up and every slot ACTIVE.
+
+        Raises:
+            TimeoutError: it did not come to rest.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with contextlib.suppress(OSError, TimeoutError):
+                view = await self.view()
+                if view.settled(self.nodes, self.slots):
+                    return view
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the cluster was not at rest after {timeout_s} s")
+            await asyncio.sleep(0.1)
+
+    def process(self, pid: int) -> Process:
+        """The part of this cluster with this pid.
+
+        Raises:
+            ProcessLookupError: no living descendant of `homing dev` has this pid.
+        """
+        self._remember()
+        found = find(pid)
+        if found is None or found not in self._seen:
+            raise ProcessLookupError(f"{pid} is not a living part of this cluster")
+        return found
+
+    def etcd(self) -> Process:
+        """The etcd that `homing dev` started.
+
+        Raises:
+            ProcessLookupError: it does not run at the moment.
+        """
+        self._remember()
+        for process in self._seen:
+            if process.alive() and process.name() == "etcd":
+                return process
+        raise ProcessLookupError("etcd does not run")
+
+    def _remember(self) -> None:
+        """Note every descendant: one whose parent dies would be lost from sight."""
+        if self._dev is not None and self._dev.poll() is None:
+            self._seen.update(descendants(self._dev.pid))
+
+    def _wait_ready(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            assert self._dev is not None
+            if self._dev.poll() is not None:
+                raise StartFailed(f"homing dev ended with {self._dev.returncode}\n{self.log_tail()}")
+            if self._is_ready():
+                self._remember()
+                return
+            time.sleep(0.2)
+        raise StartFailed(f"homing dev was not ready after {START_TIMEOUT_S} s\n{self.log_tail()}")
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
+        try:
+            connection.request("GET", "/_homing/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    """A port that is free, as are the next few: `homing dev` takes the ones that follow for gRPC and metrics."""
+    rng = secrets.SystemRandom()
+    for _ in range(100):
+        first = rng.randrange(20_000, 30_000)
+        if all(_is_free(first + offset) for offset in range(PORTS_NEEDED)):
+            return first
+    raise StartFailed("no free ports between 20000 and 30000")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

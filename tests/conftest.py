@@ -1,0 +1,47 @@
+"""What all tests share: a marker for each kind, taken from the folder, and the paths of the helpers.
+
+`pytest -m property` runs one kind; `make test` runs each kind as a command of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+KINDS = {
+    "tidy": "the source itself is linted (tests/test_*.py)",
+    "unit": "one module, no process, no network",
+    "property": "hypothesis looks for a counterexample",
+    "scenario": "golden histories of a core, as text",
+    "conformance": "any implementation of an interface must pass",
+    "integration": "several parts with a real etcd, store or socket",
+    "simulation": "seeded faults on the cores",
+    "e2e": "real processes, started as users start them",
+    "chaos": "processes are killed under load",
+    "soak": "long runs; not part of `make test`",
+}
+
+# `tests.chaos.checker` and the modules of tests/support can be imported from every kind.
+sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a test file: the first folder below tests/."""
+    inside = path.relative_to(TESTS).parts
+    return inside[0] if len(inside) > 1 else "tidy"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = kind_of(item.path)
+        if kind not in KINDS:
+            raise pytest.UsageError(f"{item.nodeid}: tests/{kind}/ is no kind that tests/conftest.py knows")
+        item.add_marker(kind)

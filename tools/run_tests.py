@@ -1,0 +1,186 @@
+"""`make test`: every check and every kind of test, each as a command of its own, then a summary that can fail.
+
+    run_tests.py            everything
+    run_tests.py KIND…      some: check, tidy, unit, property, scenario, conformance, integration, e2e, simulation,
+                            mutants, chaos
+
+A skip that is not in tests/skips_reviewed.txt is a failure, and so is a kind that has vanished.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+REPORTS = ROOT / "reports"
+SKIPS = ROOT / "tests" / "skips_reviewed.txt"
+
+SIMULATION_SEEDS = 2_000
+CHAOS_SECONDS = 60
+STEP_TIMEOUT_S = 900
+NO_TESTS_COLLECTED = 5
+
+PYTEST_KINDS = ("tidy", "unit", "property", "scenario", "conformance", "integration", "e2e")
+CHECKS: dict[str, Sequence[str]] = {
+    "ruff check": (f"{BIN}/ruff", "check", "."),
+    "ruff format": (f"{BIN}/ruff", "format", "--check", "--quiet", "."),
+    "pyright": (f"{BIN}/pyright",),
+    "import rules": (f"{BIN}/lint-imports", "--no-cache"),
+    "protobuf": ("tools/generate_protobuf.sh", "--check"),
+}
+PROGRAMS: dict[str, Sequence[str]] = {
+    "simulation": ("tests/simulation/run.py", "--seeds", str(SIMULATION_SEEDS)),
+    "mutants": ("tests/simulation/mutants.py",),
+    "chaos": ("tests/chaos/run.py", "--seconds", str(CHAOS_SECONDS)),
+}
+
+
+@dataclass
+class Tally:
+    """What one kind came to."""
+
+    kind: str
+    passed: int = 0
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    note: str = ""
+
+
+def run(command: Sequence[str | Path]) -> int:
+    """Run a command with its output on ours; a command that hangs counts as one that failed."""
+    try:
+        return subprocess.run([str(part) for part in command], cwd=ROOT, timeout=STEP_TIMEOUT_S, check=False).returncode
+    except subprocess.TimeoutExpired:
+        print(f"not done after {STEP_TIMEOUT_S} s: killed", flush=True)
+        return -1
+
+
+def run_checks(tally: Tally) -> None:
+    for name, command in CHECKS.items():
+        print(f"-- {name}", flush=True)
+        if run(command) == 0:
+            tally.passed += 1
+        else:
+            tally.failed.append(f"check: {name}")
+
+
+def run_pytest(tally: Tally) -> None:
+    """One kind under pytest; what happened is read from its report, not from its words."""
+    kind = tally.kind
+    report = REPORTS / f"{kind}.xml"
+    report.unlink(missing_ok=True)
+    where = sorted((ROOT / "tests").glob("test_*.py")) if kind == "tidy" else [ROOT / "tests" / kind]
+    command = (BIN / "python", "-m", "pytest", "--import-mode=importlib", "-o", "junit_family=xunit1")
+    code = run((*command, f"--junit-xml={report}", "--durations=3", "--durations-min=1", *where))
+    if code == NO_TESTS_COLLECTED or not report.exists():
+        tally.failed.append(
+            f"{kind}: no tests were found" if code == NO_TESTS_COLLECTED else f"{kind}: pytest broke off"
+        )
+        return
+    read_report(tally, report, reviewed_skips(SKIPS.read_text()))
+    if code != 0 and not tally.failed:
+        tally.failed.append(f"{kind}: pytest ended with {code}")
+
+
+def read_report(tally: Tally, report: Path, reviewed: Sequence[str]) -> None:
+    """Count what pytest reported; a skip counts as a failure unless one of the reviewed patterns names it."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('file')}::{case.get('name')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            tally.failed.append(name)
+        elif (skip := case.find("skipped")) is None:
+            tally.passed += 1
+        elif any(fnmatchcase(name, pattern) for pattern in reviewed):
+            tally.skipped.append(name)
+        else:
+            tally.failed.append(f"{name}: a skip that nobody reviewed ({skip.get('message')})")
+
+
+def reviewed_skips(text: str) -> list[str]:
+    """The patterns of the reviewed list, each with its reason; brackets of parameters are taken as they are."""
+    lines = (line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#"))
+    return [words[0].replace("[", "[[]") for words in lines if len(words) == 2]
+
+
+def run_program(tally: Tally) -> None:
+    """The simulator, the mutants, chaos: programs that judge themselves."""
+    program, *arguments = PROGRAMS[tally.kind]
+    if not (ROOT / program).exists():
+        tally.failed.append(f"{program} is absent")
+        return
+    code, last = run_and_keep_last_line((BIN / "python", program, *arguments))
+    tally.note = last
+    counted = re.match(r"(\d+) of (\d+) mutants caught$", last)
+    tally.passed += int(counted[1]) if counted else int(code == 0)
+    if code != 0:
+        tally.failed.append(f"{program} ended with {code}")
+
+
+def run_and_keep_last_line(command: Sequence[str | Path]) -> tuple[int, str]:
+    last = ""
+    with subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        watchdog = threading.Timer(STEP_TIMEOUT_S, process.kill)
+        watchdog.start()
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+        watchdog.cancel()
+        return process.wait(), last
+
+
+def run_kind(kind: str) -> Tally:
+    print(f"\n== {kind}", flush=True)
+    tally = Tally(kind)
+    step: Callable[[Tally], None] = run_checks if kind == "check" else run_program if kind in PROGRAMS else run_pytest
+    began = time.monotonic()
+    if kind in PROGRAMS and any((ROOT / "tests" / kind).rglob("test_*.py")):
+        run_pytest(tally)
+    step(tally)
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def summary(tallies: Sequence[Tally]) -> str:
+    """The table, the failures, and the line that other programs read, last."""
+    lines = ["", f"{'kind':<12} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}"]
+    for tally in tallies:
+        counts = f"{tally.passed:>7} {len(tally.failed):>7} {len(tally.skipped):>8} {tally.seconds:>8.1f}"
+        lines.append(f"{tally.kind:<12} {counts}  {tally.note}".rstrip())
+    lines += [f"{'all':<12} {'':>24} {sum(tally.seconds for tally in tallies):>8.1f}", ""]
+    lines += [f"FAILED {name}" for tally in tallies for name in tally.failed]
+    lines += [f"skipped (reviewed) {name}" for tally in tallies for name in tally.skipped]
+    passed, failed, skipped = (
+        sum(tally.passed for tally in tallies),
+        sum(len(tally.failed) for tally in tallies),
+        sum(len(tally.skipped) for tally in tallies),
+    )
+    return "\n".join([*lines, f"{passed} passed, {failed} failed, {skipped} skipped"])
+
+
+def main(arguments: Sequence[str]) -> int:
+    every = ("check", *PYTEST_KINDS, *PROGRAMS)
+    unknown = set(arguments) - set(every)
+    if unknown:
+        sys.exit(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+    REPORTS.mkdir(exist_ok=True)
+    tallies = [run_kind(kind) for kind in arguments or every]
+    text = summary(tallies)
+    (REPORTS / "summary.txt").write_text(text + "\n")
+    print(text, flush=True)
+    return int(any(tally.failed for tally in tallies))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
