@@ -33,6 +33,10 @@ class DamagedMark(ValueError):
     """A mark file of which no place can be read."""
 
 
+class NewerMark(ValueError):
+    """A mark that a newer version wrote."""
+
+
 @dataclass(slots=True, frozen=True)
 class Mark:
     """What the mark says.
@@ -66,14 +70,17 @@ def decode(place: bytes) -> Mark:
     """A place, checked.
 
     Raises:
-        DamagedMark: it is torn, of another version, or was never written.
+        DamagedMark: it is torn, or was never written.
+        NewerMark: a newer version wrote it.
     """
     body = place[: place_bytes - 4]
     if len(place) != place_bytes or _CRC.unpack_from(place, place_bytes - 4)[0] != zlib.crc32(body):
         raise DamagedMark("a place of the mark fails its checksum")
     magic, version, flags, batch = _HEAD.unpack_from(body)
-    if magic != _MAGIC or version != _VERSION:
-        raise DamagedMark("a place of the mark is of another format")
+    if magic != _MAGIC:
+        raise DamagedMark("a place of the mark is something else")
+    if version > _VERSION:
+        raise NewerMark(f"the mark has format {version}, and this version knows {_VERSION}")
     texts: list[str] = []
     at = _HEAD.size
     for _ in range(3):
@@ -94,6 +101,7 @@ def read(path: Path) -> Mark | None:
 
     Raises:
         DamagedMark: no place can be read.
+        NewerMark: a newer version wrote it.
         OSError: the disk refused.
     """
     try:

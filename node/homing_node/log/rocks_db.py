@@ -41,11 +41,11 @@ _STALLED = "Result incomplete"
 _DAMAGED = "Corruption"
 
 
-class Damaged(Exception):  # noqa: N818 (an outcome of a read; callers turn it into rule 17)
+class Damaged(Exception):
     """Something that was read fails its checksum or is missing."""
 
 
-class Refused(Exception):  # noqa: N818 (an outcome of opening; the caller decides what it means)
+class Refused(Exception):
     """RocksDB does not open the directory."""
 
 
@@ -93,7 +93,7 @@ _ENVIRONMENT = (
     "Input/output error",
     "Cannot allocate memory",
     "Resource temporarily unavailable",
-    "lock ",
+    "While lock file",
 )
 
 
@@ -127,33 +127,49 @@ class RocksDatabase:
         self._db.set_write_options(unsynced)
         self._write = self._db.write
 
-    def write(self, build: Callable[[], WriteBatch]) -> None:
+    def write(self, build: Callable[[], WriteBatch], undo: Callable[[], None] | None = None) -> None:
         """Apply a batch; it is in the operating system's hands, not yet on disk.
 
         Args:
-            build: makes the batch; called again if RocksDB was not ready for it and took nothing of it.
+            build: makes the batch; called again when RocksDB was not ready for the first and took nothing of it.
+            undo: called before `build` is called again.
 
         Raises:
             StoreFailed: refused; what is in the log now is not known.
         """
-        try:
-            self._write(build())
-        except Exception as error:
-            if not str(error).startswith(_STALLED):
-                raise StoreFailed(f"the store refused a write: {error}") from error
-            self._write_when_ready(build)
-
-    def _write_when_ready(self, build: Callable[[], WriteBatch]) -> None:
+        if self._written(build()):
+            return
         deadline = time.monotonic() + stall_s_max
-        while True:
+        while time.monotonic() < deadline:
             time.sleep(stall_poll_s)
-            try:
-                self._write(build())
-            except Exception as error:
-                if not str(error).startswith(_STALLED) or time.monotonic() > deadline:
-                    raise StoreFailed(f"the store refused a write: {error}") from error
-            else:
+            if undo is not None:
+                undo()
+            if self._written(build()):
                 return
+        raise StoreFailed(f"the store took no write for {stall_s_max} s")
+
+    def _written(self, batch: WriteBatch) -> bool:
+        try:
+            self._write(batch)
+        except Exception as error:
+            if str(error).startswith(_STALLED):
+                return False
+            raise StoreFailed(f"the store refused a write: {error}") from error
+        return True
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write one value, as `write` does.
+
+        Raises:
+            StoreFailed: refused.
+        """
+
+        def build() -> WriteBatch:
+            batch = WriteBatch(raw_mode=True)
+            batch.put(key, value)
+            return batch
+
+        self.write(build)
 
     def sync(self) -> None:
         """Bring everything written to disk.

@@ -17,19 +17,19 @@ The directory holds `lock`, `mark` and `rocksdb/`. The outcomes, by what is foun
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 from rocksdict import WriteBatch
 
-from homing.errors import ConfigurationError
+from homing.errors import ConfigurationError, StoreFailed
 from homing_node.log import mark as marks
 from homing_node.log import rocks_keys as keys
-from homing_node.log.mark import DamagedMark, Mark
+from homing_node.log.mark import DamagedMark, Mark, NewerMark
 from homing_node.log.rocks_db import Damaged, Refused, RocksDatabase
 
 FORMAT = 1
@@ -37,8 +37,6 @@ FORMAT = 1
 Migration = Callable[[RocksDatabase], None]
 MIGRATIONS: Mapping[int, Migration] = {}
 """From the format named to the next one. Each must be harmless when it is run twice: the format is written after it."""
-
-NEW = "a new disk"
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,6 +49,13 @@ class Identity:
     disk_id: str
     base: int = 0  # batches up to here belong to an earlier disk id; holes among them were judged already
     lost: str = ""  # why the store is not trusted; empty if it is
+
+
+@dataclass(slots=True, frozen=True)
+class _Format:
+    """The one field that every format of an identity has, now and later."""
+
+    format: int
 
 
 @dataclass(slots=True)
@@ -90,28 +95,29 @@ def open_directory(path: Path, cluster: str, node: str) -> Opened:
         ConfigurationError: it belongs to another cluster or node, or a newer version wrote it.
         StoreFailed: the machine refused.
     """
-    home, mark_path = path / "rocksdb", path / "mark"
-    mark, mark_damage = _read_mark(mark_path)
+    home = path / "rocksdb"
+    mark, mark_damage = _read_mark(path / "mark")
     if mark is not None:
         _check_owner(path, mark.cluster, mark.node, cluster, node)
     fresh = Identity(FORMAT, cluster, node, secrets.token_hex(8))
-    if mark is not None and mark.batch == 0:  # made, and nothing was ever acknowledged in it: make it (again)
-        lost = "" if mark.trusted else "an earlier store of this directory was lost"
-        fresh = replace(fresh, disk_id=mark.disk_id, lost=lost)
-        return _open_new(home, mark, fresh)
-    if not _is_there(home):
-        if mark is None and not mark_damage:
-            return _make(home, mark_path, fresh)
-        return _make(home, mark_path, replace(fresh, lost="the database is gone and its mark is not"))
+    if mark is not None and mark.batch == 0:  # its making was broken off: nothing was ever acknowledged in it
+        lost = "" if mark.trusted else "what was here before was lost"
+        return _make(path, replace(fresh, lost=lost))
+    if not (home.is_dir() and any(home.iterdir())):
+        lost = "the database is gone and its mark is not" if mark is not None or mark_damage else ""
+        return _make(path, replace(fresh, lost=lost))
     try:
         db = RocksDatabase(str(home), create=False)
-        identity = _read_identity(db)
-    except (Refused, Damaged) as error:
+    except Refused as error:
         set_aside(home)
-        return _make(home, mark_path, replace(fresh, lost=f"the database did not open: {error}"))
+        return _make(path, replace(fresh, lost=f"the database did not open: {error}"))
     try:
-        return _judge(path, db, identity, mark, fresh, mark_damage)
-    except ConfigurationError:
+        return _judge(path, db, mark, fresh, mark_damage)
+    except Damaged as error:
+        db.close()
+        set_aside(home)
+        return _make(path, replace(fresh, lost=f"the database does not say whose it is: {error}"))
+    except (ConfigurationError, StoreFailed):
         db.close()
         raise
 
@@ -121,10 +127,8 @@ def _read_mark(path: Path) -> tuple[Mark | None, str]:
         return marks.read(path), ""
     except DamagedMark as error:
         return None, str(error)
-
-
-def _is_there(home: Path) -> bool:
-    return home.is_dir() and any(home.iterdir())
+    except NewerMark as error:
+        raise ConfigurationError(f"{error}: start the version that wrote it, or a newer one") from error
 
 
 def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, node: str) -> None:
@@ -135,24 +139,17 @@ def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, 
         )
 
 
-def _open_new(home: Path, mark: Mark, fresh: Identity) -> Opened:
-    try:
-        db = RocksDatabase(str(home), create=True)
-        if _read_identity(db) is None:
-            _write_identity(db, fresh)
-        top, _ = read_batches(db, 0)
-    except (Refused, Damaged):
-        set_aside(home)
-        db = RocksDatabase(str(home), create=True)
-        _write_identity(db, fresh)
-        top = 0
-    return Opened(db, mark.disk_id, top, fresh.lost)
-
-
-def _make(home: Path, mark_path: Path, identity: Identity) -> Opened:
+def _make(path: Path, identity: Identity) -> Opened:
+    """A new database; its identity is batch 1. A mark of 0 stands for one whose making was broken off."""
+    home, mark_path = path / "rocksdb", path / "mark"
     mark = Mark(identity.disk_id, 0, not identity.lost, identity.cluster, identity.node)
     marks.create(mark_path, mark)  # first: a database without a mark is one that lost it
-    return _open_new(home, mark, identity)
+    if home.exists():
+        set_aside(home)
+    db = RocksDatabase(str(home), create=True)
+    _write_identity(db, identity, batch=1)
+    marks.create(mark_path, replace(mark, batch=1))
+    return Opened(db, identity.disk_id, 1, identity.lost)
 
 
 def set_aside(home: Path) -> Path:
@@ -165,9 +162,8 @@ def set_aside(home: Path) -> Path:
     return aside
 
 
-def _judge(
-    path: Path, db: RocksDatabase, identity: Identity | None, mark: Mark | None, fresh: Identity, mark_damage: str
-) -> Opened:
+def _judge(path: Path, db: RocksDatabase, mark: Mark | None, fresh: Identity, mark_damage: str) -> Opened:
+    identity = _read_identity(db)
     if identity is not None:
         _check_owner(path, identity.cluster, identity.node, fresh.cluster, fresh.node)
         identity = _migrated(db, identity)
@@ -175,12 +171,12 @@ def _judge(
         top, hole = read_batches(db, identity.base if identity else 0)
         damage = ""
     except Damaged as error:
-        top, hole, damage = 0, False, str(error)
+        top, hole, damage = 0, False, f"the numbers of its batches cannot be read: {error}"
     lost = mark_damage or damage or verdict(identity, mark, top, hole=hole)
     if not lost and identity is not None:
         return Opened(db, identity.disk_id, max(top, identity.base), identity.lost)
     # The mark goes first: from here on no start can take this disk for the one it was.
-    base = max(top, mark.batch if mark else 0, 1)
+    base = max(top, mark.batch if mark else 0, identity.base if identity else 0, 1)
     judged = replace(fresh, base=base, lost=lost)
     marks.create(path / "mark", Mark(judged.disk_id, base, trusted=False, cluster=judged.cluster, node=judged.node))
     _write_identity(db, judged)
@@ -252,18 +248,19 @@ def _read_identity(db: RocksDatabase) -> Identity | None:
     if raw is None:
         return None
     try:
-        values = json.loads(raw)
-        known = {name: values[name] for name in Identity.__dataclass_fields__ if name in values}
-        return Identity(**known)
-    except (ValueError, TypeError) as error:
-        raise Damaged(f"the identity cannot be read: {error}") from error
+        migration_steps(msgspec.json.decode(raw, type=_Format).format, FORMAT, MIGRATIONS)
+        return msgspec.json.decode(raw, type=Identity)
+    except msgspec.MsgspecError as error:
+        raise Damaged(str(error)) from error
 
 
-def _write_identity(db: RocksDatabase, identity: Identity) -> None:
+def _write_identity(db: RocksDatabase, identity: Identity, batch: int | None = None) -> None:
     def build() -> WriteBatch:
-        batch = WriteBatch(raw_mode=True)
-        batch.put(keys.IDENTITY, json.dumps(asdict(identity)).encode())
-        return batch
+        writes = WriteBatch(raw_mode=True)
+        writes.put(keys.IDENTITY, msgspec.json.encode(identity))
+        if batch is not None:
+            writes.put(keys.batch_key(batch), keys.U64.pack(batch))
+        return writes
 
     db.write(build)
     db.sync()

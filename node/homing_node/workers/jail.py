@@ -1,7 +1,7 @@
-"""One jail: nsjail started around one program, its pids, its end. A jail that cannot be built is an error. docs/jail.md.
+"""One jail: nsjail started around one program, its pids, its end. A jail that cannot be built is an error.
 
 Node → (parented) → nsjail → worker. Each asks the kernel to be killed when the one before it dies, so that the SIGKILL
-of a node leaves no jail. The node is the reaper of all of them.
+of a node leaves no jail. The node is the reaper of all of them. See docs/jail.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import importlib.resources
 import os
+import select
 import signal
 import socket
 import sys
@@ -114,7 +115,7 @@ def _set(ready: asyncio.Future[None]) -> None:
 
 
 class Jail:
-    """A running jail. Made by `spawn`; `wait_dead` must be awaited once, and gives everything back.
+    """A running jail. Made by `spawn`; `wait_dead` must be awaited, by one task, and gives everything back.
 
     Attributes:
         pid: of nsjail.
@@ -134,6 +135,7 @@ class Jail:
         self.uid = uid
         self._pidfd = os.pidfd_open(pid)
         self._inner_pidfd = -1
+        self._status = 0  # meaningful once _pidfd is -1
 
     async def find_inner(self) -> None:
         """Learn the pid of the program; returns without it when nsjail ended first, or when it takes too long."""
@@ -160,15 +162,31 @@ class Jail:
             self._look_for_inner()
         if self._inner_pidfd >= 0:
             signal_by_pidfd(self._inner_pidfd, signal.SIGKILL)
-        else:
-            signal_by_pidfd(self._pidfd, signal.SIGTERM)
+            return
+        signal_by_pidfd(self._pidfd, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(limits.terminate_grace_s, self._kill_nsjail)
+
+    def _kill_nsjail(self) -> None:
+        if self._pidfd >= 0:
+            signal_by_pidfd(self._pidfd, signal.SIGKILL)
+
+    @property
+    def program_lives(self) -> bool:
+        """Whether the program is known and has not ended."""
+        if self._inner_pidfd < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._inner_pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     async def wait_dead(self) -> int:
         """Wait until nsjail and the program are dead and reaped, then give the uid back.
 
         Returns:
-            The exit status; `explain_exit` knows the meanings.
+            The exit status; `explain_exit` knows the meanings. Asked again, the same.
         """
+        if self._pidfd < 0:
+            return self._status
         if self._inner_pidfd >= 0:
             await _first_dead(self._inner_pidfd, self._pidfd)
         else:
@@ -179,8 +197,9 @@ class Jail:
             signal_by_pidfd(self._inner_pidfd, signal.SIGKILL)  # nsjail may have been killed alone
             await readable(self._inner_pidfd)
             reap(self._inner_pidfd)  # ours when nsjail died first
+        self._status = EXIT_NSJAIL_FAILED if status is None else status
         self._give_back()
-        return EXIT_NSJAIL_FAILED if status is None else status
+        return self._status
 
     async def _end_nsjail(self) -> None:
         """The program is dead or nsjail is: nsjail tidies up and ends, or is made to."""
@@ -226,30 +245,26 @@ def spawn(spec: JailSpec) -> Jail:
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError("jails are started from the main thread: they die with the thread that started them")
     become_subreaper()
-    uid = take_uid()
-    config = render(spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits)
-    with contextlib.ExitStack() as stack:
-        ours, theirs = socket.socketpair()
-        stack.callback(theirs.close)
-        out_read, out_write = _pipe(stack)
-        err_read, err_write = _pipe(stack)
-        null = _own(stack, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        uid = take_uid()
+        ours.callback(uid.release)
+        config = render(spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits)
+        channel, inner_channel = map(theirs.enter_context, socket.socketpair())
+        stdout, inner_stdout = _pipe(ours, theirs)
+        stderr, inner_stderr = _pipe(ours, theirs)
         sources = {
-            0: null,
-            1: out_write,
-            2: err_write,
-            CHANNEL_FD: theirs.fileno(),
-            _CONFIG_FD: _memory_file(stack, config),
+            0: _own(theirs, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)),
+            1: inner_stdout,
+            2: inner_stderr,
+            CHANNEL_FD: inner_channel.fileno(),
+            _CONFIG_FD: _memory_file(theirs, config),
         }
         try:
-            pid = _start(_arguments(spec), {target: _high(stack, source) for target, source in sources.items()})
+            pid = _start(_arguments(spec), {target: _high(theirs, source) for target, source in sources.items()})
         except OSError as error:
-            ours.close()
-            os.close(out_read)
-            os.close(err_read)
-            uid.release()
             raise JailUnavailable(f"nsjail cannot be started: {error}") from error
-    return Jail(pid, ours, out_read, err_read, uid)
+        ours.pop_all()
+        return Jail(pid, channel.dup(), stdout, stderr, uid)
 
 
 def _arguments(spec: JailSpec) -> list[str]:
@@ -276,10 +291,10 @@ def _own(stack: contextlib.ExitStack, fd: int) -> int:
     return fd
 
 
-def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
     read, write = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read, False)
-    return read, _own(stack, write)
+    return _own(ours, read), _own(theirs, write)
 
 
 def _memory_file(stack: contextlib.ExitStack, text: str) -> int:

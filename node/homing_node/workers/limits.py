@@ -32,6 +32,9 @@ hello_timeout_s = 30.0
 ping_interval_s = 0.25
 silence_s_max = 5.0
 turn_cpu_s_max = 30.0
+turn_wall_s_max = 120.0  # a loop that answers nothing for so long is stuck, even if its process beats and uses no CPU
+channel_end_s = 0.25  # a worker whose channel ended gets this long to die by itself, so that its death is the reason
+ready_classes_max = 1_000
 own_pause_s_max = 1.0
 terminate_grace_s = 1.0
 

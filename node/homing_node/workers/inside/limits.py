@@ -28,3 +28,28 @@ columns_max = 100
 function_arguments_max = 32
 like_pattern_bytes_max = 50
 open_cursors_checked = 64  # cursors of one turn after which the list of those still open is cleaned
+
+# Activations
+block_concurrency_s_max = 30  # a section that holds the input gate; then the activation is reset
+wait_until_s_max = 15 * 60
+queued_events_max = 1_024  # of one activation, waiting behind its gate; the node bounds them too
+beat_interval_s = 0.5
+thread_stack_bytes = 512 * 1024  # with the default of 8 MiB few threads fit into the address space
+collector_threshold = 20_000  # objects made before the youngest are collected; many objects live long here
+evicted_before_trim = 256  # activations that end before the allocator is asked to give memory back
+
+# Logs
+log_line_bytes_max = 8 * 1024
+log_lines_per_s_max = 500  # of one worker; what is dropped is counted in one line
+message_text_bytes_max = 4 * 1024  # of an exception's message in an answer
+traceback_bytes_max = 8 * 1024
+
+
+def override(given: dict[str, object]) -> None:
+    """Take over the limits that the node set for this worker; names that are not limits here are left alone."""
+    own = globals()
+    for name, value in given.items():
+        if isinstance(own.get(name), (int, float)) and isinstance(value, (int, float)) and value > 0:
+            own[name] = value
+    own["pages_max"] = own["database_bytes_max"] // page_bytes
+    own["commit_pages_max"] = own["commit_bytes_max"] // page_bytes

@@ -1,0 +1,101 @@
+"""From the operations of a batch to one RocksDB write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rocksdict import WriteBatch
+
+from homing_node.log import rocks_keys as keys
+from homing_node.log.store import CutRecords, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, TrimRecords
+
+point_deletes_max = 512
+"""Up to so many keys are deleted one by one: each range delete makes later reads of fresh data dearer."""
+page_counts_max = 16_384  # remembered between writes; a forgotten one costs a read
+
+
+class BatchBuilder:
+    """Builds batches, and remembers what spares a read before a delete.
+
+    Args:
+        page_count: reads how many pages an object has on disk.
+
+    Invariant: what is remembered is true of the database with every batch built so far; after one that was not written,
+    `forget` must be called.
+    """
+
+    def __init__(self, page_count: Callable[[bytes], int]) -> None:
+        self._read_page_count = page_count
+        self._floors: dict[int, int] = {}  # slot: no record of it is below this lsn
+        self._page_counts: dict[bytes, int] = {}
+
+    def forget(self) -> None:
+        """Remember nothing: the last batch was not written."""
+        self._floors.clear()
+        self._page_counts.clear()
+
+    def build(self, ops: Sequence[Op], number: int) -> WriteBatch:
+        """The write that applies `ops` in order and carries the batch's number."""
+        writes = WriteBatch(raw_mode=True)
+        put = writes.put
+        record_key = keys.record_key
+        for op in ops:
+            if isinstance(op, PutRecord):
+                put(record_key(op.slot, op.lsn), op.data)
+            elif isinstance(op, PutPages):
+                self._pages(writes, op)
+            elif isinstance(op, PutObject):
+                put(keys.object_key(op.object), op.data)
+            else:
+                self._slot_op(writes, op)
+        put(keys.batch_key(number), keys.U64.pack(number))
+        return writes
+
+    def _slot_op(self, writes: WriteBatch, op: CutRecords | TrimRecords | SetPromise | SetApplied) -> None:
+        if isinstance(op, SetApplied):
+            writes.put(keys.slot_key(keys.APPLIED, op.slot), keys.encode_applied(op.lsn, op.epoch, op.hash))
+        elif isinstance(op, SetPromise):
+            writes.put(keys.slot_key(keys.PROMISE, op.slot), keys.encode_promise(op.epoch, op.claimant))
+        elif isinstance(op, TrimRecords):
+            self._trim(writes, op.slot, op.below_lsn)
+        else:
+            writes.delete_range(keys.record_key(op.slot, op.from_lsn), keys.log_end(op.slot))
+            if op.from_lsn < self._floors.get(op.slot, 0):
+                del self._floors[op.slot]  # the log may begin lower from here on
+
+    def _trim(self, writes: WriteBatch, slot: int, below: int) -> None:
+        floor = self._floors.get(slot, 0)
+        if below <= floor:
+            return
+        self._floors[slot] = below
+        if below - floor > point_deletes_max:
+            writes.delete_range(keys.record_key(slot, floor), keys.record_key(slot, below))
+        else:
+            for lsn in range(floor, below):
+                writes.delete(keys.record_key(slot, lsn))
+
+    def _pages(self, writes: WriteBatch, op: PutPages) -> None:
+        put, pack = writes.put, keys.U32.pack
+        stem = keys.PAGE + op.object
+        count = op.page_count
+        for number, data in op.pages.items():
+            if number <= count:
+                put(stem + pack(number), data)
+        before = self._page_count(op.object)
+        if count == before:
+            return
+        self._page_counts[op.object] = count
+        put(keys.COUNT + op.object, pack(count))
+        if before - count > point_deletes_max:
+            writes.delete_range(stem + pack(count + 1), stem + pack(before + 1))
+        else:
+            for number in range(count + 1, before + 1):
+                writes.delete(stem + pack(number))
+
+    def _page_count(self, object_id: bytes) -> int:
+        count = self._page_counts.get(object_id)
+        if count is None:
+            if len(self._page_counts) >= page_counts_max:
+                self._page_counts.clear()
+            count = self._page_counts[object_id] = self._read_page_count(object_id)
+        return count

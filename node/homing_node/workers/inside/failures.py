@@ -1,0 +1,59 @@
+"""What an error of object code becomes: the failure that its caller is answered, and the text for the log."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from homing.errors import HomingError, NotSupported, StorageError
+from homing_node.workers.inside import limits
+from homing_node.workers.inside.channel import FAILURE
+
+Effect = tuple[int, int, Any, int, int]  # call, status, payload, started_ns, ended_ns
+
+
+def failure(call: int, code: str, message: str, error_type: str, started_ns: int, ended_ns: int) -> Effect:
+    """The effect that answers a call with a failure."""
+    return (call, FAILURE, [code, message, error_type], started_ns, ended_ns)
+
+
+def of_error(call: int, error: BaseException, started_ns: int, ended_ns: int) -> Effect:
+    """The answer to a call whose code raised: the runtime's own refusals keep their code, the rest is the object's."""
+    code = error.code if isinstance(error, (StorageError, NotSupported)) else "application-error"
+    return failure(call, code, message_of(error), type(error).__name__, started_ns, ended_ns)
+
+
+def message_of(error: BaseException) -> str:
+    """An error's own words, bounded; it is the object's code that says them, so even this may raise."""
+    try:
+        text = error.message if isinstance(error, HomingError) else str(error)
+    except Exception as broken:
+        text = f"its message cannot be read: {type(broken).__name__}"
+    return cut(text, limits.message_text_bytes_max)
+
+
+def cut(text: str, bytes_max: int) -> str:
+    """Text of at most so many bytes that every encoder takes; what is cut off is marked."""
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= bytes_max:
+        return encoded.decode()
+    return encoded[:bytes_max].decode(errors="ignore") + "… (cut)"
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback, without the runtime's own frames at its beginning."""
+    try:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=False)
+        while shown.stack and "homing_node/workers/inside" in shown.stack[0].filename:
+            shown.stack.pop(0)
+        text = "".join(shown.format())
+    except Exception as broken:
+        text = f"{type(error).__name__} (its traceback cannot be shown: {type(broken).__name__})"
+    # The end says what happened; keep it when the whole is too long.
+    encoded = text.encode(errors="backslashreplace")
+    return encoded[-limits.traceback_bytes_max :].decode(errors="ignore")
+
+
+def is_misfit(error: BaseException) -> bool:
+    """Whether a TypeError came from the call itself: the arguments do not fit the method."""
+    return type(error) is TypeError and error.__traceback__ is not None and error.__traceback__.tb_next is None
