@@ -2,9 +2,9 @@
 
     rss.py [--objects 10000] [--nodes 1]
 
-Before the first figure as many objects as are measured were active once and were evicted, so that what the interpreters,
-the store and the allocators keep for themselves is there already; then every object is called once, memory is read while
-all are active, and again when the last is gone.
+A few hundred objects are active and evicted before the first figure, so that what is loaded once is there already. Then
+every object is called once, memory is read while all are active, and again when the last is gone. What allocators keep
+for themselves after that counts as the objects'.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     stages.py [--calls 3000] [--nodes 3]
 
-One connection calls increments and an empty route by turns, so that nothing waits and the machine's mood is the same for
-both. The client's mean less that of the empty route is what a call costs beyond plain HTTP; the gateway's own time for
-the call must be within 10 % of it, and the sum of the five stages within 10 % of the gateway's time.
+One connection calls increments and an empty route by turns, so that nothing waits and the machine is the same for both.
+The client's mean less that of the empty route is what a call costs beyond plain HTTP; the gateway's own time for the
+call must be within 10 % of it, and the sum of the five stages within 10 % of the gateway's time.
 """
 
 from __future__ import annotations

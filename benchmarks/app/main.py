@@ -1,14 +1,14 @@
-"""The application of the benchmarks: a durable counter, and a note that fills some pages."""
+"""The application of the benchmarks: a durable counter."""
 
 from homing import DurableObject
 
 
 class Counter(DurableObject):
-    def increment(self):
+    def increment(self) -> int:
         kv = self.ctx.storage.kv
         value = (kv.get("value") or 0) + 1
         kv.put("value", value)
         return value
 
-    def read(self):
+    def read(self) -> int:
         return self.ctx.storage.kv.get("value") or 0

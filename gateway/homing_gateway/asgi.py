@@ -27,7 +27,7 @@ from homing_gateway.limits import BODY_WAIT_S_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.pending import Pending
 from homing_gateway.problems import HeaderList, problem
-from homing_gateway.routes import VERBS, Kind, Route
+from homing_gateway.routes import Kind, Route
 
 Message = dict[str, Any]
 Scope = Mapping[str, Any]
@@ -55,6 +55,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _LABELS = {Kind.RPC: "rpc", Kind.FETCH: "fetch", Kind.DEFAULT: "default"}
 _BODILESS = frozenset((204, 205, 304))
+_LENGTHLESS = frozenset((204, 304))
 
 
 class _ClientGone(Exception):
@@ -175,6 +176,8 @@ class App:
     def _record(self, exchange: _Exchange, error: HomingError | None) -> None:
         label = _LABELS.get(exchange.route.kind, "admin")
         if exchange.pending is not None:
+            if error is not None:
+                exchange.pending.error = error  # the answer came, but it could not be passed on
             self._gateway.metrics.call(label, exchange.pending)
         else:
             self._gateway.metrics.request(label, outcome_of(error), exchange.entered_ns)
@@ -213,7 +216,7 @@ class _Exchange:
 
     def problem(self, error: HomingError) -> Answer:
         """The answer of an error."""
-        allow = VERBS[self.route.kind] if isinstance(error, MethodNotAllowed) else None
+        allow = self.route.verbs if isinstance(error, MethodNotAllowed) else None
         has_key = self.pending is not None and bool(self.pending.key)
         status, headers, body = problem(error, self.request_id, has_key=has_key, allow=allow)
         if self._unread and self.asked.content_length not in (None, b"0"):
@@ -303,7 +306,7 @@ def _fetched(pending: Pending, exchange: _Exchange) -> Answer:
         if low not in _HOP_BY_HOP and low not in ("content-length", "x-request-id"):
             headers.append((low.encode("ascii"), value.encode("latin-1")))
     body = b"" if status in _BODILESS else pending.answer
-    if status not in _BODILESS:
+    if status not in _LENGTHLESS:
         headers.append((b"content-length", b"%d" % len(body)))
     headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
     return status, headers, body

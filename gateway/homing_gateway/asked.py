@@ -9,8 +9,14 @@ from collections.abc import Iterable
 
 from homing.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, Unauthenticated, UnsupportedMediaType
 from homing.observability import trace
-from homing_gateway.limits import KEY_CHARS_MAX, REQUEST_ID_CHARS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX
-from homing_gateway.routes import VERBS, Kind, Route
+from homing_gateway.limits import (
+    KEY_CHARS_MAX,
+    LOOPBACK_HOSTS_MAX,
+    REQUEST_ID_CHARS_MAX,
+    TIMEOUT_MS_DEFAULT,
+    TIMEOUT_MS_MAX,
+)
+from homing_gateway.routes import Kind, Route
 
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 _LOOPBACK = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?", re.I)
@@ -140,6 +146,7 @@ class Doorkeeper:
 
     def __init__(self, token: str = "") -> None:
         self._expected = token.encode() if token else b""
+        self._loopback_hosts: set[bytes | None] = set()  # those that were seen and are right; a few ports at most
 
     @property
     def has_token(self) -> bool:
@@ -164,7 +171,7 @@ class Doorkeeper:
             raise Unauthenticated("the API token is missing or wrong")
         if route.kind is Kind.UNKNOWN:
             raise NotFound("there is no such route")
-        verbs = VERBS[route.kind]
+        verbs = route.verbs
         if verbs is not None and verb not in verbs:
             raise MethodNotAllowed(f"this route takes {' or '.join(verbs)}")
 
@@ -176,8 +183,16 @@ class Doorkeeper:
 
     def _check_loopback(self, asked: Asked) -> None:
         host = asked.host
-        if host is None or _LOOPBACK.fullmatch(host) is None:
-            raise Forbidden("without a token this gateway answers only to the names of loopback")
+        if host not in self._loopback_hosts:
+            if host is None or _LOOPBACK.fullmatch(host) is None:
+                raise Forbidden("without a token this gateway answers only to the names of loopback")
+            if len(self._loopback_hosts) < LOOPBACK_HOSTS_MAX:
+                self._loopback_hosts.add(host)
         origin = asked.origin
-        if origin is not None and not any(origin.lower() == scheme + host.lower() for scheme in _SCHEMES):
+        if origin is not None and not _same_origin(origin, host or b""):
             raise Forbidden("without a token this gateway refuses requests of other origins")
+
+
+def _same_origin(origin: bytes, host: bytes) -> bool:
+    """Whether a page of this gateway made the request: name and port are those of the Host header."""
+    return any(origin.lower() == scheme + host.lower() for scheme in _SCHEMES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterable
 
 import grpc
@@ -21,6 +22,7 @@ from homing_gateway.link import NodeLink
 from homing_gateway.pending import KIND_DEFAULT, Pending
 from homing_gateway.policy import Verdict, backoff_s, decide, error_of
 from homing_gateway.table import Table
+from homing_placement.events import TableSeen
 from homing_placement.records import NodeRecord
 
 _log = structlog.get_logger("homing.gateway")
@@ -73,7 +75,7 @@ class Forwarder:
     @property
     def ready(self) -> bool:
         """The table is loaded and at least one node's stream stands."""
-        return self.table.ready and any(link.up for link in self.links.values())
+        return self.table.ready.is_set() and any(link.up for link in self.links.values())
 
     async def run(self) -> None:
         """Own every task until cancelled; calls that are open then end as unavailable or unknown."""
@@ -130,7 +132,7 @@ class Forwarder:
         """A stream stands: what waited for it can go."""
         _log.info("node reached", node=link.node.id, address=link.node.address)
         self.classes.wake()
-        self._hurry(None)
+        self._hurry()
 
     def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
         """A node answered: finish the call, or send it again."""
@@ -186,7 +188,7 @@ class Forwarder:
             link = self._any_link()
         else:
             node, record = self.table.route(pending.slot)
-            link = None if node is None else self.links.get(node.id)
+            link = None if node is None else self.links.get(node.id) or self._open_link(node)
             if record is not None:
                 pending.epoch = record.epoch
         if link is None or not link.up:
@@ -201,7 +203,7 @@ class Forwarder:
 
     def _park(self, pending: Pending, why: HomingError | None) -> None:
         """Put a call off for a moment; give up when nobody could take it for too long."""
-        now_s = self._now()
+        now_s = time.monotonic()
         pending.last_error = why
         if not pending.waiting_since_s:
             pending.waiting_since_s = now_s
@@ -248,31 +250,33 @@ class Forwarder:
     async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_s = self._now()
+            now_s = time.monotonic()
             for pending in [each for each in self._live if each.deadline_s <= now_s]:
                 self._finish(pending, DeadlineExceeded())
             self._retry_parked()
 
     def _retry_parked(self) -> None:
         self._retry_soon = False
-        now_s = self._now()
+        now_s = time.monotonic()
         for pending in [each for each in self._parked if each.retry_at_s <= now_s]:
             del self._parked[pending]
             self._dispatch(pending)
 
-    def _table_changed(self, slot: int | None) -> None:
+    def _table_changed(self, seen: TableSeen) -> None:
         if self._group is None:
             return
-        if slot is None:
+        if seen.nodes:
             self._sync_links()
-        self._hurry(slot)
+            self._hurry()
+        elif seen.slots:
+            self._hurry({fact.slot for fact in seen.slots})
 
-    def _hurry(self, slot: int | None) -> None:
-        """Try parked calls of a slot, or all of them, in the next turn of the loop; many changes make one try."""
+    def _hurry(self, slots: set[int] | None = None) -> None:
+        """Try parked calls of some slots, or all of them, in the next turn of the loop; many changes make one try."""
         if not self._parked:
             return
         for pending in self._parked:
-            if slot is None or pending.slot == slot:
+            if slots is None or pending.slot in slots:
                 pending.retry_at_s = 0.0
         if not self._retry_soon and self._loop is not None:
             self._retry_soon = True
@@ -288,7 +292,7 @@ class Forwarder:
             await self.refresh(slot)
         finally:
             self._refreshing.discard(slot)
-        self._hurry(slot)
+        self._hurry({slot})
 
     # Links
 
@@ -304,20 +308,17 @@ class Forwarder:
             if node_id not in nodes and not link.up:
                 self._close_link(node_id)
 
-    def _open_link(self, node: NodeRecord) -> None:
+    def _open_link(self, node: NodeRecord) -> NodeLink:
         assert self._group is not None
         link = self.links[node.id] = NodeLink(node, self, self._credentials)
         self._tasks[node.id] = self._group.create_task(link.run(), name=f"link {node.id}")
+        return link
 
     def _close_link(self, node_id: str) -> None:
         self.links.pop(node_id, None)
         task = self._tasks.pop(node_id, None)
         if task is not None:
             task.cancel()
-
-    def _now(self) -> float:
-        assert self._loop is not None
-        return self._loop.time()
 
 
 def _same(one: NodeRecord, other: NodeRecord) -> bool:

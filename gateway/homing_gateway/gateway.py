@@ -65,7 +65,7 @@ class Gateway:
         asked.check_json()
         if len(body) > self.rpc_bytes_max:
             raise TooLarge(f"a call's body is at most {self.rpc_bytes_max} bytes")
-        deadline_s = asyncio.get_running_loop().time() + asked.timeout_ms() / 1_000
+        deadline_s = entered_ns * 1e-9 + asked.timeout_ms() * 1e-3
         pending = Pending(
             KIND_RPC,
             route.class_name,
@@ -103,7 +103,7 @@ class Gateway:
         Raises:
             BadRequest: a header cannot be understood.
         """
-        deadline_s = asyncio.get_running_loop().time() + asked.timeout_ms() / 1_000
+        deadline_s = entered_ns * 1e-9 + asked.timeout_ms() * 1e-3
         is_default = route.kind is Kind.DEFAULT
         pending = Pending(
             KIND_DEFAULT if is_default else KIND_FETCH,

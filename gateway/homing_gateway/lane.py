@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from homing.errors import HomingError
 from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
-from homing_gateway.limits import BODY_WAIT_S_MAX
+from homing_gateway.limits import BODY_WAIT_S_MAX, HEAD_BYTES_MAX, HEAD_WAIT_S_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.pending import Pending
 from homing_gateway.problems import HeaderList, problem
@@ -129,11 +129,34 @@ class LaneProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._date: object = None
         self._date_bytes = b""
+        self._head_open = True  # the head of a request is expected or begun, and not complete
+        self._head_bytes = 0
         self._waits_since_s = 0.0
         self._wait_timer: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: Any) -> None:
+        """A client is there; it must say something soon."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a head that grows too long ends the connection."""
+        super().data_received(data)
+        if self._head_open and self.parser is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.send_400_response("The request's head is too long.")
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request."""
+        super().on_message_begin()
+        self._head_open = True
+        self._head_bytes = 0
+        self._waits_since_s = self.loop.time()
+
     def on_headers_complete(self) -> None:
         """Take a plain RPC request; leave every other to the ASGI application."""
+        self._head_open = False
         route = self._rpc_route()
         if route is None:
             super().on_headers_complete()
@@ -224,24 +247,30 @@ class LaneProtocol(HttpToolsProtocol):
         """Something is expected of the client from now on: a body, or the next request."""
         self._waits_since_s = self.loop.time()
         if self._wait_timer is None:
-            self._wait_timer = self.loop.call_later(self.timeout_keep_alive, self._check_wait)
+            self._wait_timer = self.loop.call_later(min(self.timeout_keep_alive, HEAD_WAIT_S_MAX), self._check_wait)
 
     def _check_wait(self) -> None:
         self._wait_timer = None
-        cycle = cast("Any", self.cycle)
-        if not isinstance(cycle, _RpcCycle) or self.transport.is_closing():
+        if self.transport.is_closing():
             return
+        limit_s = self._wait_s_max()
         waited_s = self.loop.time() - self._waits_since_s
-        if cycle.response_complete:
-            limit_s = float(self.timeout_keep_alive)
-        elif cycle.more_body:
-            limit_s = BODY_WAIT_S_MAX
-        else:
-            limit_s = float("inf")  # the call has a deadline of its own
         if waited_s >= limit_s:
             self.transport.close()
         else:
-            self._wait_timer = self.loop.call_later(min(limit_s - waited_s, self.timeout_keep_alive), self._check_wait)
+            again_s = min(limit_s - waited_s, self.timeout_keep_alive, HEAD_WAIT_S_MAX)
+            self._wait_timer = self.loop.call_later(again_s, self._check_wait)
+
+    def _wait_s_max(self) -> float:
+        """How long the client may take for what is expected of it now."""
+        cycle = cast("Any", self.cycle)
+        if self._head_open:
+            return HEAD_WAIT_S_MAX
+        if isinstance(cycle, _RpcCycle) and cycle.response_complete:
+            return self.timeout_keep_alive
+        if isinstance(cycle, _RpcCycle) and cycle.more_body:
+            return BODY_WAIT_S_MAX
+        return float("inf")  # a call has a deadline of its own, and the server times its own cycles
 
 
 def lane_protocol(gateway: Gateway) -> type[LaneProtocol]:

@@ -46,6 +46,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     # A channel of its own to each node: a restarted node must not inherit a dead connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
 ]
 
 _Stream = grpc.aio.StreamStreamCall[call_pb2.CallBatch, call_pb2.ReplyBatch]
@@ -260,7 +261,7 @@ class NodeLink:
         batch = call_pb2.CallBatch()
         size = 0
         sent_ns = time.monotonic_ns()
-        now_s = asyncio.get_running_loop().time()
+        now_s = sent_ns * 1e-9
         queue = self._queue
         while queue and size < BATCH_BYTES_MAX:
             size += self._add_call(batch, queue.popleft(), sent_ns, now_s)

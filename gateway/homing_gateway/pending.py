@@ -22,7 +22,7 @@ class Pending:
 
     Attributes:
         kind: 1 RPC, 2 FETCH, 3 DEFAULT; as on the wire.
-        deadline_s: on the loop's clock.
+        deadline_s: in seconds of the clock that `entered_ns` is of.
         on_done: called once, in the event loop, when `error` or the answer is set.
         id: on the stream of `link`.
         written: it was handed to a stream that still stands; no longer in a queue.

@@ -31,8 +31,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
-# The verbs of each route; None: every verb.
-VERBS: dict[Kind, tuple[str, ...] | None] = {
+_VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.RPC: ("POST",),
     Kind.FETCH: None,
     Kind.OBJECT: ("GET", "HEAD", "DELETE"),
@@ -58,12 +57,14 @@ class Route:
         slot: the slot of the object, or 0.
         method: the RPC method.
         rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
+        verbs: what it takes; None: every verb.
     """
 
-    __slots__ = ("class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot")
+    __slots__ = ("class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot", "verbs")
 
     def __init__(self, kind: Kind, *, guarded: bool = True, class_name: str = "") -> None:
         self.kind = kind
+        self.verbs = _VERBS[kind]
         self.guarded = guarded
         self.class_name = class_name
         self.name = ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from homing_placement.events import TableSeen
 from homing_placement.records import GatewayRecord, NodeRecord, SlotRecord
 
 
@@ -12,8 +14,8 @@ class Table(Protocol):
     """A cached, watched view: a hint and never an authority, because the node checks the epoch of every call."""
 
     @property
-    def ready(self) -> bool:
-        """The records were read once."""
+    def ready(self) -> asyncio.Event:
+        """Set when every slot is known."""
         ...
 
     @property
@@ -27,13 +29,13 @@ class Table(Protocol):
         ...
 
     def route(self, slot: int) -> tuple[NodeRecord | None, SlotRecord | None]:
-        """The owner of a slot, if it is registered, and the slot's record, if there is one."""
+        """The node that a slot's calls go to, and the slot's record; None where it is not known."""
         ...
 
     async def refresh(self, slot: int) -> object:
         """Read one record linearizably."""
         ...
 
-    def on_change(self, listener: Callable[[int | None], None], /) -> object:
-        """Call `listener` with a slot whose record changed, or None when the set of nodes did."""
+    def on_change(self, callback: Callable[[TableSeen], None], /) -> None:
+        """Call back, in the event loop, with each group of records that was applied."""
         ...

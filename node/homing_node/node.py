@@ -84,8 +84,9 @@ class Node:
         host_limits = HostLimits(idle_s=settings.idle_s)
         self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits)
         self.keeper = Keeper(
-            settings, self.incarnation, self.store.disk_id, self.links, self.log, self.host, self.metrics
-        )
+            settings, self.incarnation, self.store.disk_id, links=self.links, log=self.log, host=self.host,
+            metrics=self.metrics,
+        )  # fmt: skip
         self.log.attach(self.host, self.keeper)
         self._gauges()
         return await self._serve()
@@ -93,7 +94,9 @@ class Node:
     def _open_store(self) -> RocksStore:
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        return RocksStore.open(settings.data_dir / "store", cluster=settings.cluster, node=settings.node_id)
+        return RocksStore.open(
+            settings.data_dir / "store", cluster=settings.cluster, node=settings.node_id, slots=settings.slots
+        )
 
     async def _serve(self) -> int:
         settings = self.settings
@@ -109,11 +112,13 @@ class Node:
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
-        background = [asyncio.ensure_future(work) for work in (self.log.run(), self.host.run(), self._watch_disk())]
+        work = (self.log.run(), self.host.run(), self.workforce.run(), self._watch_disk())
+        background = [asyncio.ensure_future(one) for one in work]
         try:
             await self.keeper.start(address, self._metrics_address)
             _log.info("node is up", node=settings.node_id)
             stopped = asyncio.ensure_future(self.stopping.wait())
+            background.append(asyncio.ensure_future(self.keeper.wait()))
             done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if task is not stopped:
@@ -146,11 +151,9 @@ class Node:
 
     def _on_up(self, node: str, disk: str) -> None:
         self.log.peer_up(node, disk)
-        self.keeper.links_changed()
 
     def _on_down(self, node: str) -> None:
         self.log.peer_down(node)
-        self.keeper.links_changed()
         self.keeper.suspect(node)
 
     def _owner_of(self, slot: int) -> tuple[int, str]:

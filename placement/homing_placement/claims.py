@@ -17,6 +17,7 @@ from homing_placement.limits import (
     RECLAIM_PAUSE_FIRST_S,
     RECLAIM_PAUSE_LAST_S,
     SLOT_WRITES_PER_TXN_MAX,
+    TICK_S,
 )
 from homing_placement.planner import Member, wish
 from homing_placement.reach import Reach
@@ -49,8 +50,8 @@ class Claims:
         self._may_claim = True
         self._complete = False
         self._slots = [SlotView() for _ in range(slots)]
-        # Invariant: holds every slot that might have to be claimed; the others are left alone by a tick.
-        self._unsettled: set[int] = set()
+        # Invariant: holds every slot that might have to be claimed, with the time to look at it again.
+        self._unsettled: dict[int, float] = {}
         self._ready: set[int] = set()  # slots whose `ready` is to be written
         self._absent: set[int] = set(range(slots))  # slots without a record
         self._boot_since: float | None = None  # since when the records could be created
@@ -87,7 +88,8 @@ class Claims:
             case ev.Tick():
                 self._write_ready(now)
         self._effects.extend(ev.Probe(node) for node in self.reach.due(now))
-        if self._may_claim and self._complete:
+        # A slot's log that is ready changes nothing for other slots, and there are many.
+        if self._may_claim and self._complete and not isinstance(event, ev.Ready):
             self._create(now)
             self._claim(now)
         effects, self._effects = self._effects, []
@@ -130,7 +132,7 @@ class Claims:
         elif node is not None:
             node.registered = False
         self.reach.seen(fact.node, now, registered=fact.record is not None)
-        self._unsettle_slots_of(fact.node)
+        self._unsettle_slots_of(fact.node, now)
 
     def _take(self, fact: ev.SlotFact, now: float) -> None:
         """Apply a record if it is newer by epoch, then state (rule 3)."""
@@ -148,7 +150,7 @@ class Claims:
         elif old is None or record.epoch > old.epoch:
             view.recoveries += 1
         self._absent.discard(fact.slot)
-        self._unsettled.add(fact.slot)
+        self._unsettled[fact.slot] = now
         if record.owner is not None and record.owner.node != self.me.id:
             self.reach.mentioned(record.owner.node, now)
             if self.reach.answered_as_another(record.owner.node, record.owner.incarnation, since=0.0):
@@ -171,16 +173,16 @@ class Claims:
             self._effects.append(ev.Lost(slot, record))
 
     def _on_probed(self, event: ev.Probed, now: float) -> None:
-        was = self.reach.dead(event.node, now)
         self.reach.result(event.node, event.incarnation, sent_at=event.sent_at, now=now)
-        # Also a node that came back may be another incarnation, and then owns nothing.
-        if event.incarnation is not None or self.reach.dead(event.node, now) != was:
-            self._unsettle_slots_of(event.node)
+        if event.incarnation is not None or self.reach.dead(event.node, now):
+            self._unsettle_slots_of(event.node, now, living=event.incarnation)
 
-    def _unsettle_slots_of(self, node: str) -> None:
+    def _unsettle_slots_of(self, node: str, now: float, living: str | None = None) -> None:
+        """Look again at the slots that this node owns, but for those of the incarnation that lives."""
         for slot, view in enumerate(self._slots):
-            if view.record is not None and view.record.owner is not None and view.record.owner.node == node:
-                self._unsettled.add(slot)
+            owner = None if view.record is None else view.record.owner
+            if owner is not None and owner.node == node and owner.incarnation != living:
+                self._unsettled[slot] = now
 
     # Transactions and reads
 
@@ -188,6 +190,7 @@ class Claims:
         batch = self._batches.pop(event.batch)
         for write in batch.writes:
             self._slots[write.slot].writing = 0
+            self._unsettled[write.slot] = now
             self._take(ev.SlotFact(write.slot, write.record, event.revision), now)
 
     def _on_refused(self, event: ev.Refused, now: float) -> None:
@@ -196,20 +199,20 @@ class Claims:
             view = self._slots[write.slot]
             view.writing = 0
             if not event.lost:
-                view.pause_until = max(view.pause_until, now + self._random.uniform(0.5, 1.5) * RECLAIM_PAUSE_FIRST_S)
+                view.retry_at = now + self._random.uniform(0.5, 1.5) * RECLAIM_PAUSE_FIRST_S
         self._take_read(event.found, now)
         for write in batch.writes:
             # What nobody else changed is tried again, in a batch without the others.
             if self._slots[write.slot].ready:
                 self._ready.add(write.slot)
             elif self._slots[write.slot].record is not None:
-                self._unsettled.add(write.slot)
+                self._unsettled[write.slot] = now
         self._write_ready(now)
 
     def _on_read(self, event: ev.SlotsRead, now: float) -> None:
         for fact in event.found:
             self._slots[fact.slot].reading = False
-            self._unsettled.add(fact.slot)
+            self._unsettled[fact.slot] = now
         self._take_read(event.found, now)
 
     def _take_read(self, found: Iterable[ev.SlotFact], now: float) -> None:
@@ -245,7 +248,7 @@ class Claims:
         writes: list[ev.SlotWrite] = []
         for slot in sorted(self._ready):
             view = self._slots[slot]
-            if view.writing or view.pause_until > now:
+            if view.writing or view.retry_at > now:
                 continue
             assert view.record is not None
             writes.append(ev.SlotWrite(slot, view.mod_revision, view.record.activated()))
@@ -287,49 +290,49 @@ class Claims:
 
     def _may_create(self, slot: int, now: float) -> bool:
         view = self._slots[slot]
-        return not view.writing and view.pause_until <= now
+        return not view.writing and view.retry_at <= now
 
     # Claims
 
     def _claim(self, now: float) -> None:
         writes: list[ev.SlotWrite] = []
-        settled: list[int] = []
-        for slot in sorted(self._unsettled):
+        for slot in sorted(slot for slot, at in self._unsettled.items() if at <= now):
             view = self._slots[slot]
+            again_at = self._look(view, now)
+            if again_at is not None:
+                self._unsettled[slot] = again_at
+                continue
+            del self._unsettled[slot]
             record = view.record
-            if record is None or not self._contested(view, record, now):
-                settled.append(slot)
-            elif self._may_take(view, record, now):
+            if record is not None and view.wanted_since is not None:
                 view.pause_until = now + view.pause_s
                 view.pause_s = min(2 * view.pause_s, RECLAIM_PAUSE_LAST_S)
                 view.contact_at = self.reach.last_contact(record.owner.node) if record.owner else None
                 writes.append(ev.SlotWrite(slot, view.mod_revision, record.claimed_by(self._owner, above=view.floor)))
-        self._unsettled.difference_update(settled)
         self._write(writes)
 
-    def _contested(self, view: SlotView, record: SlotRecord, now: float) -> bool:
-        """Whether the slot must be looked at again; notes since when nobody living owns it."""
-        if not self._rules.keeps(record):
-            return False
-        if record.owner == self._owner and not view.fenced:
-            return False
-        if not self._rules.ownerless(view, record, now):
+    def _look(self, view: SlotView, now: float) -> float | None:
+        """When to look at this slot again; None: now is the time to claim it, if it is wanted, else it is settled."""
+        record = view.record
+        mine = record is not None and record.owner == self._owner and not view.fenced
+        if record is None or mine or view.writing or view.reading or not self._rules.keeps(record):
             view.wanted_since = None
-            owner = record.owner
-            # A living owner is looked at again when a probe or a record says otherwise, a claimant when time is up.
-            return record.state is SlotState.RECOVERING or (owner is not None and self.reach.unheard(owner.node))
+            return None
+        again_at = self._rules.living_until(view, record, now)
+        if again_at is None or again_at > now:
+            view.wanted_since = None
+            return again_at
         if view.wanted_since is None:
             view.wanted_since = now
             view.jitter_s = self._random.uniform(0.0, JITTER_S)
-        return True
+        return None if self._may_take(view, record, now) else now + TICK_S
 
     def _may_take(self, view: SlotView, record: SlotRecord, now: float) -> bool:
-        if view.writing or view.reading or view.pause_until > now or not self._rules.reach_majority(record, now):
+        if max(view.pause_until, view.retry_at) > now or not self._rules.reach_majority(record, now):
             return False
         if view.held:
             return True  # fenced: it is mine, and I live
-        assert view.wanted_since is not None
-        return now - view.wanted_since >= self._rules.wait_s(view, record, now)
+        return view.wanted_since is not None and now - view.wanted_since >= self._rules.wait_s(view, record, now)
 
 
 def _unowned(nodes: list[str], disks: dict[str, str]) -> SlotRecord:

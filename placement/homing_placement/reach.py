@@ -92,12 +92,15 @@ class Reach:
             return now - peer.mentioned_at >= UNKNOWN_OWNER_GRACE_S
         return peer.failures >= PROBE_FAILURES_MIN
 
-    def reachable(self, node: str, now: float) -> bool:
-        """It answered lately."""
+    def answers(self, node: str, now: float) -> bool:
+        """It answered lately, and every question since."""
         peer = self._peers.get(node)
-        if peer is None or peer.answered_at is None or peer.failures >= PROBE_FAILURES_MIN:
-            return False
-        return now - peer.answered_at <= REACH_FRESH_INTERVALS * self._interval_s(peer)
+        return peer is not None and peer.failures == 0 and self._fresh(peer, now)
+
+    def reachable(self, node: str, now: float) -> bool:
+        """It answered lately; one failure since is forgiven."""
+        peer = self._peers.get(node)
+        return peer is not None and peer.failures < PROBE_FAILURES_MIN and self._fresh(peer, now)
 
     def unheard(self, node: str) -> bool:
         """It never answered and did not fail either: nothing is known of it yet."""
@@ -124,6 +127,10 @@ class Reach:
         if peer is None:
             peer = self._peers[node] = _Peer(mentioned_at=now, next_at=now)
         return peer
+
+    def _fresh(self, peer: _Peer, now: float) -> bool:
+        last = peer.answered_at
+        return last is not None and now - last <= REACH_FRESH_INTERVALS * self._interval_s(peer)
 
     def _interval_s(self, peer: _Peer) -> float:
         interval_s = max(PROBE_INTERVAL_S, len(self._peers) / PROBES_PER_SECOND_MAX)

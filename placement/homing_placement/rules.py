@@ -10,6 +10,7 @@ from homing_placement.limits import (
     RECLAIM_PAUSE_FIRST_S,
     RECOVERY_PATIENCE_MAX_S,
     RECOVERY_PATIENCE_S,
+    TICK_S,
 )
 from homing_placement.reach import Reach
 from homing_placement.records import NodeRecord, Owner, Replica, SlotRecord, SlotState
@@ -31,13 +32,16 @@ class SlotView:
     ready: int = 0  # the epoch that is to become ACTIVE, or 0
     wanted_since: float | None = None  # since when nobody living owns it
     jitter_s: float = 0.0  # this node's own delay where it is not the first
-    pause_until: float = 0.0  # no claim or activation before
+    retry_at: float = 0.0  # no write before: etcd was in trouble
+    pause_until: float = 0.0  # no claim before
     pause_s: float = RECLAIM_PAUSE_FIRST_S
     contact_at: float | None = None  # last answer of the owner whose slot I claim
 
 
 @dataclass(slots=True)
 class NodeView:
+    """What is known of another node."""
+
     record: NodeRecord  # the newest that was seen
     mod_revision: int
     registered: bool  # it exists in etcd now
@@ -59,27 +63,32 @@ class Rules:
     started_at: float
     nodes: dict[str, NodeView] = field(default_factory=dict[str, NodeView])
 
-    def ownerless(self, view: SlotView, record: SlotRecord, now: float) -> bool:
-        """Whether nobody living owns the slot, or its claimant does not come to an end."""
-        owner = record.owner
-        if owner is None or owner.node == self.me.id:
-            return True  # an older incarnation of mine owns nothing (rule 2); this one only when it is fenced
-        if self._gone(view, owner, now):
-            return True
+    def living_until(self, view: SlotView, record: SlotRecord, now: float) -> float | None:
+        """Until when the slot's owner counts as living, as far as it is known now.
+
+        Returns:
+            `now`: nobody living owns it, or its claimant does not come to an end; later: look again then; None: as long
+            as no probe or record says otherwise.
+        """
+        if self._gone(view, record.owner, now):
+            return now
         if record.state is SlotState.ACTIVE:
-            return False
+            unheard = record.owner is not None and self.reach.unheard(record.owner.node)
+            return now + TICK_S if unheard else None
         # A claimant that lives but does not come to an end. Each further claim waits longer: under load, nodes that
         # take slots from each other would never finish one.
         patience_s = min(RECOVERY_PATIENCE_S * 2 ** (view.recoveries - 1), RECOVERY_PATIENCE_MAX_S)
-        return now - view.seen_at >= patience_s
+        return max(now, view.seen_at + patience_s)
 
-    def _gone(self, view: SlotView, owner: Owner, now: float) -> bool:
-        """Whether the process that owns a slot does not answer, or another one of its node does (rule 2)."""
+    def _gone(self, view: SlotView, owner: Owner | None, now: float) -> bool:
+        """Whether there is no owner, it does not answer, or another incarnation of its node does (rule 2)."""
+        if owner is None or owner.node == self.me.id:
+            return True  # of mine: an older incarnation, or this one once it is fenced
         if self.reach.dead(owner.node, now):
             return True
         node = self.nodes.get(owner.node)
-        # Only a registration after the claim tells: a slot record may be read before the watch tells of its claimant.
         replaced = node is not None and node.record.incarnation != owner.incarnation
+        # Only a registration after the claim tells: a slot record may be read before the watch tells of its claimant.
         if node is not None and replaced and node.mod_revision > view.mod_revision:
             return True
         return self.reach.answered_as_another(owner.node, owner.incarnation, since=view.seen_at)
@@ -90,10 +99,12 @@ class Rules:
 
     def wait_s(self, view: SlotView, record: SlotRecord, now: float) -> float:
         """How long after `wanted_since` I may claim: at once if I am the first reachable member in wish order."""
-        before = record.replicas[: record.replicas.index(Replica(self.me.id, self.me.disk))]
-        blocking = sum(self._comes_first(replica, record, now) for replica in before)
-        late = blocking > 0 or self._living_claimant(record, now)
-        return blocking * RANK_PATIENCE_S + (view.jitter_s if late else 0.0)
+        mine = record.replicas.index(Replica(self.me.id, self.me.disk))
+        stuck = record.state is SlotState.RECOVERING and not self._gone(view, record.owner, now)
+        claimant = record.owner.node if stuck and record.owner is not None else ""
+        before = [replica for replica in record.replicas[:mine] if replica.node != claimant]
+        blocking = sum(self._comes_first(replica, now) for replica in before)
+        return blocking * RANK_PATIENCE_S + (view.jitter_s if blocking or stuck else 0.0)
 
     def reach_majority(self, record: SlotRecord, now: float) -> bool:
         """Whether a majority of the ACTIVE set answers, myself included."""
@@ -103,21 +114,13 @@ class Rules:
         if replica.node == self.me.id:
             return replica.disk == self.me.disk
         node = self.nodes.get(replica.node)
-        return node is not None and node.record.disk == replica.disk and self.reach.reachable(replica.node, now)
+        return node is not None and node.record.disk == replica.disk and self.reach.answers(replica.node, now)
 
-    def _living_claimant(self, record: SlotRecord, now: float) -> bool:
-        return record.owner is not None and self.reach.reachable(record.owner.node, now)
-
-    def _comes_first(self, replica: Replica, record: SlotRecord, now: float) -> bool:
+    def _comes_first(self, replica: Replica, now: float) -> bool:
         """Whether a member that stands before me in wish order should be left the claim for a while."""
         node = self.nodes.get(replica.node)
         if node is not None and (node.record.state != "up" or node.record.disk != replica.disk):
             return False
-        owner = record.owner
-        if record.state is SlotState.RECOVERING and owner is not None and node is not None:
-            same = owner == node.record.owner
-            if same and self.reach.reachable(replica.node, now):
-                return False  # the claimant that did not come to an end
         if self.reach.reachable(replica.node, now):
             return True
         return self.reach.unheard(replica.node) and now - self.started_at < BOOT_GRACE_S

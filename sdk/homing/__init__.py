@@ -1,1 +1,88 @@
-"""homing: Durable Objects on your own machines."""
+"""homing: Durable Objects on your own machines.
+
+Example:
+    >>> from homing import DurableObject
+    >>> class Counter(DurableObject):
+    ...     def increment(self):
+    ...         kv = self.ctx.storage.kv
+    ...         n = (kv.get("n") or 0) + 1
+    ...         kv.put("n", n)
+    ...         return n
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from homing.http import Headers, Request, Response, fetch
+from homing.ids import ObjectId
+from homing.objects import DurableObject, DurableObjectNamespace, DurableObjectState, ExecutionContext, WorkerEntrypoint
+from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
+from homing.storage import SqlCursor, Storage, Transaction
+
+if TYPE_CHECKING:
+    from homing import errors
+    from homing import testing as testing
+    from homing.client import Client as Client
+    from homing.client import SyncClient as SyncClient
+    from homing.errors import (
+        ApplicationError,
+        BadRequest,
+        CommitTooLarge,
+        DatabaseFull,
+        HomingError,
+        NotFound,
+        NotSupported,
+        ObjectReset,
+        OutcomeUnknown,
+        Overloaded,
+        StorageError,
+        Unavailable,
+    )
+
+__all__ = [
+    "ApplicationError",
+    "BadRequest",
+    "CommitTooLarge",
+    "DatabaseFull",
+    "DurableObject",
+    "DurableObjectNamespace",
+    "DurableObjectState",
+    "ExecutionContext",
+    "Headers",
+    "HomingError",
+    "NotFound",
+    "NotSupported",
+    "ObjectId",
+    "ObjectReset",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Request",
+    "Response",
+    "SqlCursor",
+    "Storage",
+    "StorageError",
+    "Transaction",
+    "Unavailable",
+    "WebSocket",
+    "WebSocketPair",
+    "WebSocketRequestResponsePair",
+    "WorkerEntrypoint",
+    "errors",
+    "fetch",
+]
+
+# Imported at its first use, and not in `__all__`: the jail of a worker has neither grpc nor httpx.
+_CLIENT = frozenset(("Client", "SyncClient"))
+_MODULES = frozenset(("errors", "testing", "client"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"homing.{name}")
+    if name in _CLIENT:
+        return getattr(importlib.import_module("homing.client"), name)
+    if name in __all__:
+        return getattr(importlib.import_module("homing.errors"), name)
+    raise AttributeError(f"module 'homing' has no attribute {name!r}")

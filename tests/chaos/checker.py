@@ -7,11 +7,12 @@ happened at any instant after it was sent, or never.
 
 The search walks the history once, in the order of time, and keeps the set of *configurations* that could be true:
 the value, and which of the open operations have already had their effect. An operation is given its effect only when
-some answer needs it (just-in-time linearization, after Wing and Gong, and Lowe). Three observations keep the set small:
+some answer needs it (just-in-time linearization, after Wing and Gong, and Lowe). Some observations keep the set small:
 
 * a read whose answer equals the value may always be given its instant now: it changes nothing;
 * open operations of one kind and argument that will never be answered cannot be told apart: they are counted;
-* a configuration that was visited once need not be visited again.
+* a configuration that was visited once need not be visited again;
+* without writes a value only grows: one beyond the answer that is to be explained explains nothing.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def check_object(history: Sequence[Operation], initial: int = 0) -> Violation | 
         >>> check_object([Operation(Kind.INCREMENT, 0.0, 1.0, 1), Operation(Kind.READ, 2.0, 3.0, 1)]) is None
         True
     """
-    search = _Search(initial)
+    search = _Search(initial, only_grows=all(operation.kind is not Kind.WRITE for operation in history))
     for _, is_answer, index in _events(history):
         if not is_answer:
             search.invoke(index, history[index])
@@ -151,7 +152,8 @@ def _events(history: Sequence[Operation]) -> list[tuple[float, bool, int]]:
 class _Search:
     """The configurations that could be true, as the history is walked."""
 
-    def __init__(self, initial: int) -> None:
+    def __init__(self, initial: int, only_grows: bool) -> None:
+        self.only_grows = only_grows
         self.configurations: set[_Configuration] = {_Configuration(initial, frozenset(), ())}
         self.before: set[_Configuration] = self.configurations
         self.open: dict[int, Operation] = {}
@@ -169,6 +171,7 @@ class _Search:
     def answer(self, index: int) -> bool:
         """An answer came: keep what explains it; false when nothing does."""
         self.before = self.configurations
+        highest = self.open[index].value if self.only_grows else None
         kept: set[_Configuration] = set()
         seen: set[_Configuration] = set()
         todo = list(self.configurations)
@@ -179,7 +182,7 @@ class _Search:
             seen.add(configuration)
             if index in configuration.done:
                 kept.add(configuration._replace(done=configuration.done - {index}))
-            else:
+            elif highest is None or configuration.value < highest:
                 todo.extend(self._successors(configuration))
         if kept:
             self.configurations = kept

@@ -22,9 +22,10 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-
-from homing.ids import SLOTS_DEFAULTfrom tests.chaos.client import Connection
+from tests.chaos.client import Connection
 from tests.chaos.processes import Process, descendants, end, find
+
+from homing.ids import SLOTS_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 90.0
@@ -150,7 +151,7 @@ class DevCluster:
         try:
             self._wait_ready(time.monotonic() + START_TIMEOUT_S)
         except BaseException:
-            self.stop(keep_log=True)
+            self.stop()
             raise
 
     def stop(self, keep_log: bool = False) -> None:

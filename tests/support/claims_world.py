@@ -66,7 +66,7 @@ class World:
         self.history: list[tuple[float, int, SlotRecord]] = []
         self.transactions = 0
         self.etcd_up = True
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = 0
         self._incarnations = 0
 
@@ -155,7 +155,7 @@ class World:
 
     # How it works
 
-    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def later(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do something after a delay."""
         self._sequence += 1
         heapq.heappush(self._queue, (self.now + delay_s, self._sequence, action))

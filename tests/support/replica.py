@@ -1,6 +1,5 @@
 """What a replica does with the commits of a database: it applies them, and can be compared with the original."""
 
-
 from homing_node.workers.inside import pages
 from homing_node.workers.inside.database import Database
 
@@ -54,5 +53,3 @@ class Checked:
         rows = successor.execute("PRAGMA integrity_check", ()).to_array()
         assert [list(row.values()) for row in rows] in ([["ok"]], []), rows
         successor.close()
-
-

@@ -15,6 +15,7 @@ import grpc.aio
 
 from homing.ids import SLOTS_DEFAULT
 from homing.wire.v1 import call_pb2 as wire
+from homing_placement.events import NodeFact, SlotFact, TableSeen
 from homing_placement.records import GatewayRecord, NodeRecord, Owner, Replica, SlotRecord, SlotState
 
 PIECE = 262_144
@@ -175,21 +176,22 @@ class StaticTable:
     """A placement table that the test sets; `refresh` counts, and takes what `fresh` holds."""
 
     def __init__(self, slots: int = SLOTS_DEFAULT) -> None:
-        self.ready = True
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.nodes: dict[str, NodeRecord] = {}
         self.gateways: dict[str, GatewayRecord] = {"g1": GatewayRecord(id="g1", pid=7, metrics="127.0.0.1:9464")}
         self.records: dict[int, SlotRecord] = {}
         self.refreshed: list[int] = []
         self.fresh: dict[int, SlotRecord] = {}
         self.slots = slots
-        self._listeners: list[Callable[[int | None], None]] = []
+        self._listeners: list[Callable[[TableSeen], None]] = []
 
     def add(self, node: StubNode, *, slots: Iterable[int] | None = None, epoch: int = 1) -> None:
         """Register a node, and make it the owner of slots (all of them by default)."""
         self.nodes[node.id] = node.record()
         for slot in range(self.slots) if slots is None else slots:
             self.records[slot] = self.owned_by(node, epoch)
-        self._tell(None)
+        self._tell(nodes=(NodeFact(node.id, node.record(), 1),))
 
     @staticmethod
     def owned_by(node: StubNode, epoch: int = 1) -> SlotRecord:
@@ -202,11 +204,11 @@ class StaticTable:
             self.records[slot] = SlotRecord(epoch, SlotState.RECOVERING, None, ())
         else:
             self.records[slot] = self.owned_by(node, epoch)
-        self._tell(slot)
+        self._tell(slots=(SlotFact(slot, self.records[slot], 1),))
 
     def remove(self, node_id: str) -> None:
         del self.nodes[node_id]
-        self._tell(None)
+        self._tell(nodes=(NodeFact(node_id, None, 1),))
 
     def route(self, slot: int) -> tuple[NodeRecord | None, SlotRecord | None]:
         record = self.records.get(slot)
@@ -220,9 +222,9 @@ class StaticTable:
         if slot in self.fresh:
             self.records[slot] = self.fresh[slot]
 
-    def on_change(self, listener: Callable[[int | None], None]) -> None:
+    def on_change(self, listener: Callable[[TableSeen], None]) -> None:
         self._listeners.append(listener)
 
-    def _tell(self, slot: int | None) -> None:
+    def _tell(self, *, nodes: tuple[NodeFact, ...] = (), slots: tuple[SlotFact, ...] = ()) -> None:
         for listener in self._listeners:
-            listener(slot)
+            listener(TableSeen(nodes, slots))

@@ -187,18 +187,18 @@ class MemoryStore:
     def _put_pages(self, op: PutPages) -> None:
         pages = self._pages.setdefault(op.object, {})
         pages.update(op.pages)
-        if len(pages) > op.page_count:
-            for number in [number for number in pages if number > op.page_count]:
-                del pages[number]
+        for number in [number for number in pages if number > op.page_count]:
+            del pages[number]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
     def load(self) -> dict[int, SlotImage]:
         """Every slot that the store has anything of."""
-        return {number: self._slots[number].image() for number in sorted(self._slots)}
+        images = {number: self._slots[number].image() for number in sorted(self._slots)}
+        return {number: image for number, image in images.items() if image != SlotImage()}
 
     def records(self, slot: int, from_lsn: int, limit: int) -> list[bytes]:
-        """Up to `limit` records of a slot: the run without gaps that begins at `from_lsn`; empty if that is not there."""
+        """Up to `limit` records: the run without gaps that begins at `from_lsn`; empty if that is not there."""
         found = self._slots.get(slot)
         return found.run(from_lsn, limit) if found is not None else []
 

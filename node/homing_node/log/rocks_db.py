@@ -1,9 +1,10 @@
 """RocksDB as the store uses it: options, errors mapped, and reads that cannot end early without saying so.
 
-Three things about `rocksdict` decide the shape. Its `write` keeps the interpreter's lock, also while it waits for the
+Four things about `rocksdict` decide the shape. Its `write` keeps the interpreter's lock, also while it waits for the
 disk, so a batch is written unsynced and `flush_wal` does the fsync: that releases the lock. For the same reason a write
 must not wait for RocksDB's own flushes: it is refused instead, and waits outside the lock. And its ready-made iterators
-end silently at a damaged block, so only the raw one is used, with its status read at every end.
+end silently at a damaged block, so only the raw one is used, with its status read at every end. And an iterator does
+not keep its upper bound alive: whoever uses it must.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -49,7 +51,7 @@ class Refused(Exception):
     """RocksDB does not open the directory."""
 
 
-def options(*, create: bool) -> Options:
+def options(*, create: bool, cut_log: bool) -> Options:
     """Options for one node's store: small in memory, bounded on disk, strict about its log."""
     table = BlockBasedOptions()
     table.set_block_cache(Cache(block_cache_bytes))
@@ -58,7 +60,8 @@ def options(*, create: bool) -> Options:
     table.set_bloom_filter(10, False)
     opts = Options(raw_mode=True)
     opts.create_if_missing(create)
-    opts.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    strict, lenient = DBRecoveryMode.tolerate_corrupted_tail_records(), DBRecoveryMode.point_in_time()
+    opts.set_wal_recovery_mode(lenient if cut_log else strict)
     opts.set_paranoid_checks(True)
     opts.set_is_fd_close_on_exec(True)
     opts.set_block_based_table_factory(table)
@@ -109,15 +112,18 @@ class RocksDatabase:
     Args:
         path: its directory.
         create: whether to make it. A directory without a database is refused otherwise, so that nothing in it is lost.
+        cut_log: open with what is before the first damage in the log file, and drop what is after it.
+        read_only: change nothing.
 
     Raises:
         Refused: the data cannot be opened.
         StoreFailed: the machine refused: no space, no permission, an I/O error.
     """
 
-    def __init__(self, path: str, *, create: bool) -> None:
+    def __init__(self, path: str, *, create: bool = False, cut_log: bool = False, read_only: bool = False) -> None:
+        access = AccessType.read_only(False) if read_only else AccessType.read_write()
         try:
-            self._db = Rdict(path, options(create=create))
+            self._db = Rdict(path, options(create=create, cut_log=cut_log), access_type=access)
         except Exception as error:
             if is_environment(error):
                 raise StoreFailed(f"the store in {path} cannot be opened: {error}") from error
@@ -210,7 +216,7 @@ class RocksDatabase:
         try:
             bounds = ReadOptions()
             bounds.set_iterate_upper_bound(upper)
-            return Cursor(self._db.iter(bounds))
+            return Cursor(self._db.iter(bounds), bounds, upper)
         except Exception as error:
             raise read_error(error) from error
 
@@ -240,12 +246,16 @@ class RocksDatabase:
 
 
 class Cursor:
-    """A place among the keys. `seek` and `next` say whether there is a key, and raise where one cannot be read."""
+    """A place among the keys. `seek` and `next` say whether there is a key, and raise where one cannot be read.
 
-    __slots__ = ("_raw", "key", "value")
+    It keeps the options and the bytes of the bound: the iterator only points at them, and ends at random without.
+    """
 
-    def __init__(self, raw: RdictIter) -> None:
+    __slots__ = ("_kept", "_raw", "key", "value")
+
+    def __init__(self, raw: RdictIter, bounds: ReadOptions, upper: bytes) -> None:
         self._raw = raw
+        self._kept = (bounds, upper)
         self.key: Callable[[], bytes] = raw.key
         self.value: Callable[[], bytes] = raw.value
 

@@ -3,8 +3,8 @@
 The directory holds `lock`, `mark` and `rocksdb/`. The outcomes, by what is found:
 
 - nothing at all: a new disk, trusted. Its id is new, so no slot record counts on it.
-- mark and database agree, or the database is ahead of the mark: trusted as before. A torn last write that was never
-  acknowledged is cut by RocksDB and is above the mark.
+- mark and database agree, or the database is ahead of the mark: trusted as before. A last write that is torn, or is
+  whole in length and wrong in content, is cut if it is above the mark.
 - the database opens but is below its mark, has a hole in its last batches, is empty, or lacks its mark, or the mark is
   another disk's: what is there is kept and can be read; the disk gets a new id; not trusted.
 - the database does not open, or is gone while the mark says that there was one: what is there is renamed to
@@ -107,7 +107,7 @@ def open_directory(path: Path, cluster: str, node: str) -> Opened:
         lost = "the database is gone and its mark is not" if mark is not None or mark_damage else ""
         return _make(path, replace(fresh, lost=lost))
     try:
-        db = RocksDatabase(str(home), create=False)
+        db = _open_database(home, mark)
     except Refused as error:
         set_aside(home)
         return _make(path, replace(fresh, lost=f"the database did not open: {error}"))
@@ -129,6 +129,35 @@ def _read_mark(path: Path) -> tuple[Mark | None, str]:
         return None, str(error)
     except NewerMark as error:
         raise ConfigurationError(f"{error}: start the version that wrote it, or a newer one") from error
+
+
+def _open_database(home: Path, mark: Mark | None) -> RocksDatabase:
+    """Open what is there. RocksDB cuts a last record that is short, and refuses one that is wrong in content.
+
+    A power cut can leave either, in a write that was never acknowledged. So when it refuses, it is asked, without a
+    change, what there is before the damage; if that reaches the mark, the rest is cut.
+    """
+    try:
+        return RocksDatabase(str(home))
+    except Refused:
+        if mark is None or not _reaches(home, mark):
+            raise
+    return RocksDatabase(str(home), cut_log=True)
+
+
+def _reaches(home: Path, mark: Mark) -> bool:
+    try:
+        db = RocksDatabase(str(home), cut_log=True, read_only=True)
+    except Refused:
+        return False
+    try:
+        identity = _read_identity(db)
+        top, hole = read_batches(db, identity.base if identity else 0)
+        return not verdict(identity, mark, top, hole=hole)
+    except Damaged:
+        return False
+    finally:
+        db.close()
 
 
 def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, node: str) -> None:

@@ -1,11 +1,12 @@
 """Limits by cgroup, version 1 or 2, where the host lets this process make one; a host that does not is a finding.
 
-Each node makes one group, `homing-<pid>-<start>`, and nsjail one below it for each jail. The name says whose it is, so
-the next node removes what a killed one left.
+Each pool makes one group, `homing-<pid>-<start>-<number>`, and nsjail one below it for each jail. The name says whose it
+is, so the next node removes what a killed one left.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -16,17 +17,18 @@ from pathlib import Path
 from homing_node.workers.jail_system import start_ticks_of
 
 _ROOT = Path("/sys/fs/cgroup")
-_NAME = re.compile(r"homing-(\d+)-(\d+)")
+_NAME = re.compile(r"homing-(\d+)-(\d+)-\d+")
+_numbers = itertools.count(1)
 _NEEDED = ("memory", "pids")
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroups:
-    """Where jails of this node get their groups; neither version means that only rlimits hold.
+    """Where the jails of a pool get their groups; neither version means that only rlimits hold.
 
     Attributes:
         version: 1, 2, or 0 for none.
-        groups: the node's group: one folder (2), or one for each controller (1).
+        groups: the pool's group: one folder (2), or one for each controller (1).
         reason: why there is none, as a sentence; empty when there is one.
     """
 
@@ -47,18 +49,18 @@ class Cgroups:
         return []
 
     def remove(self) -> None:
-        """Remove the node's group; its jails are dead."""
+        """Remove the group; its jails are dead, or die now."""
         for group in self.groups:
             _remove(group)
 
 
 def prepare_cgroups(root: Path = _ROOT) -> Cgroups:
-    """Sweep what killed nodes left, and make this process's group.
+    """Sweep what killed nodes left, and make a group of this process.
 
     Args:
         root: where cgroups are mounted.
     """
-    mine = f"homing-{os.getpid()}-{start_ticks_of(os.getpid())}"
+    mine = f"homing-{os.getpid()}-{start_ticks_of(os.getpid())}-{next(_numbers)}"
     try:
         if all((root / controller / "cgroup.procs").exists() for controller in _NEEDED):
             return _prepare_v1([root / controller for controller in _NEEDED], mine)

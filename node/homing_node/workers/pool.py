@@ -1,4 +1,4 @@
-"""The workers of one node for one application: as many as cores, each replaced when it dies, all of them on a reload."""
+"""The workers of one node for one application: one a core, each replaced when it dies, all of them on a reload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from homing.errors import ConfigurationError, JailUnavailable
+from homing.errors import ConfigurationError
 from homing_node.workers import limits
 from homing_node.workers.app_bundle import AppBundle, bundle_app
 from homing_node.workers.jail import JailSpec, nsjail_binary
@@ -42,6 +42,7 @@ class PoolConfig:
         silence_s_max: how long a worker may give no sign of life.
         hello_timeout_s: how long building a jail and importing the application may take.
         retire_grace_s: how long workers of old code may go on with their activations.
+        program: Python source that a worker runs; the worker-side runtime by default.
     """
 
     workers: int = 0
@@ -53,6 +54,7 @@ class PoolConfig:
     silence_s_max: float = limits.silence_s_max
     hello_timeout_s: float = limits.hello_timeout_s
     retire_grace_s: float = limits.retire_grace_s
+    program: str = "from homing_node.workers.inside.main import main; main()"
 
     @property
     def count(self) -> int:
@@ -83,7 +85,7 @@ class _Generation:
         self.bundle = bundle
         self.spec = spec
         self.workers: list[WorkerProcess | None] = [None] * count
-        self.processes: set[WorkerProcess] = set()
+        self.processes: list[WorkerProcess] = []
         self.classes: set[str] = set()
         self.has_default = False
         self.started = False
@@ -226,12 +228,9 @@ class WorkerPool:
 
     def _spec(self, bundle: AppBundle) -> WorkerSpec:
         assert self._runtime is not None
-        boot = (
-            f"import sys; sys.path.append({self._runtime.site_packages!r}); "
-            "from homing_node.workers.inside.main import main; main()"
-        )
-        command = (self._runtime.python, "-I", "-S", "-B", "-X", "utf8", "-c", boot)
         config = self._config
+        program = f"import sys; sys.path.append({self._runtime.site_packages!r}); {config.program}"
+        command = (self._runtime.python, "-I", "-S", "-B", "-X", "utf8", "-c", program)
         return WorkerSpec(
             JailSpec(self._runtime, bundle.path, command, self._nsjail, self._cgroups, config.jail_limits),
             bundle.import_path,
@@ -277,7 +276,7 @@ class WorkerPool:
 
     def _new_worker(self, generation: _Generation) -> WorkerProcess:
         worker = WorkerProcess(next(self._ids), generation.number, generation.spec, self._on_frame, self._on_writable)
-        generation.processes.add(worker)
+        generation.processes.append(worker)
         return worker
 
     async def _keep(self, generation: _Generation, place: int, worker: WorkerProcess) -> None:
@@ -311,7 +310,7 @@ class WorkerPool:
         worker.ready.add_done_callback(take_place)
         reason = await worker.live()
         generation.workers[place] = None
-        generation.processes.discard(worker)
+        generation.processes.remove(worker)
         if not generation.processes and generation.over.is_set():
             self._generations.remove(generation)
         error = worker.ready.exception()

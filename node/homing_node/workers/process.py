@@ -296,9 +296,9 @@ class WorkerProcess:
 
     def _start_error(self, status: int, reason: str) -> HomingError:
         words = "\n".join(self._last_words)[-limits.nsjail_words_bytes_max :]
-        nsjail_failed = status == EXIT_NSJAIL_FAILED and ("[E]" in words or "[F]" in words or not self.pid)
-        if nsjail_failed and not self._reason:
-            return JailUnavailable(f"nsjail could not build the jail of a worker: {words or 'it gave no reason'}")
+        spoke = status == EXIT_NSJAIL_FAILED and ("[E]" in words or "[F]" in words)
+        if not self._reason and (spoke or not self.pid):
+            return JailUnavailable(f"nsjail could not build the jail of a worker: {words or explain_exit(status)}")
         return Unavailable(f"a worker ended before it was ready: {reason}. {words}".rstrip(". "))
 
 

@@ -29,14 +29,14 @@ class InputGate:
     """The gate of one activation.
 
     Args:
-        on_open: called each time that the last section has ended.
+        on_change: called each time that a section has ended: someone else may go on now.
     """
 
-    __slots__ = ("_on_open", "_root")
+    __slots__ = ("_on_change", "_root")
 
-    def __init__(self, on_open: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         self._root = Section(None)
-        self._on_open = on_open
+        self._on_change = on_change
 
     @property
     def is_open(self) -> bool:
@@ -44,10 +44,12 @@ class InputGate:
         return self._root.child is None
 
     def admits(self) -> bool:
-        """Whether what runs in the current context may go on: the gate is open, or it belongs to the section inside."""
+        """Whether the current context may go on: the gate is open, or the context belongs to the innermost section."""
         holder = self._root.child
         if holder is None:
             return True
+        while holder.child is not None:
+            holder = holder.child
         section = current_section.get()
         while section is not None:
             if section is holder:
@@ -100,5 +102,4 @@ class InputGate:
         parent.child = None
         if parent.waiting:
             self._start(*parent.waiting.popleft())
-        elif parent is self._root:
-            self._on_open()
+        self._on_change()

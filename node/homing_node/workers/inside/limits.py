@@ -8,6 +8,7 @@ fragment_bytes = 256 * 1024  # a message above this travels in pieces of this si
 partial_messages_max = 64  # messages that are in pieces on one channel at one time
 message_bytes_max = 40 * 1024 * 1024  # all the pieces that one side may hold of unfinished messages
 receive_bytes = 256 * 1024  # the worker reads at most this much at one time
+unsent_bytes_max = 8 * 1024 * 1024  # what the node does not read; above it the worker takes no more events
 
 # Pages
 page_bytes = 1_024

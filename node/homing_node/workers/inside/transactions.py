@@ -202,13 +202,14 @@ class Transactions:
             if not self._connection.in_transaction:
                 raise StorageError("the transaction was rolled back by an earlier error")
         except BaseException:
-            self._undo_or_rollback(name)
+            self.undo_or_rollback(name)
             raise
         if name is not None:
             self.release(name)
         return result
 
-    def _undo_or_rollback(self, name: str | None) -> None:
+    def undo_or_rollback(self, name: str | None) -> None:
+        """End a part of the transaction whose code raised; without a savepoint that is all of it."""
         if name is None or not self._connection.in_transaction:
             self.rollback()
             return

@@ -30,11 +30,11 @@ class Turns(Protocol):
         """Done when the gate has opened."""
         ...
 
-    def enter(self) -> None:
-        """A turn begins."""
+    def enter(self, call: int) -> None:
+        """A turn begins, on behalf of a call (0: of none)."""
         ...
 
-    def leave(self, call: int) -> BaseException | None:
+    def leave(self) -> BaseException | None:
         """A turn has ended. Returns what its commit failed with; its writes are undone then."""
         ...
 
@@ -57,7 +57,7 @@ class TurnCoroutine(Coroutine[Any, Any, Any]):
     Args:
         coroutine: the object's code.
         turns: its activation.
-        call: the call whose handler this is, 0 for others.
+        call: the call on whose behalf it runs, 0 for none.
         on_first_step: called after the first step, before anything else can run.
     """
 
@@ -93,19 +93,19 @@ class TurnCoroutine(Coroutine[Any, Any, Any]):
         if turns.ended:
             self._coroutine.close()  # code of an ended activation runs no further, whatever it catches
             raise asyncio.CancelledError
-        turns.enter()
+        turns.enter(self._call)
         try:
             result = resume()
         except (SystemExit, KeyboardInterrupt) as error:
-            turns.leave(self._call)
+            turns.leave()
             raise ProcessExit(f"{type(error).__name__}: {error}") from error
         except BaseException:
-            failed = turns.leave(self._call)
+            failed = turns.leave()
             if failed is not None:
                 raise failed from None
             raise
         else:
-            failed = turns.leave(self._call)
+            failed = turns.leave()
             if failed is not None:
                 return self._step(lambda: self._coroutine.throw(failed))
             return result
@@ -125,12 +125,15 @@ class TurnCoroutine(Coroutine[Any, Any, Any]):
 class Timer:
     """What `call_later` and `call_at` give to object code: a handle whose callback is a turn."""
 
-    __slots__ = ("_args", "_callback", "_context", "_handle", "_turns")
+    __slots__ = ("_args", "_call", "_callback", "_context", "_handle", "_turns")
 
-    def __init__(self, turns: Turns, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+    def __init__(
+        self, turns: Turns, call: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context
+    ) -> None:
         self._turns = turns
         self._callback = callback
         self._args = args
+        self._call = call
         self._context = context
         self._handle: asyncio.TimerHandle | None = None
 
@@ -148,13 +151,13 @@ class Timer:
             turns.opened().add_done_callback(lambda _: self.fire(), context=self._context)
             return
         turns.remove_timer(self)
-        turns.enter()
+        turns.enter(self._call)
         try:
             self._callback(*self._args)
         except (SystemExit, KeyboardInterrupt) as error:
             raise ProcessExit(f"{type(error).__name__}: {error}") from error
         finally:
-            failed = turns.leave(0)
+            failed = turns.leave()
             if failed is not None:
                 raise failed
 

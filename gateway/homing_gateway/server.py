@@ -1,0 +1,230 @@
+"""One gateway process, put together: placement's table, streams to nodes, HTTP, gRPC and metrics. Start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import signal
+import socket
+
+import structlog
+import uvicorn
+import uvloop
+
+from homing.errors import ConfigurationError, HomingError
+from homing.observability import logs
+from homing.observability.scrape import MetricsServer
+from homing_gateway.admin import Admin
+from homing_gateway.asgi import App
+from homing_gateway.asked import Doorkeeper
+from homing_gateway.forward import Forwarder
+from homing_gateway.gateway import Gateway
+from homing_gateway.lane import lane_protocol
+from homing_gateway.limits import BACKLOG_MAX, DRAIN_S_MAX, KEEP_ALIVE_S, LAME_DUCK_S
+from homing_gateway.metrics import GatewayMetrics
+from homing_gateway.routes import Router
+from homing_gateway.rpc import RpcServer
+from homing_gateway.settings import GatewaySettings, split_address
+from homing_placement.etcd import EtcdClient, TlsFiles
+from homing_placement.keys import ClusterKeys
+from homing_placement.membership import Registration
+from homing_placement.records import GatewayRecord
+from homing_placement.table import SlotTable
+
+_log = structlog.stdlib.get_logger("homing.gateway")
+
+# Calls make many short-lived objects and no cycles; collecting after each 700 of them costs 3 % of the process.
+_GC_THRESHOLD = 50_000
+
+
+class GatewayProcess:
+    """A gateway, from its settings.
+
+    Args:
+        settings: checked ones.
+
+    Raises:
+        HomingError: `run` raises what keeps the gateway from starting: a taken address, a cluster of another size.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.id = secrets.token_hex(8)
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        settings = self.settings
+        async with EtcdClient(settings.etcd, _etcd_tls(settings)) as client:
+            keys = ClusterKeys(settings.cluster)
+            table = SlotTable(client, keys)
+            gateway = self._gateway(table)
+            http_socket = _bind(settings.listen)
+            metrics = MetricsServer(gateway.metrics.registry.exposition)
+            rpc = RpcServer(gateway, None if settings.tls is None else settings.tls.server_credentials())
+            metrics_address = await _listen_metrics(metrics, settings.metrics_listen)
+            record = GatewayRecord(id=self.id, pid=os.getpid(), metrics=metrics_address)
+            registration = Registration(client, keys.gateway(self.id), record)
+            try:
+                grpc_port = await rpc.start(settings.grpc_listen)
+                http_port = http_socket.getsockname()[1]
+                _log.info("gateway listens", http=http_port, grpc=grpc_port, metrics=metrics_address, gateway=self.id)
+                await self._serve(gateway, table, registration, rpc, http_socket)
+            finally:
+                await registration.close()
+                await rpc.stop(0)
+                await metrics.stop()
+
+    def _gateway(self, table: SlotTable) -> Gateway:
+        settings = self.settings
+        credentials = None if settings.tls is None else settings.tls.node_credentials()
+        return Gateway(
+            Router(settings.slots),
+            Forwarder(table, credentials=credentials),
+            Doorkeeper(settings.api_token),
+            GatewayMetrics(settings.latency_target_ms / 1_000),
+            rpc_bytes_max=settings.rpc_bytes_max,
+        )
+
+    async def _serve(
+        self,
+        gateway: Gateway,
+        table: SlotTable,
+        registration: Registration,
+        rpc: RpcServer,
+        http_socket: socket.socket,
+    ) -> None:
+        """Run every part until the drain is over. A part that fails takes the process with it."""
+        http = _HttpServer(self._http_config(gateway))
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(table.run(), name="table"),
+                group.create_task(self._check_cluster(table), name="check the cluster"),
+                group.create_task(gateway.forwarder.run(), name="forwarder"),
+                group.create_task(registration.run(), name="registration"),
+                group.create_task(rpc.watch_health(), name="health"),
+            ]
+            serving = group.create_task(http.serve(sockets=[http_socket]), name="http")
+            await self.stopping.wait()
+            await self._drain(gateway, registration, rpc, http, serving)
+            for part in parts:
+                part.cancel()
+
+    async def _drain(
+        self,
+        gateway: Gateway,
+        registration: Registration,
+        rpc: RpcServer,
+        http: _HttpServer,
+        serving: asyncio.Task[None],
+    ) -> None:
+        """Say that no more are welcome, give what stands in front a moment to see it, and let running calls end."""
+        _log.info("gateway drains", in_flight=gateway.forwarder.in_flight)
+        gateway.draining = True
+        await registration.close()
+        await asyncio.sleep(LAME_DUCK_S)
+        http.should_exit = True
+        await rpc.stop(DRAIN_S_MAX)
+        await serving
+        _log.info("gateway stopped")
+
+    async def _check_cluster(self, table: SlotTable) -> None:
+        """Refuse to route for a cluster of another number of slots."""
+        await table.ready.wait()
+        if table.config is not None:
+            table.config.check(self.settings.slots)
+        _log.info("table loaded", nodes=len(table.nodes))
+
+    def _http_config(self, gateway: Gateway) -> uvicorn.Config:
+        tls = self.settings.tls
+        return uvicorn.Config(
+            App(gateway, Admin(gateway.forwarder, self.settings.slots)),
+            http=lane_protocol(gateway),
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(DRAIN_S_MAX),
+            ssl_certfile=None if tls is None else str(tls.cert),
+            ssl_keyfile=None if tls is None else str(tls.key),
+        )
+
+
+class _HttpServer(uvicorn.Server):
+    """The HTTP server, without signal handlers of its own: the process decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+def run_gateway(settings: GatewaySettings) -> None:
+    """Run one gateway until SIGTERM or SIGINT; a second signal ends it at once.
+
+    Raises:
+        HomingError: it could not start.
+    """
+    logs.configure(settings.log_level, settings.log_style)
+    uvloop.run(_main(settings))
+
+
+async def _main(settings: GatewaySettings) -> None:
+    process = GatewayProcess(settings)
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if process.stopping.is_set():
+            os._exit(128 + number)
+        process.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    try:
+        await process.run()
+    except* HomingError as failed:
+        raise _first(failed) from None
+
+
+def _first(group: BaseExceptionGroup[HomingError]) -> HomingError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    assert isinstance(found, HomingError)
+    return found
+
+
+def _bind(address: str) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigurationError: the address is taken or not ours.
+    """
+    host, port = split_address(address)
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.create_server((host, port), family=family, backlog=BACKLOG_MAX)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {error.strerror or error}") from error
+    bound.setblocking(False)
+    return bound
+
+
+async def _listen_metrics(server: MetricsServer, address: str) -> str:
+    try:
+        return await server.start(*split_address(address))
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _etcd_tls(settings: GatewaySettings) -> TlsFiles | None:
+    tls = settings.tls
+    return None if tls is None else TlsFiles(ca=str(tls.ca), cert=str(tls.cert), key=str(tls.key))

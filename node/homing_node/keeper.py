@@ -1,0 +1,161 @@
+"""Placement for this node: which slots it claims, takes over, serves and loses, joined with the log and the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import structlog
+
+from homing_node.log.links import Links
+from homing_node.log.owner import Member
+from homing_node.log.shell import LogShell
+from homing_node.metrics import NodeMetrics
+from homing_node.objects.host import ObjectHost
+from homing_node.settings import NodeSettings, host_name
+from homing_placement.etcd import EtcdClient, TlsFiles
+from homing_placement.placer import Placer
+from homing_placement.records import NodeRecord, Replica, SlotRecord
+
+_log = structlog.stdlib.get_logger("homing.keeper")
+
+
+class Keeper:
+    """Keeps the slots of a node: hears of claims from placement, of recoveries and losses from the log.
+
+    Args:
+        settings: of the node.
+        incarnation: of this process.
+        disk: id of its store.
+        links: probes peers; dials those that register.
+        log, host: what is told.
+        metrics: counts takeovers.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        incarnation: str,
+        disk: str,
+        *,
+        links: Links,
+        log: LogShell,
+        host: ObjectHost,
+        metrics: NodeMetrics,
+    ) -> None:
+        self._settings, self._incarnation, self._disk = settings, incarnation, disk
+        self._links, self._log, self._host, self._metrics = links, log, host, metrics
+        self._client: EtcdClient | None = None
+        self._placer: Placer | None = None
+        self._activations: set[asyncio.Task[None]] = set()
+
+    async def start(self, address: str, metrics_address: str) -> None:
+        """Register, learn the table and begin to claim. The node must answer probes by then.
+
+        Raises:
+            ConfigurationError: the cluster was created with other settings.
+        """
+        settings, tls = self._settings, self._settings.tls
+        files = TlsFiles(ca=str(tls.ca), cert=str(tls.cert), key=str(tls.key)) if tls is not None else None
+        self._client = EtcdClient(settings.etcd, files)
+        node = NodeRecord(
+            id=settings.node_id, address=address, disk=self._disk, incarnation=self._incarnation, zone=settings.zone,
+            host=host_name(), pid=os.getpid(), metrics=metrics_address, version=version("homing"),
+        )  # fmt: skip
+        self._placer = placer = Placer(
+            self._client, cluster=settings.cluster, node=node, slots=settings.slots, replicas=settings.replicas,
+            initial_nodes=settings.registered_first, probe=self._probe, on_claimed=self._claimed, on_lost=self._lost,
+        )  # fmt: skip
+        placer.table.on_change(lambda seen: self._dial(fact.record for fact in seen.nodes))
+        await placer.start()
+
+    def _dial(self, records: Iterable[NodeRecord | None]) -> None:
+        for record in records:
+            if record is not None:
+                self._links.dial(record.id, record.address)
+
+    async def _probe(self, node: NodeRecord) -> str | None:
+        return await self._links.probe(node.id, node.address)
+
+    async def wait(self) -> None:
+        """Return after `stop`; raise what ended placement otherwise.
+
+        Raises:
+            NodeReplaced: another process runs under this node's id.
+        """
+        assert self._placer is not None, "start comes first"
+        await self._placer.wait()
+
+    async def stop(self) -> None:
+        """Leave the cluster: others find this node's slots without an owner that answers."""
+        for task in list(self._activations):
+            task.cancel()
+        if self._placer is not None:
+            await self._placer.stop()
+        if self._client is not None:
+            await self._client.close()
+
+    # -- what placement tells ---------------------------------------------------------------------------------
+
+    def _claimed(self, slot: int, record: SlotRecord, mod_revision: int) -> None:
+        members = _members(record.replicas)
+        nexts = _members(record.next_replicas) if record.next_replicas is not None else members
+        _log.debug("slot claimed", slot=slot, epoch=record.epoch, revision=mod_revision)
+        self._log.claim(slot, record.epoch, members, nexts)
+
+    def _lost(self, slot: int, record: SlotRecord) -> None:
+        owner = record.owner.node if record.owner is not None else "nobody"
+        self._log.resign(slot, f"its record names {owner} under epoch {record.epoch}")
+
+    # -- what the log tells -----------------------------------------------------------------------------------
+
+    def recovered(self, slot: int, epoch: int) -> None:
+        """The slot's log is on a majority: make its record ACTIVE, then serve (rule 14)."""
+        task = asyncio.ensure_future(self._activate(slot, epoch))
+        self._activations.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._activations.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an activation of a slot failed", exc_info=error)
+
+    async def _activate(self, slot: int, epoch: int) -> None:
+        assert self._placer is not None, "start comes first"
+        if not await self._placer.activated(slot, epoch):
+            self._log.resign(slot, f"epoch {epoch} ended before it was ACTIVE")
+            return
+        self._log.activated(slot, epoch)
+        if self._log.serving(slot) == epoch:
+            self._host.serve(slot, epoch, self._log.core.replica(slot).commit)
+            contact = self._placer.last_contact(slot)
+            if contact is not None:
+                self._metrics.takeover.observe(time.monotonic() - contact)
+
+    def fenced(self, slot: int, promised: int) -> None:
+        """The slot's log stopped here; a new claim must go above `promised`."""
+        if self._placer is not None:
+            self._placer.fenced(slot, promised)
+
+    # -- what links and calls tell ----------------------------------------------------------------------------
+
+    def suspect(self, node: str) -> None:
+        """A link broke: probe that node now."""
+        if self._placer is not None:
+            self._placer.suspect(node)
+
+    def owner_of(self, slot: int) -> tuple[int, str]:
+        """Epoch and owner of a slot as far as this node knows; 0 and "" if it knows nothing."""
+        if self._placer is None:
+            return 0, ""
+        _, record = self._placer.table.route(slot)
+        if record is None:
+            return 0, ""
+        return record.epoch, record.owner.node if record.owner is not None else ""
+
+
+def _members(replicas: Iterable[Replica]) -> list[Member]:
+    return [(replica.node, replica.disk) for replica in replicas]

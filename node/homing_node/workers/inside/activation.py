@@ -1,0 +1,235 @@
+"""One activation: an instance of an object's class, and the events that wait for it.
+
+An event runs as a turn, or as several where its handler awaits; when a turn has ended, its writes are committed and
+one TURN frame carries them with what was answered. `turns.py` drives handlers that await, `gates.py` says who
+may go on, `turn_keeper.py` commits and sends, `calls.py` turns an event into a call and its end into an effect.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable
+from inspect import isawaitable
+from types import CoroutineType
+from typing import Any, cast
+
+from homing.ids import ObjectId
+from homing.objects import DurableObjectState, ExecutionContext
+from homing_node.workers.inside import calls, failures, limits
+from homing_node.workers.inside.application import ObjectClass
+from homing_node.workers.inside.sections import Sections
+from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
+from homing_node.workers.inside.turns import TurnCoroutine, current_event
+
+_monotonic_ns = time.monotonic_ns
+# Results that are certainly not awaitable; asking costs more than the rest of a call.
+_PLAIN = frozenset((int, str, float, bool, bytes, dict, list, tuple, type(None)))
+
+
+class Activation(Sections):
+    """See the module.
+
+    Args:
+        host: the worker.
+        number: the activation's id, given by the node.
+        kind: the object's class.
+        context: what the instance gets as `ctx`; made from this activation.
+        page_count: pages that will come; the events wait for them.
+    """
+
+    __slots__ = ("_context", "_instance", "_kind", "_page_count", "_queue", "_starting")
+
+    def __init__(self, host: Host, number: int, kind: ObjectClass, page_count: int) -> None:
+        super().__init__(host, number)
+        self._kind = kind
+        self._page_count = page_count
+        self._context: Any = None
+        self._instance: Any = None
+        self._queue: deque[tuple[Event, int]] | None = None  # events, and when they came
+        self._starting = False  # a handler that awaits was started but has not had its first turn
+
+    @classmethod
+    def of_object(cls, host: Host, number: int, kind: ObjectClass, object_id: ObjectId, page_count: int) -> Activation:
+        """The activation of an object; its pages come by `add_pages`."""
+        activation = cls(host, number, kind, page_count)
+        activation._context = DurableObjectState(activation, object_id)
+        return activation
+
+    # Pages and events as they come
+
+    def add_pages(self, data: bytes) -> None:
+        """The next pages of the database.
+
+        Raises:
+            ValueError: more than were announced, or not whole pages.
+        """
+        page = limits.page_bytes
+        content = self._content
+        if len(data) % page or len(content) + len(data) // page > self._page_count:
+            raise ValueError("pages that were not announced")
+        content.extend(data[at : at + page] for at in range(0, len(data), page))
+        self._deliver_queued()
+
+    def _is_loading(self) -> bool:
+        return self._database is None and len(self._content) != self._page_count
+
+    def deliver(self, event: Event) -> None:
+        """Run an event now, or when what it waits for is over."""
+        if not (self._queue or self._starting or not self._gate.is_open or self._is_loading()):
+            self._start(event)
+            return
+        if self._queue is None:
+            self._queue = deque()
+        if len(self._queue) < limits.queued_events_max:
+            self._queue.append((event, _monotonic_ns()))
+        else:
+            self._refuse(event, "overloaded", "too many events wait for this object", _monotonic_ns())
+
+    def _deliver_queued(self) -> None:
+        queue = self._queue
+        while queue and not (self.ended or self._starting or not self._gate.is_open or self._is_loading()):
+            event, came_ns = queue.popleft()
+            if event[6] and _monotonic_ns() - came_ns > event[6] * 1_000_000:
+                self._refuse(event, "deadline-exceeded", "the deadline passed before the call could start", came_ns)
+            else:
+                self._start(event)
+
+    def _gate_changed(self) -> None:
+        super()._gate_changed()
+        if self._queue:
+            # Not from here: the section that ends is inside a turn of its own.
+            self._host.loop.call_soon(self._deliver_queued)
+
+    def _refuse(self, event: Event, code: str, message: str, started_ns: int) -> None:
+        """Answer an event that does not run; nothing of the object is touched."""
+        self._effects.append(failures.failure(event[2], code, message, "", started_ns, _monotonic_ns()))
+        if not (self._held or self._in_turn or self._stray):
+            self._call = event[2]
+            self._flush(0, None)
+
+    # One event
+
+    def _start(self, event: Event) -> None:
+        """The whole of an event whose handler does not await; the beginning of one that does."""
+        started_ns = _monotonic_ns()
+        function, arguments = calls.prepare(self._kind, event)
+        if function is None:
+            self._refuse(event, arguments[0], arguments[1], started_ns)
+            return
+        current_event.set(event)
+        self.enter(event[2])
+        try:
+            if self._instance is None and not self._construct():
+                self._queue = self._queue or deque()
+                self._queue.appendleft((event, started_ns))  # it is the first when the constructor lets go of the gate
+                return
+            result = function(self._instance, *arguments[0], **arguments[1])
+            if type(result) is CoroutineType or (type(result) not in _PLAIN and isawaitable(result)):
+                self._run_on(event, cast("Awaitable[Any]", result), started_ns)
+            else:
+                self._effects.append(calls.effect_of(event, result, started_ns))
+        except BaseException as error:
+            self._fail(event, error, started_ns)
+        finally:
+            if not self.ended:
+                self.leave()
+            current_event.set(None)
+
+    def _construct(self) -> bool:
+        """Make the instance; returns whether the gate is open afterwards."""
+        make = self._kind.make
+        try:
+            instance: Any = cast("Any", make).__new__(make)
+            instance.ctx = self._context  # for an __init__ that does not call its parent's
+            instance.env = self._host.env
+            instance.__init__(self._context, self._host.env)
+        except Aborted:
+            raise
+        except BaseException as error:
+            raise calls.ConstructorFailed from error
+        self._instance = instance
+        return self._gate.is_open
+
+    def _run_on(self, event: Event, awaitable: Awaitable[Any], started_ns: int) -> None:
+        self._starting = True
+        handler = self._handle(event, awaitable, started_ns)
+        task = self._track(TurnCoroutine(handler, self, event[2], self._first_step_done))
+        task.add_done_callback(calls.seen)
+
+    async def _handle(self, event: Event, awaitable: Awaitable[Any], started_ns: int) -> None:
+        try:
+            result = await awaitable
+            self._effects.append(calls.effect_of(event, result, started_ns))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._fail(event, error, started_ns)
+
+    def _first_step_done(self) -> None:
+        self._starting = False
+        if self._queue:
+            self._host.loop.call_soon(self._deliver_queued)
+
+    def _fail(self, event: Event, error: BaseException, started_ns: int) -> None:
+        """Object code raised: answer its call, or end the activation where it cannot go on."""
+        if self.ended:
+            return
+        built = not isinstance(error, calls.ConstructorFailed)
+        cause = error if built else error.__cause__ or error
+        if isinstance(cause, MemoryError):
+            self.reset("object-reset", "the object ran out of memory")
+            return
+        effect = calls.failure_of(event, cause, started_ns, may_misfit=built)
+        if effect[2][0] != "bad-request":
+            self._host.log(event, self.number, "traceback", failures.trace_of(cause))
+        self._effects.append(effect)
+        if not built:
+            self._constructor_failed(effect)
+
+    def _constructor_failed(self, effect: failures.Effect) -> None:
+        """Every call that waits for the object meets the constructor's error; its writes are dropped."""
+        if self._database is not None:
+            self._database.rollback()
+        self._effects.extend((event[2], *effect[1:]) for event, _ in self._queue or ())
+        self._flush(0, None)
+        self.reset("object-reset", f"the constructor raised {effect[2][2]}: {effect[2][1]}")
+
+    # The end
+
+    def close_if_idle(self) -> bool:
+        """End the activation unless something of it is still to happen; returns whether it ended."""
+        busy = self._queue or self._tasks or self._timers or self._stray or self._held or self._in_turn
+        if busy or not self._gate.is_open or self._is_loading():
+            return False
+        self.end()
+        return True
+
+    def end(self) -> None:
+        """See `TurnKeeper`."""
+        super().end()
+        self._queue = None
+        self._instance = None
+        self._context = None  # it refers to this: a circle would keep the memory until the next collection
+        self._content = []
+
+
+class Entrypoint(Activation):
+    """The application's `Default` class: every event has an instance of its own, and there is no storage."""
+
+    __slots__ = ()
+
+    def __init__(self, host: Host, kind: ObjectClass) -> None:
+        super().__init__(host, 0, kind, 0)
+        self._context = ExecutionContext(self)
+
+    def _start(self, event: Event) -> None:
+        self._instance = None
+        super()._start(event)
+
+    def _constructor_failed(self, effect: failures.Effect) -> None:
+        """Only this event is concerned."""
+
+    def reset(self, code: str, message: str) -> None:
+        """There is nothing to reset; what happened is logged."""
+        self._host.log(current_event.get(), 0, "error", message)

@@ -1,0 +1,222 @@
+"""What an activation does at the edges of its turns: commit, send, and keep account of tasks and timers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from homing.errors import HomingError
+from homing_node.workers.inside import failures
+from homing_node.workers.inside.channel import FAILURE, RESET, TURN
+from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.gates import InputGate
+from homing_node.workers.inside.turns import Timer, TurnCoroutine, current_event
+
+Event = list[Any]
+
+
+class Host(Protocol):
+    """What an activation asks of the worker that it lives in."""
+
+    loop: asyncio.AbstractEventLoop
+    env: Any
+    turns: int
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Queue a frame for the node."""
+        ...
+
+    def later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """A timer of the runtime's own."""
+        ...
+
+    def log(self, event: Event | None, act: int, stream: str, text: str) -> None:
+        """Send text of an object's code to the node."""
+        ...
+
+    def forget(self, act: int) -> None:
+        """The activation has ended."""
+        ...
+
+
+class Aborted(BaseException):
+    """Unwinds object code whose activation has ended; not an Exception, so that ordinary handlers let it pass."""
+
+
+class TurnKeeper:
+    """The turns of one activation; see `turns.Turns`.
+
+    Args:
+        host: the worker.
+        number: the activation's id, given by the node.
+    """
+
+    __slots__ = (
+        "_call",
+        "_commits",
+        "_database",
+        "_effects",
+        "_gate",
+        "_held",
+        "_host",
+        "_in_turn",
+        "_opened",
+        "_stray",
+        "_tasks",
+        "_timers",
+        "ended",
+        "number",
+    )
+
+    def __init__(self, host: Host, number: int) -> None:
+        self.number = number
+        self.ended = False  # Invariant: nothing is sent for this activation once it is set
+        self._host = host
+        self._database: Database | None = None
+        self._gate = InputGate(self._gate_changed)
+        self._effects: list[failures.Effect] = []  # of this turn, or since an async transaction began
+        self._commits = 0
+        self._held: int = 0  # async transactions that are open: turns end without a commit
+        self._in_turn = False
+        self._call = 0  # on whose behalf this turn runs
+        self._stray = False  # storage was used outside of any turn; a turn is made of it
+        self._tasks: set[asyncio.Task[Any]] | None = None
+        self._timers: set[Timer] | None = None
+        self._opened: asyncio.Future[None] | None = None
+
+    # The gate
+
+    def admits(self) -> bool:
+        """See `Turns`."""
+        return self._gate.admits()
+
+    def opened(self) -> asyncio.Future[None]:
+        """See `Turns`."""
+        if self._opened is None:
+            self._opened = self._host.loop.create_future()
+        return self._opened
+
+    def _gate_changed(self) -> None:
+        """A section has ended: whoever waited looks again."""
+        opened, self._opened = self._opened, None
+        if opened is not None and not opened.done():
+            opened.set_result(None)
+
+    # Turns
+
+    def enter(self, call: int) -> None:
+        """A turn begins; what was written outside of any turn is a turn of its own before it."""
+        if self._stray:
+            self._end_stray()
+        self._in_turn = True
+        self._call = call
+
+    def leave(self) -> BaseException | None:
+        """A turn has ended: commit what it wrote, send what it said."""
+        self._in_turn = False
+        self._host.turns += 1
+        if self._held or self.ended:
+            return None
+        database = self._database
+        if database is not None and (database.in_transaction or database.file.dirty):
+            try:
+                commit = database.commit()
+            except HomingError as error:
+                return self._commit_failed(error)
+            except BaseException as error:
+                self.reset("object-reset", f"the commit failed: {failures.message_of(error)}")
+                return Aborted()
+            if commit is not None:
+                self._commits += 1
+                self._flush(self._commits, commit)
+                return None
+        if self._effects:
+            self._flush(0, None)
+        return None
+
+    def _flush(self, n: int, commit: bytes | None) -> None:
+        effects, self._effects = self._effects, []
+        self._host.send((TURN, self.number, n, commit, self._call, effects))
+
+    def _commit_failed(self, error: HomingError) -> HomingError:
+        """What the turn wrote was undone: its calls failed, whatever they answered."""
+        self._effects = [
+            effect if effect[1] == FAILURE else failures.of_error(effect[0], error, effect[3], effect[4])
+            for effect in self._effects
+        ]
+        if self._effects:
+            self._flush(0, None)
+        return error
+
+    def _on_begin(self) -> None:
+        """A transaction begins. Outside of any turn (a callback of the loop) a turn is made of it."""
+        if self.ended:
+            raise Aborted
+        if not self._in_turn and not self._stray:
+            self._stray = True
+            event = current_event.get()
+            self._call = event[2] if event is not None else 0
+            self._host.loop.call_soon(self._end_stray)
+
+    def _end_stray(self) -> None:
+        if self._stray:
+            self._stray = False
+            failed = self.leave()
+            if failed is not None and not self.ended:
+                self._log_error(failed)
+
+    def _log_error(self, error: BaseException) -> None:
+        if not self.ended:
+            self._host.log(current_event.get(), self.number, "traceback", failures.trace_of(error))
+
+    # Tasks and timers of the object's code
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        """A task that the object's code makes."""
+        event = current_event.get()
+        call = event[2] if event is not None else 0
+        return self._track(TurnCoroutine(coroutine, self, call), **options)
+
+    def _track(self, coroutine: TurnCoroutine, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self._host.loop, **options)
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def add_timer(self, timer: Timer) -> None:
+        """See `Turns`."""
+        if self._timers is None:
+            self._timers = set()
+        self._timers.add(timer)
+
+    def remove_timer(self, timer: Timer) -> None:
+        """See `Turns`."""
+        if self._timers is not None:
+            self._timers.discard(timer)
+
+    # The end
+
+    def reset(self, code: str, message: str) -> None:
+        """The activation is broken: end it and say so. What the current turn wrote is dropped."""
+        if self.ended:
+            return
+        self._host.send((RESET, self.number, code, message))
+        self.end()
+
+    def end(self) -> None:
+        """Drop everything at once. Code of the object that still runs finds its storage closed."""
+        self.ended = True
+        tasks, self._tasks = self._tasks, None
+        for task in tasks or ():
+            task.cancel()
+        timers, self._timers = self._timers, None
+        for timer in timers or ():
+            timer.cancel()
+        self._gate_changed()
+        self._effects = []
+        if self._database is not None:
+            self._database.close()
+        self._host.forget(self.number)

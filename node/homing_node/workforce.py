@@ -1,0 +1,114 @@
+"""The pool of workers beside the object host: start, reload on request, facts for those who ask."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from homing.errors import HomingError
+from homing_node.metrics import NodeMetrics
+from homing_node.objects import limits as object_limits
+from homing_node.objects.host import ObjectHost
+from homing_node.settings import NodeSettings
+from homing_node.workers.pool import PoolConfig, WorkerPool
+from homing_node.workers.process import AppFailed, WorkerProcess
+
+if TYPE_CHECKING:
+    from homing_node.objects.ports import WorkerPort
+
+_log = structlog.stdlib.get_logger("homing.workers")
+
+
+class Workforce:
+    """A node's workers.
+
+    Args:
+        settings: of the node.
+        metrics: counts restarts.
+    """
+
+    def __init__(self, settings: NodeSettings, metrics: NodeMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._pool: WorkerPool | None = None
+        self._host: ObjectHost | None = None
+        self._reload_asked = asyncio.Event()
+
+    async def start(self, host: ObjectHost) -> None:
+        """Start every worker and return when the application is imported in all.
+
+        Raises:
+            JailUnavailable: this machine cannot build jails.
+            ConfigurationError: there is no application, or it cannot be imported.
+        """
+        self._host = host
+        settings = self._settings
+        runtime_limits = {
+            "commit_bytes_max": object_limits.commit_bytes_max,
+            "database_bytes_max": object_limits.database_bytes_max,
+        }
+        config = PoolConfig(workers=settings.workers, turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits)
+        pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
+        await pool.start(await pool.bundle(settings.app))
+        self._pool = pool
+        _log.info("workers are ready", workers=[w.pid for w in pool.workers], classes=sorted(pool.classes()))
+
+    def _on_death(self, worker: WorkerProcess, reason: str) -> None:
+        if self._host is not None:
+            self._metrics.restarts.add()
+            self._host.on_worker_death(worker, reason)
+
+    def _on_retire(self, worker: WorkerProcess) -> None:
+        if self._host is not None:
+            self._host.retire(worker)
+
+    # -- for the host -----------------------------------------------------------------------------------------
+
+    def pick(self, object_id: bytes) -> WorkerPort | None:
+        """The worker for a new activation of this object."""
+        return self._pool.pick(object_id) if self._pool is not None else None
+
+    def classes(self) -> set[str]:
+        """The application's object classes."""
+        return self._pool.classes() if self._pool is not None else set()
+
+    def facts(self) -> tuple[list[int], set[str], bool]:
+        """Pids of the workers, the application's classes, and whether it answers paths of its own."""
+        if self._pool is None:
+            return [], set(), False
+        return [worker.pid for worker in self._pool.workers], self._pool.classes(), self._pool.has_default
+
+    # -- reload -----------------------------------------------------------------------------------------------
+
+    def reload_soon(self) -> None:
+        """The application's files may have changed."""
+        self._reload_asked.set()
+
+    async def run(self) -> None:
+        """Reload when asked, and fail if the supervision of the workers does; until cancelled."""
+        assert self._pool is not None, "start comes first"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pool.wait())
+            group.create_task(self._reload_when_asked(self._pool))
+
+    async def _reload_when_asked(self, pool: WorkerPool) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            try:
+                await pool.reload(await pool.bundle(self._settings.app))
+            except AppFailed as error:
+                _log.error(
+                    "the new code cannot be imported; the old goes on", error=str(error), traceback=error.traceback
+                )
+            except HomingError as error:
+                _log.error("the application was not reloaded; the old code goes on", error=str(error))
+            else:
+                _log.info("the application was reloaded", classes=sorted(pool.classes()))
+
+    async def close(self) -> None:
+        """End every worker and wait until all are dead."""
+        if self._pool is not None:
+            await self._pool.close()

@@ -1,0 +1,199 @@
+"""Requests and responses as an application meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+if TYPE_CHECKING:
+    from homing.sockets import WebSocket
+
+HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_json_decode = msgspec.json.Decoder().decode
+_json_encode = msgspec.json.Encoder().encode
+
+
+class Headers(MutableMapping[str, str]):
+    """Header fields, case-insensitive; a field may have several values.
+
+    Example:
+        >>> headers = Headers({"Content-Type": "text/plain"})
+        >>> headers["content-type"]
+        'text/plain'
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: HeadersLike = ()) -> None:
+        pairs = cast("Iterable[tuple[str, str]]", items.items() if isinstance(items, Mapping) else items)
+        self._items: list[tuple[str, str]] = [_checked(name, value) for name, value in pairs]
+
+    def __getitem__(self, name: str) -> str:
+        """All values of a field, joined with a comma."""
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        lowered = name.lower()
+        self._items = [item for item in self._items if item[0].lower() != lowered]
+        self.append(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        lowered = name.lower()
+        kept = [item for item in self._items if item[0].lower() != lowered]
+        if len(kept) == len(self._items):
+            raise KeyError(name)
+        self._items = kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.lower() for name, _ in self._items))
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self._items})
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of a field, in order."""
+        lowered = name.lower()
+        return [value for own, value in self._items if own.lower() == lowered]
+
+    def append(self, name: str, value: str) -> None:
+        """Add a value to a field, beside those that it has."""
+        self._items.append(_checked(name, value))
+
+    def raw(self) -> list[tuple[str, str]]:
+        """The fields as they were given, in order."""
+        return list(self._items)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._items!r})"
+
+
+def _checked(name: str, value: str) -> tuple[str, str]:
+    # A line break would let a value become a header of its own.
+    if not name or any(c in name for c in "\r\n\0: ") or any(c in value for c in "\r\n\0"):
+        raise ValueError(f"not a header field: {name!r}")
+    return name, value
+
+
+class Request:
+    """A request to an object or an entrypoint.
+
+    Attributes:
+        method: the verb, in capitals.
+        url: the whole URL.
+        headers: its fields.
+
+    Example:
+        >>> async def fetch(self, request):
+        ...     data = await request.json()
+        ...     return Response.json({"hello": data["name"]})
+    """
+
+    def __init__(
+        self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: bytes | str | None = None
+    ) -> None:
+        self.url = url
+        self.method = method.upper()
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body = body.encode() if isinstance(body, str) else (body or b"")
+
+    async def bytes(self) -> bytes:
+        """The body."""
+        return self.body
+
+    async def text(self) -> str:
+        """The body as UTF-8 text; what is not UTF-8 is replaced."""
+        return self.body.decode(errors="replace")
+
+    async def json(self) -> Any:
+        """The value of the body's JSON.
+
+        Raises:
+            ValueError: the body is not JSON.
+        """
+        return _json_decode(self.body)
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.url})"
+
+
+class Response:
+    """An answer.
+
+    Args:
+        body: bytes, or text, which is sent as UTF-8; None for no body.
+        status: the status code, 101 or 200 to 599.
+        headers: its fields. Text without a content type is sent as `text/plain; charset=utf-8`.
+        web_socket: the client's end of a `WebSocketPair`, with status 101.
+
+    Raises:
+        ValueError: the status is out of range, or a field is not one.
+
+    Example:
+        >>> Response("not here", status=404).status
+        404
+    """
+
+    def __init__(
+        self,
+        body: bytes | bytearray | memoryview | str | None = None,
+        *,
+        status: int = 200,
+        headers: HeadersLike = (),
+        web_socket: WebSocket | None = None,
+    ) -> None:
+        if status != 101 and not 200 <= status <= 599:
+            raise ValueError(f"a status is 101 or 200 to 599, not {status}")
+        self.status = status
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.web_socket = web_socket
+        if isinstance(body, str):
+            self.body = body.encode()
+            if "content-type" not in self.headers:
+                self.headers["content-type"] = "text/plain; charset=utf-8"
+        else:
+            self.body = bytes(body) if body is not None else b""
+
+    @classmethod
+    def json(cls, value: Any, *, status: int = 200, headers: HeadersLike = ()) -> Response:
+        """An answer whose body is the JSON of a value.
+
+        Example:
+            >>> Response.json({"n": 1}).body
+            b'{"n":1}'
+        """
+        response = cls(_json_encode(value), status=status, headers=headers)
+        if "content-type" not in response.headers:
+            response.headers["content-type"] = "application/json"
+        return response
+
+    async def bytes(self) -> bytes:
+        """The body."""
+        return self.body
+
+    async def text(self) -> str:
+        """The body as UTF-8 text; what is not UTF-8 is replaced."""
+        return self.body.decode(errors="replace")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200 to 299."""
+        return 200 <= self.status < 300
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
+
+
+async def fetch(request: Request | str, **options: Any) -> Response:
+    """Send a request out of an object. Not built yet."""
+    from homing.errors import NotSupported  # noqa: PLC0415 - keeps this module free of the tree
+
+    raise NotSupported("fetch out of an object is not supported yet")

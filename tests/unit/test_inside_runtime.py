@@ -1,0 +1,618 @@
+"""The worker-side runtime as its node sees it: events in, TURN frames out, over a real socketpair."""
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homing_node.workers.inside import channel, limits
+from worker_harness import Failed, WorkerHarness
+
+APP = """
+import asyncio, datetime, os, sys, threading
+from homing import DurableObject, NotSupported, Response, StorageError, WebSocketPair, WorkerEntrypoint, fetch
+
+built = []
+
+class Base:
+    def inherited(self):
+        return "inherited"
+
+class Counter(Base, DurableObject):
+    constant = 3
+
+    def increment(self, by=1):
+        kv = self.ctx.storage.kv
+        n = (kv.get("n") or 0) + by
+        kv.put("n", n)
+        return n
+
+    def read(self):
+        return self.ctx.storage.kv.get("n") or 0
+
+    def rewrite(self):
+        self.ctx.storage.kv.put("n", self.read())
+        return "same"
+
+    def echo(self, *args, **kwargs):
+        return [list(args), kwargs]
+
+    def give(self, what):
+        return eval(what)
+
+    def run(self, code):
+        scope = {"self": self}
+        exec(code, globals(), scope)
+        return scope.get("result")
+
+    async def arun(self, code):
+        lines = "\\n".join("    " + line for line in code.split("\\n"))
+        scope = {}
+        exec("async def body(self):\\n" + lines, globals(), scope)
+        return await scope["body"](self)
+
+    async def fetch(self, request):
+        data = await request.text()
+        return Response(f"{request.method} {request.url} {request.headers['X-A']} {data}", status=201,
+                        headers=[("set-cookie", "a=1"), ("set-cookie", "b=2")])
+
+    def _private(self):
+        return 1
+
+    async def alarm(self):
+        return 1
+
+    @staticmethod
+    def static():
+        return 1
+
+class Plain(DurableObject):
+    def env_names(self):
+        return sorted(vars(self.env))
+
+class Broken(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        ctx.storage.kv.put("started", True)
+        raise LookupError("cannot be built")
+
+    def hello(self):
+        return 1
+
+class Migrating(DurableObject):
+    def __init__(self, ctx, env):
+        self.log = ["init"]
+        ctx.block_concurrency_while(self.migrate)
+
+    async def migrate(self):
+        self.log.append("begin")
+        await asyncio.sleep(0.02)
+        self.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS t(a)")
+        await asyncio.sleep(0.02)
+        self.log.append("end")
+
+    def order(self):
+        self.log.append("call")
+        return self.log
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        if "boom" in request.url:
+            raise ValueError("boom")
+        await asyncio.sleep(0)
+        return Response.json({"url": request.url, "env": sorted(vars(self.env))})
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerHarness]]:
+    started: list[WorkerHarness] = []
+    before = dict(vars(limits))
+
+    def make(source: str = APP, **options: Any) -> WorkerHarness:
+        harness = WorkerHarness(tmp_path, source, **options)
+        started.append(harness)
+        return harness
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield make
+    for harness in started:
+        harness.stop()
+    vars(limits).update(before)
+
+
+@pytest.fixture
+def worker(start: Callable[..., WorkerHarness]) -> WorkerHarness:
+    return start()
+
+
+def turns(worker: WorkerHarness, act: int) -> list[list[Any]]:
+    return [frame for frame in worker.frames if frame[0] == channel.TURN and frame[1] == act]
+
+
+# Start
+
+
+def test_ready_names_classes_and_their_public_methods(worker: WorkerHarness):
+    kind, summary = worker.hello
+    assert kind == channel.READY
+    assert summary["classes"]["Counter"] == [
+        "arun", "echo", "give", "increment", "inherited", "read", "rewrite", "run",
+    ]  # fmt: skip
+    assert summary["default"] is True
+
+
+def test_an_application_that_cannot_be_imported_is_said_with_its_traceback(start: Callable[..., WorkerHarness]):
+    kind, error_type, message, trace = start("import nothing_of_that_name").hello
+    assert (kind, error_type) == (channel.FAILED, "ModuleNotFoundError")
+    assert "nothing_of_that_name" in message
+    assert "app_" in trace
+    kind, error_type, *_ = start("raise SystemExit(3)").hello
+    assert (kind, error_type) == (channel.FAILED, "SystemExit")
+
+
+def test_bindings_are_upper_snake_case(worker: WorkerHarness):
+    assert worker.call(worker.open("Plain"), "env_names") == ["BROKEN", "COUNTER", "MIGRATING", "PLAIN"]
+
+
+# Turns and commits
+
+
+def test_a_call_is_one_frame_with_its_commit_and_answer(worker: WorkerHarness):
+    act = worker.open("Counter")
+    assert [worker.call(act, "increment") for _ in range(3)] == [1, 2, 3]
+    worker.settle()
+    frames = turns(worker, act)
+    assert [frame[2] for frame in frames] == [1, 2, 3]
+    assert [frame[4] for frame in frames] == [frame[5][0][0] for frame in frames], "the call that ran is named"
+    assert len(frames[2][3]) < 60, "a small update is a small commit"
+
+
+def test_reads_and_rewrites_of_the_same_value_commit_nothing(worker: WorkerHarness):
+    """Broken by: REPLACE instead of an upsert, or no comparison of pages in `take`."""
+    act = worker.open("Counter")
+    worker.call(act, "increment")
+    worker.call(act, "read")
+    worker.call(act, "rewrite")
+    assert [frame[2] for frame in turns(worker, act)] == [1, 0, 0]
+
+
+def test_a_successor_starts_from_the_pages_of_a_replica(worker: WorkerHarness):
+    act = worker.open("Counter")
+    worker.call(act, "increment", 5)
+    assert worker.close(act) is True
+    successor = worker.reopen(act, "Counter")
+    assert worker.call(successor, "increment") == 6
+    assert worker.commits[successor] == 1
+
+
+def test_pages_may_come_in_pieces_and_events_before_them(worker: WorkerHarness):
+    first = worker.open("Counter")
+    worker.call(first, "run", "for i in range(40): self.ctx.storage.kv.put(f'k{i}', 'x' * 100)")
+    content = worker.replicas[first].content()
+    assert len(content) > 4
+    act = worker.open("Counter")
+    worker.abort(act)
+    act = 77
+    worker.replicas[act] = worker.replicas[first]
+    worker.send(channel.OPEN, act, "Counter", bytes(32), None, len(content), b"".join(content[:2]))
+    early = worker.event(act, "give", "len(self.ctx.storage.kv.list())")
+    worker.settle()
+    assert not turns(worker, act)
+    worker.send(channel.PAGES, act, content[2])
+    worker.send(channel.PAGES, act, b"".join(content[3:]))
+    assert worker.answer(early) == 40
+
+
+def test_each_step_between_awaits_is_a_commit_of_its_own(worker: WorkerHarness):
+    act = worker.open("Counter")
+    code = "kv = self.ctx.storage.kv\nkv.put('a', 1)\nkv.put('b', 2)\nawait asyncio.sleep(0)\nkv.put('c', 3)\nreturn 'end'"
+    call = worker.event(act, "arun", code)
+    assert worker.answer(call) == "end"
+    frames = turns(worker, act)
+    assert [(frame[2], frame[4], len(frame[5])) for frame in frames] == [(1, call, 0), (2, call, 1)]
+
+
+def test_tasks_and_timers_of_the_object_are_turns_too(worker: WorkerHarness):
+    act = worker.open("Counter")
+    code = """
+kv = self.ctx.storage.kv
+async def put(key):
+    await asyncio.sleep(0.01)
+    kv.put(key, 1)
+await asyncio.gather(put('a'), put('b'))
+asyncio.get_running_loop().call_later(0.02, kv.put, 'late', 1)
+asyncio.get_running_loop().call_soon(kv.put, 'soon', 1)
+return 1"""
+    worker.call(act, "arun", code)
+    assert worker.close(act) is False, "a timer is pending"
+    time.sleep(0.1)
+    assert sorted(key for key, _ in worker.call(act, "run", "result = self.ctx.storage.kv.list()")) == [
+        "a", "b", "late", "soon",
+    ]  # fmt: skip
+    assert worker.close(act) is True
+
+
+def test_a_subtask_writes_on_behalf_of_its_call(worker: WorkerHarness):
+    """Broken by: call 0 for tasks (the node would take a broken-off call for one that never wrote)."""
+    act = worker.open("Counter")
+    code = """
+async def put():
+    await asyncio.sleep(0)
+    self.ctx.storage.kv.put('a', 1)
+await asyncio.create_task(put())
+return 1"""
+    call = worker.event(act, "arun", code)
+    worker.answer(call)
+    assert [frame[4] for frame in turns(worker, act) if frame[2]] == [call]
+
+
+def test_async_and_sync_calls_start_in_the_order_they_came(worker: WorkerHarness):
+    """Broken by: delivering while a handler has not had its first step."""
+    act = worker.open("Counter")
+    worker.call(act, "run", "self.seen = []")
+    calls = [
+        worker.event(act, "arun", "self.seen.append('first')\nreturn 1"),
+        worker.event(act, "run", "self.seen.append('second')"),
+        worker.event(act, "arun", "self.seen.append('third')"),
+        worker.event(act, "run", "result = self.seen"),
+    ]
+    assert worker.answer(calls[3]) == ["first", "second", "third"]
+
+
+# Failures
+
+
+def failure(worker: WorkerHarness, act: int, method: str, *args: Any, **kwargs: Any) -> Failed:
+    with pytest.raises(Failed) as caught:
+        worker.call(act, method, *args, **kwargs)
+    return caught.value
+
+
+@pytest.mark.parametrize("method", ["nothing", "_private", "fetch", "alarm", "constant", "static", "__init__", "ctx", ""])
+def test_what_is_not_a_public_method_is_not_found(worker: WorkerHarness, method: str):
+    assert failure(worker, worker.open("Broken" if not method else "Counter"), method).code == "not-found"
+
+
+def test_wrong_arguments_are_the_callers_fault(worker: WorkerHarness):
+    act = worker.open("Counter")
+    error = failure(worker, act, "increment", 1, 2, 3)
+    assert error.code == "bad-request"
+    assert "increment" in error.message
+    assert failure(worker, act, "arun").code == "bad-request"
+    inside = failure(worker, act, "run", "len(1, 2)")
+    assert (inside.code, inside.error_type) == ("application-error", "TypeError")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{", b"[]", b"1", b"null", b'{"args": 1}', b'{"kwargs": []}', b'{"name": "x"}', b'{"args": [NaN]}',
+        b'{"args": [{"$bytes": 5}]}', b'{"args": [{"$set": [[{"a": 1}]]}]}', b'{"args": [{"$datetime": "no"}]}',
+        b'{"args":' + b"[" * 5_000, b'{"args":' + b"[" * 900 + b"]" * 900 + b', "x": 1}', b'{"args": ["\xff"]}',
+        b'{"args": [{"\\u0024bytes": 1}]}', b'{"args": [1e999]}',
+    ],
+)  # fmt: skip
+def test_bad_bodies_are_refused_before_the_constructor_runs(worker: WorkerHarness, body: bytes):
+    """Broken by: constructing first (Broken's constructor raises, which would be the answer)."""
+    act = worker.open("Broken")
+    with pytest.raises(Failed) as caught:
+        worker.answer(worker.event(act, "hello", body=body))
+    assert caught.value.code == "bad-request"
+
+
+def test_values_travel_both_ways(worker: WorkerHarness):
+    act = worker.open("Counter")
+    big = 2**200
+    body = json.dumps({"args": [big, {"$bytes": "aGk="}, {"$set": [1]}, 1.5, None, "é"], "kwargs": {"k": [True]}})
+    args, kwargs = worker.answer(worker.event(act, "echo", body=body.encode()))
+    assert args == [big, {"$bytes": "aGk="}, {"$set": [1]}, 1.5, None, "é"]
+    assert kwargs == {"k": [True]}
+    for what in ("0", "-1", "2**63 - 1", "-2**63", "2**63", "True", "None", "'a\\n\"'", "[]", "{'a': (1, 2)}"):
+        result = worker.call(act, "give", what)
+        assert result == json.loads(json.dumps(eval(what)))
+        assert type(result) is type(json.loads(json.dumps(eval(what))))
+    assert worker.answer(worker.event(act, "increment", body=b"{}")) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [("object()", "object"), ("{1: 2}", "int"), ("[lambda: 1]", "function"), ("float('nan')", "nan"), ("[1e999]", "inf")],
+)
+def test_a_result_that_cannot_be_sent_is_an_application_error_that_names_it(
+    worker: WorkerHarness, what: str, named: str
+):
+    error = failure(worker, worker.open("Counter"), "give", what)
+    assert error.code == "application-error"
+    assert named in error.message
+
+
+def test_an_exception_is_answered_and_its_traceback_logged(worker: WorkerHarness):
+    act = worker.open("Counter")
+    for method in ("run", "arun"):
+        call = worker.event(act, method, "raise KeyError('nope')")
+        with pytest.raises(Failed) as caught:
+            worker.answer(call)
+        assert (caught.value.code, caught.value.error_type) == ("application-error", "KeyError")
+        log = worker.logs("traceback")[-1]
+        assert log[1:3] == [act, f"req-{call}"]
+        assert "KeyError: 'nope'" in log[4]
+
+
+def test_writes_before_a_raise_stay_and_those_in_a_transaction_do_not(worker: WorkerHarness):
+    act = worker.open("Counter")
+    failure(worker, act, "run", "self.ctx.storage.kv.put('a', 1); raise ValueError")
+    code = """
+kv = self.ctx.storage.kv
+kv.put('b', 1)
+def body():
+    kv.put('c', 1)
+    raise ValueError
+self.ctx.storage.transaction_sync(body)"""
+    failure(worker, act, "run", code)
+    assert worker.call(act, "give", "self.ctx.storage.kv.list()") == [["a", 1], ["b", 1]]
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "sys.exit()", "raise KeyboardInterrupt", "raise GeneratorExit"])
+def test_code_that_wants_to_end_the_process_ends_its_call_only(worker: WorkerHarness, code: str):
+    act = worker.open("Counter")
+    assert failure(worker, act, "run", code).code == "application-error"
+    if "Generator" not in code:
+        assert failure(worker, act, "arun", code).code == "application-error"
+        assert failure(worker, act, "arun", f"async def f():\n    {code}\nawait asyncio.create_task(f())").code
+    worker.call(act, "arun", "asyncio.get_running_loop().call_soon(sys.exit)\nawait asyncio.sleep(0)")
+    worker.call(act, "arun", "asyncio.get_running_loop().call_later(0, sys.exit)\nawait asyncio.sleep(0.01)")
+    assert worker.call(act, "increment") == 1
+
+
+def test_no_memory_resets_that_activation_only(worker: WorkerHarness):
+    act, other = worker.open("Counter"), worker.open("Counter")
+    worker.call(other, "increment")
+    for method in ("run", "arun"):
+        worker.event(act, method, "self.ctx.storage.kv.put('x', 1)\nraise MemoryError")
+        reset = worker.wait(lambda frame: frame[0] == channel.RESET)
+        assert reset[1:3] == [act, "object-reset"]
+        assert act not in worker.commits, "what the turn wrote is dropped"
+        act = worker.open("Counter")
+    assert worker.call(other, "increment") == 2
+
+
+def test_a_constructor_that_raises_is_met_by_every_waiting_call(worker: WorkerHarness):
+    act = worker.open("Broken")
+    error = failure(worker, act, "hello")
+    assert (error.code, error.error_type, error.message) == ("application-error", "LookupError", "cannot be built")
+    assert worker.wait(lambda frame: frame[0] == channel.RESET)[1:3] == [act, "object-reset"]
+    assert act not in worker.commits
+
+
+def test_a_deadline_that_passed_before_the_start_is_said_without_running(worker: WorkerHarness):
+    act = worker.open("Migrating")
+    first = worker.event(act, "order")
+    late = worker.event(act, "order", _timeout_ms=1)
+    assert worker.answer(first) == ["init", "begin", "end", "call"]
+    with pytest.raises(Failed) as caught:
+        worker.answer(late)
+    assert caught.value.code == "deadline-exceeded"
+    assert worker.call(act, "order") == ["init", "begin", "end", "call", "call"]
+
+
+# The end of an activation
+
+
+def test_an_abort_ends_everything_at_once(worker: WorkerHarness):
+    """Broken by: running cancelled code of an ended activation (it swallows the cancellation and goes on)."""
+    act = worker.open("Counter")
+    code = """
+self.ctx.storage.kv.put('a', 1)
+while True:
+    try:
+        await asyncio.sleep(0.005)
+    except asyncio.CancelledError:
+        pass
+    self.ctx.storage.kv.put('a', self.ctx.storage.kv.get('a') + 1)"""
+    worker.event(act, "arun", code)
+    worker.wait(lambda frame: frame[0] == channel.TURN and frame[2] >= 2)
+    worker.abort(act)
+    sent = len(turns(worker, act))
+    time.sleep(0.05)
+    worker.settle()
+    assert len(turns(worker, act)) == sent
+
+
+def test_close_is_refused_while_something_is_to_happen(worker: WorkerHarness):
+    act = worker.open("Counter")
+    worker.event(act, "arun", "await asyncio.sleep(0.05)")
+    assert worker.close(act) is False
+    time.sleep(0.1)
+    assert worker.close(act) is True
+    assert worker.close(act) is True
+    act = worker.open("Counter")
+    worker.call(act, "run", "self.ctx.wait_until(asyncio.sleep(0.05))")
+    assert worker.close(act) is False
+    time.sleep(0.1)
+    assert worker.close(act) is True
+    act = worker.open("Counter")
+    worker.call(act, "run", "asyncio.get_running_loop().call_later(100, print).cancel()")
+    assert worker.close(act) is True, "a cancelled timer does not count"
+
+
+def test_ctx_abort_resets_the_object(worker: WorkerHarness):
+    act = worker.open("Counter")
+    worker.call(act, "increment")
+    for code in ("self.ctx.storage.kv.put('n', 9)\nself.ctx.abort('enough')",):
+        worker.event(act, "arun", code)
+    assert worker.wait(lambda frame: frame[0] == channel.RESET)[1:] == [act, "object-reset", "enough"]
+    worker.settle()
+    assert worker.commits[act] == 1
+    act = worker.reopen(act, "Counter")
+    worker.event(act, "run", "try:\n    self.ctx.abort()\nexcept Exception:\n    pass")
+    assert worker.wait(lambda frame: frame[0] == channel.RESET)[1:3] == [act, "object-reset"]
+
+
+def test_an_event_for_an_activation_that_is_gone_is_passed_over(worker: WorkerHarness):
+    act = worker.open("Counter")
+    worker.close(act)
+    worker.event(act, "increment")
+    worker.settle()
+    assert not turns(worker, act)
+
+
+def test_wait_until_may_write_after_the_answer_and_its_error_is_logged(worker: WorkerHarness):
+    act = worker.open("Counter")
+    code = """
+async def later():
+    await asyncio.sleep(0.01)
+    self.ctx.storage.kv.put('later', 1)
+    raise ValueError('after the answer')
+self.ctx.wait_until(later())
+result = 1"""
+    assert worker.call(act, "run", code) == 1
+    worker.wait(lambda frame: frame[0] == channel.LOG and "after the answer" in frame[4])
+    assert worker.call(act, "give", "self.ctx.storage.kv.get('later')") == 1
+
+
+# HTTP
+
+
+def test_fetch_of_an_object(worker: WorkerHarness):
+    act = worker.open("Counter")
+    status, headers, body = worker.http(act, "POST", "http://h/p?q=1", b"data", [("x-a", "1"), ("X-A", "2")])
+    assert status == 201
+    assert headers == [["set-cookie", "a=1"], ["set-cookie", "b=2"], ["content-type", "text/plain; charset=utf-8"]]
+    assert body == b"POST http://h/p?q=1 1, 2 data"
+    with pytest.raises(Failed, match="not-found"):
+        worker.http(worker.open("Plain"), "GET", "http://h/")
+
+
+def test_the_default_entrypoint(worker: WorkerHarness):
+    status, _, body = worker.http(0, "GET", "http://h/x")
+    assert (status, json.loads(body)["url"]) == (200, "http://h/x")
+    with pytest.raises(Failed, match="boom"):
+        worker.http(0, "GET", "http://h/boom")
+    assert worker.http(0, "GET", "http://h/again")[0] == 200
+
+
+# What is not built yet
+
+
+@pytest.mark.parametrize(
+    ("code", "feature"),
+    [
+        ("WebSocketPair()", "WebSockets"),
+        ("self.ctx.accept_websocket(None)", "WebSockets"),
+        ("await self.ctx.storage.set_alarm(5)", "alarms"),
+        ("await self.ctx.storage.get_current_bookmark()", "bookmarks"),
+        ("await fetch('http://x/')", "fetch"),
+        ("self.env.COUNTER.get_by_name('b').increment(1)", "calls between objects"),
+    ],
+)
+def test_what_is_not_built_says_so(worker: WorkerHarness, code: str, feature: str):
+    error = failure(worker, worker.open("Counter"), "arun", code)
+    assert error.code == "not-supported"
+    assert feature in error.message
+
+
+# Output
+
+
+def test_what_objects_print_is_logged_with_its_call_and_bounded(start: Callable[..., WorkerHarness]):
+    stdout, stderr = sys.stdout, sys.stderr
+    try:
+        worker = start(output=True)
+        act = worker.open("Counter")
+        call = worker.event(act, "run", "print('hello', end=' '); print('world'); print('err', file=sys.stderr)")
+        worker.answer(call)
+        worker.settle()
+        assert [frame[1:] for frame in worker.logs()] == [
+            [act, f"req-{call}", "stdout", "hello world"],
+            [act, f"req-{call}", "stderr", "err"],
+        ]
+        worker.call(act, "run", "print('x' * 100_000)")
+        worker.settle()
+        assert len(worker.logs()[-1][4]) < limits.log_line_bytes_max + 50
+        assert worker.logs()[-1][4].endswith("(cut)")
+        worker.call(act, "run", "for i in range(5000): print('line', i)")
+        time.sleep(1.05)
+        worker.call(act, "run", "t = threading.Thread(target=print, args=('from a thread',)); t.start(); t.join()")
+        worker.settle()
+        texts = [frame[4] for frame in worker.logs()]
+        assert len(texts) <= 4 * limits.log_lines_per_s_max
+        assert any("lines of output were dropped" in text for text in texts)
+        assert "from a thread" in texts
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+def test_beats_come_while_the_loop_is_busy_and_pings_do_not_pass_it(worker: WorkerHarness):
+    act = worker.open("Counter")
+    worker.event(act, "run", "import time; time.sleep(1.2)")
+    worker.send(channel.PING, 7)
+    worker.wait(lambda frame: frame[0] == channel.BEAT, 1.0)
+    worker.wait(lambda frame: frame[0] == channel.BEAT, 1.0)
+    assert [channel.PONG, 7] not in worker.frames
+    worker.wait(lambda frame: frame == [channel.PONG, 7])
+
+
+# The node's protocol
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        (99,), (channel.OPEN, 5), (channel.OPEN, 5, "Nothing", bytes(32), None, 0, b""), (channel.HELLO, 5),
+        (channel.OPEN, 5, "Counter", bytes(31), None, 0, b""), (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(9)),
+        (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(2048)), (channel.OPEN, 0, "Counter", bytes(32), None, 0, b""),
+    ],
+)  # fmt: skip
+def test_a_node_that_breaks_the_protocol_loses_its_worker(worker: WorkerHarness, message: tuple[Any, ...]):
+    worker.send(*message)
+    with pytest.raises(AssertionError, match="closed"):
+        worker.wait(lambda frame: False, 5)
+
+
+def test_a_large_commit_travels_in_pieces_between_other_frames(worker: WorkerHarness):
+    act, other = worker.open("Counter"), worker.open("Counter")
+    code = "for i in range(4): self.ctx.storage.kv.put(f'k{i}', os.urandom(1_000_000))"
+    call = worker.event(act, "run", code)
+    small = worker.event(other, "increment")
+    assert worker.answer(small) == 1
+    worker.answer(call)
+    worker.settle()
+    order = [frame[1] for frame in worker.frames if frame[0] == channel.TURN]
+    assert order == [other, act], "the small one passed between the pieces"
+    assert worker.replicas[act].commits == 1
+    (head,) = struct.unpack_from("<I", worker.frames[-1][3] if worker.frames[-1][0] == channel.TURN else b"\0\0\0\0")
+    assert head == 0 or head > 3_900
+
+
+def test_a_commit_over_its_limit_fails_the_call_and_undoes_its_writes(start: Callable[..., WorkerHarness]):
+    worker = start(limits={"commit_bytes_max": 64 * 1024})
+    act = worker.open("Counter")
+    worker.call(act, "increment")
+    for method in ("run", "arun"):
+        error = failure(worker, act, method, "self.ctx.storage.kv.put('big', os.urandom(70_000))")
+        assert error.code == "commit-too-large"
+    code = """
+try:
+    self.ctx.storage.kv.put('big', os.urandom(70_000))
+    await asyncio.sleep(0)
+except StorageError as error:
+    return error.code"""
+    assert worker.call(act, "arun", code) == "commit-too-large"
+    assert worker.call(act, "give", "self.ctx.storage.kv.list()") == [["n", 1]]
+    assert worker.call(act, "run", "self.ctx.storage.kv.put('fits', os.urandom(50_000))") is None
+    assert worker.call(act, "increment") == 2
+
+
+def test_a_full_database_is_said(start: Callable[..., WorkerHarness]):
+    worker = start(limits={"database_bytes_max": 128 * 1024})
+    act = worker.open("Counter")
+    worker.call(act, "increment")
+    error = failure(worker, act, "run", "self.ctx.storage.kv.put('big', os.urandom(200_000))")
+    assert error.code == "database-full"
+    assert worker.call(act, "increment") == 2
