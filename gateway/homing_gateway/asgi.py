@@ -23,6 +23,7 @@ from homing.errors import (
 from homing_gateway.admin import Admin
 from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
+from homing_gateway.groups import first_error
 from homing_gateway.limits import BODY_WAIT_S_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.pending import Pending
@@ -169,7 +170,7 @@ class App:
         except* _ClientGone:
             raise _ClientGone from None
         except* HomingError as refused:
-            raise _first(refused) from None
+            raise first_error(refused) from None
         assert exchange.pending is not None
         return exchange.pending
 
@@ -316,12 +317,3 @@ async def _send(send: Send, answer: Answer) -> None:
     status, headers, body = answer
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _first(group: BaseExceptionGroup[HomingError]) -> HomingError:
-    """The first error in a group, however deep."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    assert isinstance(found, HomingError)
-    return found

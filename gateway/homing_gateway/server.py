@@ -22,6 +22,7 @@ from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
 from homing_gateway.forward import Forwarder
 from homing_gateway.gateway import Gateway
+from homing_gateway.groups import first_error
 from homing_gateway.lane import lane_protocol
 from homing_gateway.limits import BACKLOG_MAX, DRAIN_S_MAX, KEEP_ALIVE_S, LAME_DUCK_S
 from homing_gateway.metrics import GatewayMetrics
@@ -191,15 +192,7 @@ async def _main(settings: GatewaySettings) -> None:
     try:
         await process.run()
     except* HomingError as failed:
-        raise _first(failed) from None
-
-
-def _first(group: BaseExceptionGroup[HomingError]) -> HomingError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    assert isinstance(found, HomingError)
-    return found
+        raise first_error(failed) from None
 
 
 def _bind(address: str) -> socket.socket:

@@ -27,8 +27,9 @@ from homing_node.log.links import GRPC_OPTIONS, Links
 from homing_node.log.rocks_store import RocksStore
 from homing_node.log.shell import LogShell
 from homing_node.metrics import NodeMetrics
-from homing_node.objects.host import HostLimits, ObjectHost
+from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
+from homing_node.objects.limits import HostLimits
 from homing_node.settings import NodeSettings, split_address
 from homing_node.workforce import Workforce
 

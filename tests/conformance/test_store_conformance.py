@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.store_subjects import TAG, Subject, memory_subject, object_id, page, rocks_subject
 
 from homing.errors import StoreFailed
 from homing.ids import class_tag
-from homing_node.log.memory_store import MemoryStore
-from homing_node.log.rocks_store import RocksStore
 from homing_node.log.store import (
     CutRecords,
     Op,
@@ -24,52 +23,6 @@ from homing_node.log.store import (
     Store,
     TrimRecords,
 )
-
-TAG = class_tag("Counter")
-
-
-def object_id(hash_bytes: int, rest: int = 0, tag: bytes = TAG) -> bytes:
-    return hash_bytes.to_bytes(2, "big") + tag + rest.to_bytes(22, "big")
-
-
-def page(text: str) -> bytes:
-    return text.encode().ljust(1_024, b".")
-
-
-class Subject:
-    """A store, and how to stop and start it."""
-
-    def __init__(self, make: Callable[[], Store], again: Callable[[Store], Store]) -> None:
-        self.store = make()
-        self._again = again
-
-    def before_and_after_a_restart(self) -> Iterator[Store]:
-        yield self.store
-        yield self.restart()
-
-    def restart(self) -> Store:
-        self.store = self._again(self.store)
-        return self.store
-
-
-def rocks_subject(path: Path) -> Subject:
-    def make() -> Store:
-        return RocksStore.open(path, cluster="c", node="n1")
-
-    def again(store: Store) -> Store:
-        store.close()
-        return make()
-
-    return Subject(make, again)
-
-
-def memory_subject(path: Path) -> Subject:
-    def again(store: Store) -> Store:
-        assert isinstance(store, MemoryStore)
-        store.crash()
-        return store
-
-    return Subject(MemoryStore, again)
 
 
 @pytest.fixture(params=[rocks_subject, memory_subject], ids=["rocks", "memory"])
@@ -341,62 +294,3 @@ def test_a_closed_store_takes_nothing(subject: Subject) -> None:
         store.write(put(1, 1))
     with pytest.raises(StoreFailed):
         store.write([])
-
-
-def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list[bytes]) -> list[Op]:
-    """A batch as a node would write it: logs without gaps, trims below the applied point."""
-    batch: list[Op] = []
-    for _ in range(rng.randrange(1, 8)):
-        slot = rng.choice([0, 1, 2, 513, 1_023])
-        applied, last = ends.get(slot, (0, 0))
-        kind = rng.randrange(8)
-        if kind <= 2:
-            for _ in range(rng.choice([1, 1, 3, 40])):
-                last += 1
-                batch.append(PutRecord(slot, last, rng.randbytes(rng.randrange(40))))
-        elif kind == 3 and last > applied:
-            last = rng.randrange(applied, last)
-            batch.append(CutRecords(slot, last + 1))
-        elif kind == 4:
-            applied = rng.randrange(applied, last + 1)
-            batch.append(SetApplied(slot, applied, rng.randrange(9), rng.randbytes(16)))
-        elif kind == 5:
-            batch.append(TrimRecords(slot, rng.randrange(applied + 2)))
-        elif kind == 6:
-            batch.append(SetPromise(slot, rng.randrange(1 << 40), str(rng.randrange(100))))
-        else:
-            count = rng.choice([0, 1, 2, 5, 700])
-            pages = {n: rng.randbytes(9) for n in {rng.randrange(1, count + 1) for _ in range(3)}} if count else {}
-            batch += [PutPages(rng.choice(ids), pages, count), PutObject(rng.choice(ids), rng.randbytes(5))]
-        ends[slot] = applied, last
-    return batch
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_both_stores_say_the_same(tmp_path: Path, seed: int) -> None:
-    """Seen to fail with: a cut that leaves its last record, a trim that ignores an earlier cut, pages kept above the
-    count, and a page count that is not forgotten after a restart."""
-    rng = random.Random(seed)
-    rocks, memory = rocks_subject(tmp_path / "data"), memory_subject(tmp_path)
-    ends: dict[int, tuple[int, int]] = {}
-    ids = [object_id(rng.choice([0, 64, 65_535]), rng.randrange(4), rng.choice([TAG, bytes(8)])) for _ in range(12)]
-    for step in range(120):
-        batch = random_batch(rng, ends, ids)
-        for subject in (rocks, memory):
-            subject.store.write(batch)
-            if step % 30 == 29:
-                subject.restart()
-        if step % 5:
-            continue
-        a, b = rocks.store, memory.store
-        assert a.load() == b.load()
-        for slot, (applied, last) in ends.items():
-            first = rng.randrange(last + 2)
-            assert a.records(slot, first, 50) == b.records(slot, first, 50)
-            assert a.records(slot, applied + 1, last + 1) == b.records(slot, applied + 1, last + 1)
-        for found in ids:
-            assert list(a.pages(found)) == list(b.pages(found))
-            assert a.object(found) == b.object(found)
-        after = rng.choice(ids)
-        assert a.objects(after, 4, TAG) == b.objects(after, 4, TAG)
-    rocks.store.close()

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jailed import SMALL, STAND_IN_PROGRAM, cache_dir, exists, write_app
 
 from homing.errors import JailUnavailable
 from homing_node.workers.inside.channel import EVENT, TURN
 from homing_node.workers.jail_system import children_of, parent_of
 from homing_node.workers.pool import PoolConfig, WorkerPool
 from homing_node.workers.process import AppFailed, WorkerProcess
+from jailed import SMALL, STAND_IN_PROGRAM, cache_dir, exists, write_app
 
 
 class Host:

@@ -14,8 +14,8 @@ SEEDS = 60
 def test_after_any_faults_every_slot_has_one_living_owner(seed: int) -> None:
     """The world asserts rules 1, 3, 14 and 16 at each write, and the core its own invariants after each event.
 
-    Seen to fail: with `claimed_by` not raising the epoch; with a core that takes its own lost claim for granted; with
-    unknown outcomes taken for refusals while the late write is ignored when it arrives.
+    Seen to fail: with a claim that keeps the epoch; when a record counts for every incarnation of its node; when a slot
+    is claimed again while a claim of it is under way; when `Ready` is taken for an epoch that is over.
     """
     world = World(slots=24, seed=seed, unknown=0.15)
     names = ["a", "b", "c", "d"]

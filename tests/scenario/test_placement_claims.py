@@ -90,7 +90,7 @@ def test_a_node_that_only_lost_its_lease_keeps_everything() -> None:
 
 
 def test_a_restarted_node_owns_nothing_until_it_claims_anew() -> None:
-    """Rule 2. Seen to break when `_gone` compares the node id only."""
+    """Rule 2. Seen to break when a record that names the node counts for every incarnation of it."""
     world = cluster()
     mine = {slot for slot, (record, _) in world.records.items() if record.owner and record.owner.node == "a"}
     world.kill("a", link_breaks=False)
@@ -103,6 +103,15 @@ def test_a_restarted_node_owns_nothing_until_it_claims_anew() -> None:
         assert record.owner.incarnation != "a#1"
     # First in wish order, so it takes them back itself.
     assert all(world.nodes["a"].held.get(slot) == 2 for slot in mine)
+
+
+def test_others_see_that_a_restarted_node_owns_nothing() -> None:
+    """Rule 2. Seen to break when `_gone` does not compare incarnations: the new process answers every probe."""
+    world = cluster()
+    world.kill("a", link_breaks=False)
+    world.tell(world.start("a"), ev.MayClaim(False))
+    assert world.run_until(world.served) < 5
+    assert world.owners()["a"] == 0
 
 
 def test_a_whole_cluster_that_restarts_is_balanced_again() -> None:

@@ -3,18 +3,23 @@
 import itertools
 import secrets
 import socket
+import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from homing_node.workers.inside import channel
+from homing_node.workers.inside import limits as runtime_limits
 from homing_node.workers.inside.framing import Inbox, Outbox
 from homing_node.workers.inside.main import serve
 from replica import Replica
+from worker_app import APP
 
 _numbers = itertools.count(1)
 TIMEOUT_S = 10.0
@@ -171,3 +176,23 @@ class WorkerHarness:
 
     def logs(self, stream: str | None = None) -> list[list[Any]]:
         return [f for f in self.frames if f[0] == channel.LOG and (stream is None or f[3] == stream)]
+
+
+@contextmanager
+def workers(folder: Path) -> Iterator[Callable[..., WorkerHarness]]:
+    """Starts workers, stops them at the end, and puts back what they changed in this process."""
+    started: list[WorkerHarness] = []
+    before, path = dict(vars(runtime_limits)), list(sys.path)
+
+    def start(source: str = APP, **options: Any) -> WorkerHarness:
+        harness = WorkerHarness(folder, source, **options)
+        started.append(harness)
+        return harness
+
+    try:
+        yield start
+    finally:
+        for harness in started:
+            harness.stop()
+        vars(runtime_limits).update(before)
+        sys.path[:] = path

@@ -11,119 +11,13 @@ from typing import Any
 import pytest
 
 from homing_node.workers.inside import channel, limits
-from worker_harness import Failed, WorkerHarness
-
-APP = """
-import asyncio, datetime, os, sys, threading
-from homing import DurableObject, NotSupported, Response, StorageError, WebSocketPair, WorkerEntrypoint, fetch
-
-built = []
-
-class Base:
-    def inherited(self):
-        return "inherited"
-
-class Counter(Base, DurableObject):
-    constant = 3
-
-    def increment(self, by=1):
-        kv = self.ctx.storage.kv
-        n = (kv.get("n") or 0) + by
-        kv.put("n", n)
-        return n
-
-    def read(self):
-        return self.ctx.storage.kv.get("n") or 0
-
-    def rewrite(self):
-        self.ctx.storage.kv.put("n", self.read())
-        return "same"
-
-    def echo(self, *args, **kwargs):
-        return [list(args), kwargs]
-
-    def give(self, what):
-        return eval(what)
-
-    def run(self, code):
-        scope = {"self": self}
-        exec(code, globals(), scope)
-        return scope.get("result")
-
-    async def arun(self, code):
-        lines = "\\n".join("    " + line for line in code.split("\\n"))
-        scope = {}
-        exec("async def body(self):\\n" + lines, globals(), scope)
-        return await scope["body"](self)
-
-    async def fetch(self, request):
-        data = await request.text()
-        return Response(f"{request.method} {request.url} {request.headers['X-A']} {data}", status=201,
-                        headers=[("set-cookie", "a=1"), ("set-cookie", "b=2")])
-
-    def _private(self):
-        return 1
-
-    async def alarm(self):
-        return 1
-
-    @staticmethod
-    def static():
-        return 1
-
-class Plain(DurableObject):
-    def env_names(self):
-        return sorted(vars(self.env))
-
-class Broken(DurableObject):
-    def __init__(self, ctx, env):
-        super().__init__(ctx, env)
-        ctx.storage.kv.put("started", True)
-        raise LookupError("cannot be built")
-
-    def hello(self):
-        return 1
-
-class Migrating(DurableObject):
-    def __init__(self, ctx, env):
-        self.log = ["init"]
-        ctx.block_concurrency_while(self.migrate)
-
-    async def migrate(self):
-        self.log.append("begin")
-        await asyncio.sleep(0.02)
-        self.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS t(a)")
-        await asyncio.sleep(0.02)
-        self.log.append("end")
-
-    def order(self):
-        self.log.append("call")
-        return self.log
-
-class Default(WorkerEntrypoint):
-    async def fetch(self, request):
-        if "boom" in request.url:
-            raise ValueError("boom")
-        await asyncio.sleep(0)
-        return Response.json({"url": request.url, "env": sorted(vars(self.env))})
-"""
+from worker_harness import Failed, WorkerHarness, workers
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerHarness]]:
-    started: list[WorkerHarness] = []
-    before = dict(vars(limits))
-
-    def make(source: str = APP, **options: Any) -> WorkerHarness:
-        harness = WorkerHarness(tmp_path, source, **options)
-        started.append(harness)
-        return harness
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield make
-    for harness in started:
-        harness.stop()
-    vars(limits).update(before)
+def start(tmp_path: Path) -> Iterator[Callable[..., WorkerHarness]]:
+    with workers(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -211,7 +105,9 @@ def test_pages_may_come_in_pieces_and_events_before_them(worker: WorkerHarness):
 
 def test_each_step_between_awaits_is_a_commit_of_its_own(worker: WorkerHarness):
     act = worker.open("Counter")
-    code = "kv = self.ctx.storage.kv\nkv.put('a', 1)\nkv.put('b', 2)\nawait asyncio.sleep(0)\nkv.put('c', 3)\nreturn 'end'"
+    code = (
+        "kv = self.ctx.storage.kv\nkv.put('a', 1)\nkv.put('b', 2)\nawait asyncio.sleep(0)\nkv.put('c', 3)\nreturn 'end'"
+    )
     call = worker.event(act, "arun", code)
     assert worker.answer(call) == "end"
     frames = turns(worker, act)
@@ -274,7 +170,9 @@ def failure(worker: WorkerHarness, act: int, method: str, *args: Any, **kwargs: 
     return caught.value
 
 
-@pytest.mark.parametrize("method", ["nothing", "_private", "fetch", "alarm", "constant", "static", "__init__", "ctx", ""])
+@pytest.mark.parametrize(
+    "method", ["nothing", "_private", "fetch", "alarm", "constant", "static", "__init__", "ctx", ""]
+)
 def test_what_is_not_a_public_method_is_not_found(worker: WorkerHarness, method: str):
     assert failure(worker, worker.open("Broken" if not method else "Counter"), method).code == "not-found"
 
@@ -322,7 +220,13 @@ def test_values_travel_both_ways(worker: WorkerHarness):
 
 @pytest.mark.parametrize(
     ("what", "named"),
-    [("object()", "object"), ("{1: 2}", "int"), ("[lambda: 1]", "function"), ("float('nan')", "nan"), ("[1e999]", "inf")],
+    [
+        ("object()", "object"),
+        ("{1: 2}", "int"),
+        ("[lambda: 1]", "function"),
+        ("float('nan')", "nan"),
+        ("[1e999]", "inf"),
+    ],
 )
 def test_a_result_that_cannot_be_sent_is_an_application_error_that_names_it(
     worker: WorkerHarness, what: str, named: str
@@ -358,7 +262,9 @@ self.ctx.storage.transaction_sync(body)"""
     assert worker.call(act, "give", "self.ctx.storage.kv.list()") == [["a", 1], ["b", 1]]
 
 
-@pytest.mark.parametrize("code", ["raise SystemExit(1)", "sys.exit()", "raise KeyboardInterrupt", "raise GeneratorExit"])
+@pytest.mark.parametrize(
+    "code", ["raise SystemExit(1)", "sys.exit()", "raise KeyboardInterrupt", "raise GeneratorExit"]
+)
 def test_code_that_wants_to_end_the_process_ends_its_call_only(worker: WorkerHarness, code: str):
     act = worker.open("Counter")
     assert failure(worker, act, "run", code).code == "application-error"
@@ -564,11 +470,16 @@ def test_beats_come_while_the_loop_is_busy_and_pings_do_not_pass_it(worker: Work
 @pytest.mark.parametrize(
     "message",
     [
-        (99,), (channel.OPEN, 5), (channel.OPEN, 5, "Nothing", bytes(32), None, 0, b""), (channel.HELLO, 5),
-        (channel.OPEN, 5, "Counter", bytes(31), None, 0, b""), (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(9)),
-        (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(2048)), (channel.OPEN, 0, "Counter", bytes(32), None, 0, b""),
+        (99,),
+        (channel.HELLO, 5),
+        (channel.OPEN, 5),
+        (channel.OPEN, 5, "Nothing", bytes(32), None, 0, b""),
+        (channel.OPEN, 5, "Counter", bytes(31), None, 0, b""),
+        (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(9)),
+        (channel.OPEN, 5, "Counter", bytes(32), None, 1, bytes(2048)),
+        (channel.OPEN, 0, "Counter", bytes(32), None, 0, b""),
     ],
-)  # fmt: skip
+)
 def test_a_node_that_breaks_the_protocol_loses_its_worker(worker: WorkerHarness, message: tuple[Any, ...]):
     worker.send(*message)
     with pytest.raises(AssertionError, match="closed"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from host_world import HostWorld
-
 from homing_node.objects import limits
+from host_world import HostWorld
 
 
 def code(world: HostWorld, call: int) -> str:
@@ -43,7 +42,7 @@ def test_only_the_next_commit_is_taken() -> None:
 
 
 def test_an_aborted_activation_has_no_effect_and_its_successor_waits() -> None:
-    """Rule 25; seen to fail when frames of an ABORTING activation are taken, and when the successor is opened at once."""
+    """Rule 25; seen to fail when frames of an ABORTING activation are taken, or the successor is opened at once."""
     world = HostWorld()
     first = world.call()
     event = world.event()
@@ -65,7 +64,7 @@ def test_an_aborted_activation_has_no_effect_and_its_successor_waits() -> None:
 
 
 def test_a_successor_starts_from_what_was_appended_and_depends_on_it() -> None:
-    """Rule 25; seen to fail when the image is made of committed records only, or `last_lsn` starts at the commit point."""
+    """Rule 25; seen to fail when the image holds committed records only, or `last_lsn` begins at the commit point."""
     world = HostWorld()
     world.call()
     world.hold_disk = True
@@ -201,7 +200,12 @@ def test_a_lost_slot_answers_unknown_for_what_was_appended() -> None:
 def test_a_frame_that_is_none_kills_the_worker_and_nothing_else() -> None:
     world = HostWorld()
     world.call()
-    for frame in ([], [2], [2, world.event()[1], 1, b"junk", 0, []], [2, world.event()[1], 0, None, 0, [[1, 9, b"", 0, 0]]]):
+    for frame in (
+        [],
+        [2],
+        [2, world.event()[1], 1, b"junk", 0, []],
+        [2, world.event()[1], 0, None, 0, [[1, 9, b"", 0, 0]]],
+    ):
         world.worker.killed = ""
         world.host.on_frame(world.worker, frame)
         assert world.worker.killed, frame

@@ -50,6 +50,8 @@ def test_when_ten_minutes_cannot_be_kept_there_is_no_room() -> None:
     assert table.prunable(limits.key_kept_min_ms + 1) == ["a", "b"]
 
 
-@pytest.mark.parametrize("body", [TurnBody(), TurnBody("C", "n", b"x", [entry("k", payload=["code", "m", "T"])], ["d"])])
+@pytest.mark.parametrize(
+    "body", [TurnBody(), TurnBody("C", "n", b"x", [entry("k", payload=["code", "m", "T"])], ["d"])]
+)
 def test_a_body_survives_its_encoding(body: TurnBody) -> None:
     assert decode_body(encode_body(body)) == body

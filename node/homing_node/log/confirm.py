@@ -124,7 +124,7 @@ class Confirmer:
         """A peer did not answer: ask the others what it was asked."""
         self._quick.discard(peer)
         self._flying.pop(peer, None)
-        for other in self._up:
+        for other in sorted(self._up):  # in an order that does not change from run to run
             self._ask_again(other)
 
     def _ask_again(self, peer: str) -> None:

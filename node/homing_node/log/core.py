@@ -58,7 +58,7 @@ class LogCore:
         self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
         self.confirmer = Confirmer(self.out)
         self._dirty: set[int] = set()  # owned slots with records that were not sent
-        for slot in self._images:
+        for slot in list(self._images):
             self.replica(slot)
 
     def replica(self, slot: int) -> Replica:
@@ -90,9 +90,11 @@ class LogCore:
     ) -> None:
         """This node's claim of a slot is in the slot record: take over (rules 10-14)."""
         before = self.owners.get(slot)
-        if before is not None and before.epoch >= epoch:
-            return
-        self._forget(slot)
+        if before is not None:
+            if before.epoch >= epoch:
+                return
+            before.lose(epoch, "this node claimed the slot anew")
+            self._forget(slot)
         owner = Owner(
             self.replica(slot), self.out, (self.node, self.disk), epoch, self.incarnation, replicas, next_replicas,
             self.disks, now,

@@ -94,8 +94,11 @@ class Owner:
     def begin(self) -> None:
         """Promise to oneself and ask the others to (rule 10)."""
         replica = self.replica
-        if not replica.healthy or not replica.accepts(self.epoch, self.claimant):
-            self.lose(replica.promised, "this replica has promised more, or is not to be trusted")
+        if not replica.healthy or not self._is_member(self.me[0], self.replicas):
+            self.lose(replica.promised, "this replica is not to be trusted, or another disk was")
+            return
+        if not replica.accepts(self.epoch, self.claimant):
+            self.lose(replica.promised, "this replica has promised more")
             return
         wrote = self.epoch > replica.promised
         if wrote:
@@ -204,6 +207,7 @@ class Owner:
             prev = replica.before(follower.sent + 1)
             assert prev is not None, "the record before a sent one is kept"
             found = replica.read(follower.sent + 1, limits.append_bytes_max)
+            assert found, "a sent record is kept"
             self.out.sends.append((node, self._append(follower.sent, prev, found)))
             follower.sent += len(found)
             follower.commit_sent = replica.commit
@@ -263,7 +267,7 @@ class Owner:
 
     def _is_member(self, node: str, members: Mapping[str, str]) -> bool:
         disk = members.get(node)
-        return disk is not None and (node == self.me[0] or self._disks.get(node) == disk)
+        return disk is not None and self._disks.get(node) == disk
 
     # -- time -------------------------------------------------------------------------------------------------
 

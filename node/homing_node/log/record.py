@@ -25,6 +25,7 @@ HASH_BYTES = 16
 NO_HASH = bytes(HASH_BYTES)
 NO_OBJECT = bytes(32)
 _OBJECT_AT = HEADER_BYTES - 4 - 32
+_PREV_AT = _OBJECT_AT - HASH_BYTES
 
 
 class BadRecord(ValueError):
@@ -67,6 +68,11 @@ def position(data: bytes) -> tuple[int, int]:
 def object_of(data: bytes) -> bytes:
     """The object id of a record, without checking it."""
     return data[_OBJECT_AT : _OBJECT_AT + 32]
+
+
+def prev_hash_of(data: bytes) -> bytes:
+    """The hash of the record before it, as the record says, without checking it."""
+    return data[_PREV_AT : _PREV_AT + HASH_BYTES]
 
 
 def hash_of(data: bytes) -> bytes:

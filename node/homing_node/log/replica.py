@@ -32,7 +32,8 @@ class Replica:
     """A slot's log on this node.
 
     Invariants (see `check`): base_lsn <= commit <= last_lsn; durable_lsn <= last_lsn; records holds exactly
-    base_lsn + 1 … last_lsn; promised never falls; the chain of hashes is whole.
+    base_lsn + 1 … last_lsn; promised never falls; the chain of hashes is whole,
+    and epochs never fall along it.
     """
 
     __slots__ = (
@@ -59,8 +60,12 @@ class Replica:
         self.durable_seq = 0  # writes that are on disk
         self._held: deque[_Held] = deque()
         for data in image.records:
-            if record.position(data)[1] > self.base_lsn:
-                self._take(data, record.check_next(data, self.last_lsn + 1, self.last_hash))
+            try:
+                epoch = record.check_next(data, self.last_lsn + 1, self.last_hash)
+            except record.BadRecord:
+                self.healthy = False  # rule 17: what follows is not to be trusted either
+                break
+            self._take(data, epoch)
         self.durable_lsn = self.last_lsn
 
     # -- reading ----------------------------------------------------------------------------------------------
@@ -193,21 +198,30 @@ class Replica:
             answer.outcome = wire.APPEND_OUTCOME_DISTRUSTED
             self.out.sends.append((sender, answer))
             return
-        wrote = len(self.out.writes)
+        before = len(self.out.writes)
         if m.epoch > self.promised:
             self.promise(m.epoch, m.claimant)
+        said = self._append(m, answer)
+        wrote = len(self.out.writes) > before
+        if said:
+            self.answer_when_durable(sender, answer, wrote=wrote)
+        elif wrote:
+            self.hold()  # no answer, but what was written on the way counts: a later answer must wait for it
+
+    def _append(self, m: wire.Append, answer: wire.Appended) -> bool:
+        """Take the records of an owner that may write here; False if there is nothing to say to it."""
         if not self._matches(m.prev_lsn, m.prev_epoch, m.prev_hash):
-            answer.outcome, answer.lsn = wire.APPEND_OUTCOME_NEED, self._wanted(m.prev_lsn)
             if m.prev_lsn <= self.commit:
                 self.halt(f"the owner's record {m.prev_lsn} differs below the commit point {self.commit}")
-                return
-        else:
-            proved = self.merge(m.prev_lsn + 1, m.records)
-            if proved is None:
-                return
-            answer.lsn = proved
-            self.commit = max(self.commit, min(m.commit, proved))
-        self.answer_when_durable(sender, answer, wrote=len(self.out.writes) > wrote)
+                return False
+            answer.outcome, answer.lsn = wire.APPEND_OUTCOME_NEED, self._wanted(m.prev_lsn)
+            return True
+        proved = self.merge(m.prev_lsn + 1, m.records)
+        if proved is None:
+            return False
+        answer.lsn = proved
+        self.commit = max(self.commit, min(m.commit, proved))
+        return True
 
     def _wanted(self, prev_lsn: int) -> int:
         """Where the owner shall go on: after the end, or after what is surely equal."""
@@ -304,9 +318,14 @@ class Replica:
         assert self.durable_seq <= self.seq, repr(self)
         assert len(self.records) == self.last_lsn - self.base_lsn, repr(self)
         digest = self.base_hash
+        epoch = self.base_epoch
         for lsn in range(self.base_lsn + 1, self.last_lsn + 1):
-            assert record.check_next(self.records[lsn], lsn, digest) <= self.promised, repr(self)
-            digest = record.hash_of(self.records[lsn])
+            data = self.records[lsn]
+            assert record.prev_hash_of(data) == digest, repr(self)
+            assert epoch <= record.position(data)[0], repr(self)
+            epoch, digest = record.position(data)[0], record.hash_of(data)
+        assert (epoch, digest) == (self.last_epoch, self.last_hash), repr(self)
+        assert epoch <= self.promised or not self.healthy, repr(self)
 
     def __repr__(self) -> str:
         return (

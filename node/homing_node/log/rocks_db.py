@@ -103,7 +103,12 @@ _ENVIRONMENT = (
 def is_environment(error: Exception) -> bool:
     """Whether an error of opening speaks of the machine rather than of the data."""
     text = str(error)
-    return not text.startswith(_DAMAGED) and any(words in text for words in _ENVIRONMENT)
+    return not is_damage(error) and any(words in text for words in _ENVIRONMENT)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether RocksDB speaks of damaged data."""
+    return str(error).startswith(_DAMAGED)
 
 
 class RocksDatabase:
@@ -288,6 +293,6 @@ class Cursor:
 def read_error(error: Exception) -> Damaged | StoreFailed:
     """What an error of a read means."""
     text = str(error)
-    if text.startswith(_DAMAGED) or "No such file" in text:
+    if is_damage(error) or "No such file" in text:
         return Damaged(text)
     return StoreFailed(f"the store could not be read: {text}")

@@ -28,8 +28,8 @@ def load_slots(db: RocksDatabase, slots: int) -> tuple[dict[int, SlotImage], dic
     loading.meta(keys.PROMISE, keys.PROMISE_END, loading.take_promise)
     loading.meta(keys.APPLIED, keys.APPLIED_END, loading.take_applied)
     loading.logs()
-    found = dict(loading.damage)
     loading.meta(keys.DAMAGED, keys.DAMAGED_END, loading.take_damage)
+    found = {slot: why for slot, why in loading.damage.items() if slot not in loading.known}
     return {slot: loading.images[slot] for slot in sorted(loading.images)}, found
 
 
@@ -39,6 +39,7 @@ class _Loading:
         self.slots = slots
         self.images: dict[int, SlotImage] = {}
         self.damage: dict[int, str] = {}
+        self.known: set[int] = set()  # slots whose damage is written down
 
     def image(self, slot: int) -> SlotImage:
         found = self.images.get(slot)
@@ -60,6 +61,7 @@ class _Loading:
         image.applied_lsn, image.applied_epoch, image.applied_hash = keys.decode_applied(value)
 
     def take_damage(self, slot: int, value: bytes) -> None:
+        self.known.add(slot)
         self.damaged(slot, value.decode(errors="replace"))
 
     def meta(self, kind: bytes, end: bytes, take: Callable[[int, bytes], None]) -> None:

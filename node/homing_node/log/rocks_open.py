@@ -9,6 +9,8 @@ The directory holds `lock`, `mark` and `rocksdb/`. The outcomes, by what is foun
   another disk's: what is there is kept and can be read; the disk gets a new id; not trusted.
 - the database does not open, or is gone while the mark says that there was one: what is there is renamed to
   `rocksdb.set-aside-N` and kept; a new, empty database with a new disk id takes its place; not trusted.
+- the database opens, and broke off its own work over damaged data when it last ran (`broken` says so): it would take no
+  write again, so it is treated as one that does not open.
 - the machine refuses (no space, no permission, an I/O error): StoreFailed; nothing is touched.
 
 "Not trusted" stays written in the mark and in the database: a copy that lost something never counts again by itself.
@@ -16,6 +18,7 @@ The directory holds `lock`, `mark` and `rocksdb/`. The outcomes, by what is foun
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -33,6 +36,7 @@ from homing_node.log.mark import DamagedMark, Mark, NewerMark
 from homing_node.log.rocks_db import Damaged, Refused, RocksDatabase
 
 FORMAT = 1
+_BROKEN = "broken"
 
 Migration = Callable[[RocksDatabase], None]
 MIGRATIONS: Mapping[int, Migration] = {}
@@ -100,22 +104,26 @@ def open_directory(path: Path, cluster: str, node: str) -> Opened:
     if mark is not None:
         _check_owner(path, mark.cluster, mark.node, cluster, node)
     fresh = Identity(FORMAT, cluster, node, secrets.token_hex(8))
+    broken = path / _BROKEN
+    if broken.exists():
+        made = _make(path, replace(fresh, lost=f"the database was damaged: {broken.read_text(errors='replace')}"))
+        broken.unlink()
+        marks.sync_directory(path)
+        return made
     if mark is not None and mark.batch == 0:  # its making was broken off: nothing was ever acknowledged in it
         lost = "" if mark.trusted else "what was here before was lost"
         return _make(path, replace(fresh, lost=lost))
-    if not (home.is_dir() and any(home.iterdir())):
+    if not _has_files(home):
         lost = "the database is gone and its mark is not" if mark is not None or mark_damage else ""
         return _make(path, replace(fresh, lost=lost))
     try:
         db = _open_database(home, mark)
     except Refused as error:
-        set_aside(home)
         return _make(path, replace(fresh, lost=f"the database did not open: {error}"))
     try:
         return _judge(path, db, mark, fresh, mark_damage)
     except Damaged as error:
         db.close()
-        set_aside(home)
         return _make(path, replace(fresh, lost=f"the database does not say whose it is: {error}"))
     except (ConfigurationError, StoreFailed):
         db.close()
@@ -129,6 +137,10 @@ def _read_mark(path: Path) -> tuple[Mark | None, str]:
         return None, str(error)
     except NewerMark as error:
         raise ConfigurationError(f"{error}: start the version that wrote it, or a newer one") from error
+
+
+def _has_files(home: Path) -> bool:
+    return home.is_dir() and bool(os.listdir(home))
 
 
 def _open_database(home: Path, mark: Mark | None) -> RocksDatabase:
@@ -169,16 +181,26 @@ def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, 
 
 
 def _make(path: Path, identity: Identity) -> Opened:
-    """A new database; its identity is batch 1. A mark of 0 stands for one whose making was broken off."""
+    """A new database; what is in its place is set aside. Its identity is batch 1; a mark of 0: the making broke off."""
     home, mark_path = path / "rocksdb", path / "mark"
     mark = Mark(identity.disk_id, 0, not identity.lost, identity.cluster, identity.node)
     marks.create(mark_path, mark)  # first: a database without a mark is one that lost it
-    if home.exists():
+    if _has_files(home):
         set_aside(home)
     db = RocksDatabase(str(home), create=True)
     _write_identity(db, identity, batch=1)
     marks.create(mark_path, replace(mark, batch=1))
     return Opened(db, identity.disk_id, 1, identity.lost)
+
+
+def note_broken(path: Path, why: str) -> None:
+    """Let the next opening set the database aside: it found damage in its own files and takes no more writes.
+
+    Without this the node would start, fail and end, over and over.
+    """
+    with contextlib.suppress(OSError):  # then the next start fails as this one did, and tries again
+        (path / _BROKEN).write_text(why)
+        marks.sync_directory(path)
 
 
 def set_aside(home: Path) -> Path:

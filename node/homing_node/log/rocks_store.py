@@ -17,9 +17,9 @@ from homing.ids import SLOTS_DEFAULT, slot_of
 from homing_node.log import rocks_keys as keys
 from homing_node.log.mark import Mark, MarkWriter, create, name_bytes_max
 from homing_node.log.rocks_batch import BatchBuilder
-from homing_node.log.rocks_db import Damaged, RocksDatabase
+from homing_node.log.rocks_db import Damaged, RocksDatabase, is_damage
 from homing_node.log.rocks_load import load_slots
-from homing_node.log.rocks_open import lock, open_directory
+from homing_node.log.rocks_open import lock, note_broken, open_directory
 from homing_node.log.store import Op, SlotImage
 
 unflushed_batches_max = keys.batch_ring // 4
@@ -112,6 +112,8 @@ class RocksStore:
                 self._write(batch)
             except StoreFailed as error:
                 self._failure = error
+                if is_damage(error.__cause__):
+                    note_broken(self.path, str(error))
                 raise
             except OSError as error:
                 self._failure = StoreFailed(f"the mark could not be written: {error}")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import PendingCall
 
-
 _NEVER = 1 << 62
 
 

@@ -17,7 +17,6 @@ from homing.errors import (
     BadRequest,
     BrokenOff,
     HomingError,
-    KeyReused,
     NotFound,
     NotOwner,
     ObjectReset,
@@ -33,26 +32,18 @@ from homing_node.log.store import Store
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
 from homing_node.objects.gate import OutputGate, ServedSlot
-from homing_node.objects.images import PAGE_BYTES, Image, image
+from homing_node.objects.images import Image, image
 from homing_node.objects.keys import KeyTable
 from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
+from homing_node.objects.recording import take_commit, turn_body, verdict
 from homing_node.objects.stateless import StatelessCalls
-from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody, encode_body
-from homing_node.workers.inside import pages
+from homing_node.objects.turn_record import KeyEntry, encode_body
 
 HELLO, OPEN, PAGES, EVENT, CLOSE, ABORT = 0, 1, 2, 3, 4, 5
 TURN, CLOSED, LOG, RESET = 2, 3, 5, 7
 
 _log = structlog.stdlib.get_logger("homing.objects")
 _object_log = structlog.stdlib.get_logger("homing.object")
-
-
-class HostLimits:
-    """Limits that settings may change."""
-
-    def __init__(self, idle_s: float = limits.idle_s, per_worker: int = limits.activations_per_worker_max) -> None:
-        self.idle_s = idle_s
-        self.activations_per_worker_max = per_worker
 
 
 class ObjectHost:
@@ -74,14 +65,14 @@ class ObjectHost:
         store: Store,
         pool: PoolPort,
         owner_of: Callable[[int], tuple[int, str]],
-        host_limits: HostLimits | None = None,
+        host_limits: limits.HostLimits | None = None,
         *,
         clock: Clock | None = None,
         read_image: ReadImage | None = None,
     ) -> None:
         self._log, self._store, self._pool = log, store, pool
         self._owner_of = owner_of
-        self._limits = host_limits or HostLimits()
+        self._limits = host_limits or limits.HostLimits()
         self._clock = clock or SystemClock()
         self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
@@ -168,34 +159,17 @@ class ObjectHost:
         act.used_at = self._now()
         act.worker.send(self._event(act.id, call))
 
-    # -- idempotency keys (rule 22) ---------------------------------------------------------------------------
-
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
-        """Whether a call under a key is to be run; if not, it is answered or waits here."""
-        m = call.m
-        running = act.key_in_use(m.key)
-        if running is not None:
-            if running.m.fingerprint != m.fingerprint:
-                self._fail(call, KeyReused())
-            else:
-                running.waiters = [*(running.waiters or ()), call]
-            return False
-        if act.keys is None:
-            act.keys = KeyTable()
-        known = act.keys.get(m.key)
-        if known is None:
-            if act.keys.prunable(self._clock.wall_ms()) is None:
-                self._fail(
-                    call, Overloaded("too many idempotency keys of the last 10 minutes are kept", retry_after_s=60)
-                )
-                return False
+        """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
+        found = verdict(act, call, self._clock.wall_ms())
+        if found is None:
             return True
-        if known.fingerprint != m.fingerprint:
-            self._fail(call, KeyReused())
-        elif known.state == KeyState.DONE:
-            self._hold(act, call, replies.of_effect(m.id, known.status, known.payload), wrote=False)
+        if isinstance(found, PendingCall):
+            found.waiters = [*(found.waiters or ()), call]
+        elif isinstance(found, KeyEntry):
+            self._hold(act, call, replies.of_effect(call.m.id, found.status, found.payload), wrote=False)
         else:
-            self._fail(call, BrokenOff(), started=True)
+            self._fail(call, found, started=isinstance(found, BrokenOff))
         return False
 
     # -- opening ----------------------------------------------------------------------------------------------
@@ -297,49 +271,21 @@ class ObjectHost:
             return  # its epoch is over: nothing of it counts
         if self._log.serving(act.slot) != act.epoch:
             return  # the log knows already, the news is on its way here
-        if commit is not None and n != act.commits + 1:
-            raise ValueError(f"commit {n} after commit {act.commits}")
+        if commit is not None:
+            take_commit(act, n, commit)
         done = [(act.calls.get(effect[0]), effect) for effect in effects]
-        wrote = self._append(act, commit, call_id, done)
+        at_ms = self._clock.wall_ms()
+        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms)
+        if body is not None:
+            act.last_lsn = self._log.propose(act.slot, record.TURN, act.object, encode_body(body))
+            act.exists = True
+            if act.keys is not None and body.keys:
+                act.keys.take(body, at_ms)
         for call, effect in done:
             if call is not None:
                 del act.calls[call.id]
                 act.calls_bytes -= call.size
-                self._finish(act, call, effect, wrote=wrote)
-
-    def _append(
-        self, act: Activation, commit: bytes | None, call_id: int, done: list[tuple[PendingCall | None, list[Any]]]
-    ) -> bool:
-        """Append what the turn did as one record (rule 22); False if there is nothing to record."""
-        entries = [
-            KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
-            for call, effect in done
-            if call is not None and call.m.key
-        ]
-        runner = act.calls.get(call_id)
-        if commit is not None:
-            pages.validate(commit, limits.database_bytes_max // PAGE_BYTES)
-            act.commits += 1
-            act.database_bytes = pages.page_count(commit) * PAGE_BYTES
-            if runner is not None:
-                runner.committed = True
-                if runner.m.key and not any(runner is call for call, _ in done) and not runner.began_key:
-                    runner.began_key = True
-                    entries.append(KeyEntry(runner.m.key, runner.m.fingerprint, KeyState.RUNNING))
-        elif not entries:
-            return False
-        at_ms = self._clock.wall_ms()
-        dropped: list[str] = []
-        if entries:
-            act.keys = act.keys or KeyTable()
-            dropped = act.keys.prunable(at_ms) or []
-        first = ("", None) if act.exists else (act.class_name, act.name)
-        body = TurnBody(first[0], first[1], commit, entries, dropped)
-        act.last_lsn = self._log.propose(act.slot, record.TURN, act.object, encode_body(body))
-        act.exists = True
-        if act.keys is not None and entries:
-            act.keys.take(body, at_ms)
-        return True
+                self._finish(act, call, effect, wrote=body is not None)
 
     def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
         answer = replies.of_effect(call.m.id, effect[1], effect[2])

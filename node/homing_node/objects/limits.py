@@ -1,5 +1,7 @@
 """Limits of objects, unit last in every name. Settings may lower or raise those that `HostLimits` repeats."""
 
+from dataclasses import dataclass
+
 calls_per_object_max = 1_000  # waiting or running in one activation; more are refused with 429
 calls_bytes_per_object_max = 32 << 20
 stateless_calls_max = 1_000
@@ -17,5 +19,16 @@ keys_bytes_max = 4 << 20  # of keys and recorded answers of one object; if even 
 list_objects_max = 1_000
 commit_bytes_max = 16 << 20
 database_bytes_max = 64 << 20
-unknown_wait_s = 0.05
-"""Pause before a caller is told to try again after its activation was reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """Limits that settings may change.
+
+    Attributes:
+        idle_s: an activation without work for this long is evicted.
+        activations_per_worker_max: above it the least recently used idle one is evicted.
+    """
+
+    idle_s: float = idle_s
+    activations_per_worker_max: int = activations_per_worker_max

@@ -95,8 +95,11 @@ def configure(level: str = "info", style: str = "json", *, stream: TextIO | None
 
 def _renderer(style: str, out: TextIO) -> list[Processor]:
     """The last processors of both chains; secrets are hidden just before a line is made, after all that adds values."""
+    last: Processor
     if style == LogStyle.PRETTY:
         # A plain traceback: the richer ones print the values of local variables, which may be secrets.
         plain = structlog.dev.plain_traceback
-        return [hide_secrets, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
-    return [structlog.processors.format_exc_info, hide_secrets, structlog.processors.JSONRenderer()]
+        last = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
+    else:
+        last = structlog.processors.JSONRenderer()
+    return [structlog.processors.format_exc_info, hide_secrets, last]

@@ -9,7 +9,7 @@ from typing import Any
 
 from homing.http import Headers, Request, Response
 from homing.values import decode_arguments, encode_result
-from homing_node.workers.inside import failures
+from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.channel import ANSWER, RESULT, RPC
 from homing_node.workers.inside.failures import Effect
@@ -56,14 +56,20 @@ def effect_of(event: Event, result: Any, started_ns: int) -> Effect:
     """The effect that answers an event with what its handler returned.
 
     Raises:
-        TypeError, ValueError: the result cannot be sent.
+        TypeError, ValueError: the result cannot be sent, or is too large.
     """
     if event[3] == RPC:
-        return (event[2], RESULT, encode_result(result), started_ns, _now_ns())
+        return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns())
     if not isinstance(result, Response):
         raise NotAResponse(f"fetch must return a Response, not {type(result).__qualname__}")
     headers = [[name, value] for name, value in result.headers.raw()]
-    return (event[2], ANSWER, [result.status, headers, result.body], started_ns, _now_ns())
+    return (event[2], ANSWER, [result.status, headers, _bounded(result.body)], started_ns, _now_ns())
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > limits.answer_bytes_max:
+        raise ValueError(f"an answer of {len(data)} bytes; at most {limits.answer_bytes_max}")
+    return data
 
 
 def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfit: bool = True) -> Effect:

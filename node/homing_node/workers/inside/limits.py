@@ -42,6 +42,7 @@ evicted_before_trim = 256  # activations that end before the allocator is asked 
 # Logs
 log_line_bytes_max = 8 * 1024
 log_lines_per_s_max = 500  # of one worker; what is dropped is counted in one line
+answer_bytes_max = 16 * 1024 * 1024  # with the commit of its turn it fits into one message
 message_text_bytes_max = 4 * 1024  # of an exception's message in an answer
 traceback_bytes_max = 8 * 1024
 

@@ -10,6 +10,7 @@ from homing.errors import HomingError
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.channel import FAILURE, RESET, TURN
 from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.gates import InputGate
 from homing_node.workers.inside.turns import Timer, TurnCoroutine, current_event
 
@@ -137,7 +138,10 @@ class TurnKeeper:
 
     def _flush(self, n: int, commit: bytes | None) -> None:
         effects, self._effects = self._effects, []
-        self._host.send((TURN, self.number, n, commit, self._call, effects))
+        try:
+            self._host.send((TURN, self.number, n, commit, self._call, effects))
+        except MessageTooLarge as error:
+            self.reset("object-reset", f"a turn cannot be sent: {error}")
 
     def _commit_failed(self, error: HomingError) -> HomingError:
         """What the turn wrote was undone: its calls failed, whatever they answered."""

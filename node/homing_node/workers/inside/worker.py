@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from homing.errors import BadRequest
 from homing.ids import ObjectId
 from homing_node.workers.inside import application, channel, failures, limits
 from homing_node.workers.inside.activation import Activation, Entrypoint
@@ -61,14 +62,14 @@ class Worker:
         Raises:
             BadFrame: the node broke the protocol.
         """
+        if message[0] == channel.EVENT:
+            activation = self._activations.get(message[1])
+            if activation is not None:  # else it has ended, and the node is about to know
+                activation.deliver(message)
+            return
         try:
-            if message[0] == channel.EVENT:
-                activation = self._activations.get(message[1])
-                if activation is not None:  # else it has ended, and the node is about to know
-                    activation.deliver(message)
-                return
             self._take[message[0]](message)
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, BadRequest) as error:
             raise BadFrame(f"a message of kind {message[0]}: {error!r}") from error
 
     def _hello(self, message: Event) -> None:

@@ -1,0 +1,87 @@
+"""What a turn did, as one record; and what a call under an idempotency key may do (rule 22). Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homing.errors import BrokenOff, HomingError, KeyReused, Overloaded
+from homing_node.objects import limits
+from homing_node.objects.activation import Activation, PendingCall
+from homing_node.objects.images import PAGE_BYTES
+from homing_node.objects.keys import KeyTable
+from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody
+from homing_node.workers.inside import pages
+
+Done = list[tuple[PendingCall | None, list[Any]]]
+"""The effects of a turn, each with the call that it answers."""
+
+NO_ROOM_RETRY_S = 60.0
+
+
+def verdict(act: Activation, call: PendingCall, now_ms: int) -> PendingCall | KeyEntry | HomingError | None:
+    """What becomes of a call under a key.
+
+    Returns:
+        None: run it. A PendingCall: wait for that one. A KeyEntry: its recorded effect is the answer. An error: refuse.
+    """
+    m = call.m
+    running = act.key_in_use(m.key)
+    if running is not None:
+        return running if running.m.fingerprint == m.fingerprint else KeyReused()
+    if act.keys is None:
+        act.keys = KeyTable()
+    known = act.keys.get(m.key)
+    if known is None:
+        if act.keys.prunable(now_ms) is None:
+            full = "too many idempotency keys of the last 10 minutes are kept for this object"
+            return Overloaded(full, retry_after_s=NO_ROOM_RETRY_S)
+        return None
+    if known.fingerprint != m.fingerprint:
+        return KeyReused()
+    return known if known.state == KeyState.DONE else BrokenOff()
+
+
+def take_commit(act: Activation, n: int, commit: bytes) -> None:
+    """Accept the next commit of an activation, or none (rule 25).
+
+    Raises:
+        ValueError: it is not the next, or not within its bounds.
+    """
+    if n != act.commits + 1:
+        raise ValueError(f"commit {n} after commit {act.commits}")
+    pages.validate(commit, limits.database_bytes_max // PAGE_BYTES)
+    act.commits = n
+    act.database_bytes = pages.page_count(commit) * PAGE_BYTES
+
+
+def turn_body(
+    act: Activation, commit: bytes | None, runner: PendingCall | None, done: Done, at_ms: int
+) -> TurnBody | None:
+    """The record of a turn, or None if there is nothing to record.
+
+    Args:
+        act: whose turn it was.
+        commit: the pages, already taken.
+        runner: the call whose handler ran, if it has not been answered before.
+        done: the effects of the turn.
+        at_ms: the time in the record.
+    """
+    entries = [
+        KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
+        for call, effect in done
+        if call is not None and call.m.key
+    ]
+    if commit is not None and runner is not None:
+        runner.committed = True
+        ended = any(runner is call for call, _ in done)
+        if runner.m.key and not ended and not runner.began_key:
+            runner.began_key = True
+            entries.append(KeyEntry(runner.m.key, runner.m.fingerprint, KeyState.RUNNING))
+    if commit is None and not entries:
+        return None
+    dropped: list[str] = []
+    if entries:
+        act.keys = act.keys or KeyTable()
+        dropped = act.keys.prunable(at_ms) or []
+    class_name, name = ("", None) if act.exists else (act.class_name, act.name)
+    return TurnBody(class_name, name, commit, entries, dropped)
