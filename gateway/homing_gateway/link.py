@@ -58,10 +58,15 @@ class StreamBroken(Exception):
 
 def _broken(error: BaseException) -> BaseException:
     """What a failed read or write means. gRPC also raises CancelledError when the other side cancelled the stream."""
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
         return error
     return StreamBroken(str(error))
+
+
+def _is_cancelled() -> bool:
+    """Whether this task itself was told to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class LinkOwner(Protocol):
@@ -161,6 +166,8 @@ class NodeLink:
             try:
                 await self._serve()
             except StreamBroken:
+                if _is_cancelled():  # a stream that breaks in the same moment must not swallow the cancellation
+                    raise asyncio.CancelledError from None
                 delay_s = RECONNECT_S_MIN if self.up else min(RECONNECT_S_MAX, delay_s * 2)
             finally:
                 self._break()

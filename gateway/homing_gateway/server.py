@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import signal
@@ -17,6 +16,7 @@ import uvloop
 from homing.errors import ConfigurationError, HomingError
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
+from homing.tuning import tune
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
@@ -37,8 +37,6 @@ from homing_placement.table import SlotTable
 
 _log = structlog.stdlib.get_logger("homing.gateway")
 
-# Calls make many short-lived objects and no cycles; collecting after each 700 of them costs 3 % of the process.
-_GC_THRESHOLD = 50_000
 
 
 class GatewayProcess:
@@ -186,9 +184,7 @@ async def _main(settings: GatewaySettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    tune()
     try:
         await process.run()
     except* HomingError as failed:

@@ -17,6 +17,7 @@ import uvloop
 from homing.errors import ConfigurationError, StoreFailed
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
+from homing.tuning import tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.calls import CallService
@@ -117,6 +118,7 @@ class Node:
         background = [asyncio.ensure_future(one) for one in work]
         try:
             await self.keeper.start(address, self._metrics_address)
+            tune()
             _log.info("node is up", node=settings.node_id)
             stopped = asyncio.ensure_future(self.stopping.wait())
             background.append(asyncio.ensure_future(self.keeper.wait()))

@@ -36,7 +36,7 @@ def test_it_holds_no_shell_and_no_packages_but_those_of_the_worker():
     node = {path.name for path in (runtime().path / runtime().site_packages.lstrip("/") / "homing_node").iterdir()}
     assert node - {"__pycache__"} == {"__init__.py", "workers"}
     names = {path.name for path in entries()}
-    assert not names & {"sh", "bash", "grpc", "rocksdict", "pip", "passwd", "test", "jail.py", "pool.py"}
+    assert not names & {"sh", "bash", "grpc", "rocksdict", "pip", "passwd", "test", "jail.py"}
 
 
 def test_modules_are_compiled_and_name_no_path_of_the_host():

@@ -116,7 +116,7 @@ DENIED = {
 
 @pytest.mark.parametrize("name", DENIED)
 async def test_denied(worker: Probe, name: str):
-    """Seen to fail with a policy that allows by default: sockets, fork, memfd, kill and most calls below get through."""
+    """Seen to fail with a policy that allows by default: sockets, fork, memfd, kill and most calls get through."""
     code, expected = DENIED[name]
     answer = await worker.run(code)
     assert isinstance(answer, list), f"{name} was allowed: {answer!r}"

@@ -1,7 +1,6 @@
 """The worker-side runtime as its node sees it: events in, TURN frames out, over a real socketpair."""
 
 import json
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -497,8 +496,6 @@ def test_a_large_commit_travels_in_pieces_between_other_frames(worker: WorkerHar
     order = [frame[1] for frame in worker.frames if frame[0] == channel.TURN]
     assert order == [other, act], "the small one passed between the pieces"
     assert worker.replicas[act].commits == 1
-    (head,) = struct.unpack_from("<I", worker.frames[-1][3] if worker.frames[-1][0] == channel.TURN else b"\0\0\0\0")
-    assert head == 0 or head > 3_900
 
 
 def test_a_commit_over_its_limit_fails_the_call_and_undoes_its_writes(start: Callable[..., WorkerHarness]):

@@ -184,7 +184,7 @@ def test_nothing_there(tmp_path: Path, cache: Path):
     with pytest.raises(ConfigurationError, match=r"no main\.py and no src/main\.py"):
         bundle_app(tmp_path / "empty", cache)
     add(tmp_path, "notes.txt")
-    with pytest.raises(ConfigurationError, match="neither a folder nor a .py file"):
+    with pytest.raises(ConfigurationError, match=r"neither a folder nor a \.py file"):
         bundle_app(tmp_path / "notes.txt", cache)
 
 

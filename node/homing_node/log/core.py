@@ -57,6 +57,7 @@ class LogCore:
         self.owners: dict[int, Owner] = {}
         self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
         self.confirmer = Confirmer(self.out)
+        self._ticked_at = float("-inf")
         self._dirty: set[int] = set()  # owned slots with records that were not sent
         for slot in list(self._images):
             self.replica(slot)
@@ -238,11 +239,14 @@ class LogCore:
 
     def tick(self, now: float) -> None:
         """Time passed: resend, and give up where rule 9 says so."""
+        self.confirmer.tick(now)
+        if now - self._ticked_at < limits.owner_tick_s:
+            return
+        self._ticked_at = now
         for slot, owner in list(self.owners.items()):
             owner.tick(now)
             self._drop_ended(slot)
         self._hear_self(now)
-        self.confirmer.tick(now)
         for slot in self.confirmer.expired(now, limits.majority_s):
             owner = self.owners.get(slot)
             if owner is not None:

@@ -14,6 +14,7 @@ link_waiting_bytes_max = 64 << 20  # queued for a peer that does not read; more 
 redial_s = 0.2
 probe_s = 0.5
 tick_s = 0.05
+owner_tick_s = 0.2  # a node has hundreds of ownerships; what they wait for is counted in half seconds
 apply_after_records = 64  # a slot with so many committed records that pages lack is applied
 apply_after_s = 5.0  # and every slot that often
 apply_slice_records = 256  # applied in one turn of the loop

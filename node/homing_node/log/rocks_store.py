@@ -49,11 +49,11 @@ class RocksStore:
         self._db = db
         self._batch = batch
         self._slots = slots
-        self._marks = marks
+        self.marks = marks
         self._writing = threading.Lock()
         self._failure: StoreFailed | None = None
         self._closed = False
-        self._builder = BatchBuilder(self._page_count)
+        self.builder = BatchBuilder(self._page_count)
 
     @classmethod
     def open(cls, path: str | Path, *, cluster: str, node: str, slots: int = SLOTS_DEFAULT) -> RocksStore:
@@ -122,11 +122,11 @@ class RocksStore:
     def _write(self, batch: Sequence[Op]) -> None:
         number = self._batch + 1
 
-        self._db.write(lambda: self._builder.build(batch, number), self._builder.forget)
+        self._db.write(lambda: self.builder.build(batch, number), self.builder.forget)
         self._db.sync()
         self._batch = number
-        self._marks.settle()  # that of the batch before; it went to disk beside this one
-        self._marks.begin(number)
+        self.marks.settle()  # that of the batch before; it went to disk beside this one
+        self.marks.begin(number)
         if number % unflushed_batches_max == 0:
             self._db.flush(wait=False)  # a log file must not hold more batches than the ring of numbers can tell apart
 
@@ -252,7 +252,7 @@ class RocksStore:
                 return
             self._closed = True
             self._failure = self._failure or StoreFailed("the store is closed")
-            self._marks.close()
+            self.marks.close()
             with contextlib.suppress(StoreFailed):
                 self._db.close()
             os.close(self._lock_fd)

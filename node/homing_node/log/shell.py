@@ -205,7 +205,8 @@ class LogShell:
             elif isinstance(item, Lost):
                 _log.info("slot lost", slot=item.slot, epoch=item.epoch, reason=item.reason)
                 user.lost(item.slot, item.epoch, item.reason)
-                keeper.fenced(item.slot, item.promised)
+                if item.slot not in self.core.owners:  # else it is claimed anew already
+                    keeper.fenced(item.slot, item.promised)
             else:
                 _log.error("slot halted", slot=item.slot, reason=item.reason)
 

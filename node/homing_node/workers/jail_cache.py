@@ -111,9 +111,11 @@ class TreeCache:
         while not tree.is_dir():
             lock.release()
             if lock.acquire():
-                if not tree.is_dir():
-                    self._build(tree, build)
-                lock.release()
+                try:
+                    if not tree.is_dir():
+                        self._build(tree, build)
+                finally:
+                    lock.release()
             if not lock.acquire(shared=True, timeout_s=limits.cache_lock_timeout_s):
                 raise ConfigurationError(f"{lock.path} is held by another process that does not end its work")
         os.utime(tree)

@@ -22,6 +22,10 @@ _KV_PUT = "INSERT INTO _homing_kv VALUES (?1, ?2) ON CONFLICT DO UPDATE SET v = 
 _KV_DELETE = "DELETE FROM _homing_kv WHERE k = ?"
 _SCHEMA = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
+# Statements are cached by text and flags. With a flag that the runtime's own do not have, an object's "COMMIT" is
+# never taken for the runtime's, which was prepared without the authorizer's checks.
+_OBJECTS_OWN = apsw.SQLITE_PREPARE_PERSISTENT
+
 # What may follow the last statement of a query.
 _nothing = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*\Z", re.DOTALL)
 _FINISHED: Iterator[tuple[SqlValue, ...]] = iter(())
@@ -57,7 +61,7 @@ class Database(Transactions):
             cursor.exec_trace = trace
         self._guard.user = True
         try:
-            return cursor.execute(query, bindings)
+            return cursor.execute(query, bindings, prepare_flags=_OBJECTS_OWN)
         except (apsw.ExecTraceAbort, HomingError):
             raise
         except (apsw.Error, OverflowError) as error:
@@ -127,13 +131,12 @@ class Database(Transactions):
             _check_key(key)
             return None
         try:
-            row = self._kv(_KV_GET, (key,)).fetchone()
+            value = self._kv(_KV_GET, (key,)).get  # to its end: an open statement would lock the table
         except apsw.Error as error:
             raise mapped_error(error) from None
-        if row is None:
+        if value is None:
             _check_key(key)
-            return None
-        return cast("bytes", row[0])
+        return value
 
     def kv_put(self, key: str, value: bytes) -> None:
         """Keep bytes under a key."""

@@ -17,7 +17,14 @@ class Cursor(Protocol):
     bindings_count: int
     exec_trace: Tracer | None
 
-    def execute(self, statements: str, bindings: Sequence[SqlValue] = (), *, can_cache: bool = True) -> Cursor:
+    @property
+    def get(self) -> Any:
+        """All rows that are left; where that is one value, the value; None where there is no row."""
+        ...
+
+    def execute(
+        self, statements: str, bindings: Sequence[SqlValue] = (), *, can_cache: bool = True, prepare_flags: int = 0
+    ) -> Cursor:
         """Run until the first row or the end."""
         ...
 

@@ -1,0 +1,146 @@
+"""What must hold: the judge of a run. It sees every disk and every decision, and knows nothing of how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from homing_node.log import record
+from homing_node.log.core import LogCore
+from homing_node.log.memory_store import MemoryStore
+from homing_node.log.owner import Member
+from homing_placement.records import Owner, SlotRecord, SlotState
+
+
+class Violation(AssertionError):
+    """Something that must never happen did."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The truth about one slot: `hashes[lsn]` of every record that was ever called committed."""
+
+    hashes: list[bytes] = field(default_factory=lambda: [record.NO_HASH])
+    claims: dict[int, Owner] = field(default_factory=dict[int, Owner])  # epoch to who took it over in its log
+    active: dict[int, tuple[Owner, list[Member]]] = field(default_factory=dict[int, tuple[Owner, list[Member]]])
+
+    @property
+    def tip(self) -> int:
+        """The last committed lsn."""
+        return len(self.hashes) - 1
+
+
+class Ledger:
+    """Everything that was promised to a client, by slot.
+
+    Args:
+        slots: how many logs there are.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = [_Slot() for _ in range(slots)]
+        self.disks: dict[str, list[MemoryStore]] = {}  # disk id to what it holds, and held before it was damaged
+        self.restored = False  # etcd was put back to an older state: epochs may be claimed twice, but not become ACTIVE
+
+    def tip(self, slot: int) -> int:
+        """The last committed lsn of a slot."""
+        return self.slots[slot].tip
+
+    # -- ownership --------------------------------------------------------------------------------------------
+
+    def claimed(self, slot: int, epoch: int, owner: Owner) -> None:
+        """A process took up an epoch."""
+        before = self.slots[slot].claims.setdefault(epoch, owner)
+        if before != owner and not self.restored:
+            raise Violation(f"slot {slot}: epoch {epoch} of {before} is taken up by {owner}")
+
+    def activated(self, slot: int, record_: SlotRecord) -> None:
+        """The slot record became ACTIVE."""
+        assert record_.owner is not None
+        assert record_.state is SlotState.ACTIVE
+        found = self.slots[slot].active.setdefault(
+            record_.epoch, (record_.owner, [(r.node, r.disk) for r in record_.replicas])
+        )
+        if found[0] != record_.owner:
+            raise Violation(f"slot {slot}: epoch {record_.epoch} is ACTIVE for {found[0]} and {record_.owner}")
+
+    def serves(self, slot: int, epoch: int, me: Owner, core: LogCore) -> None:
+        """A process begins to serve: rule 14, and all that is committed is in its log."""
+        active = self.slots[slot].active.get(epoch)
+        if active is None or active[0] != me:
+            raise Violation(f"slot {slot}: {me} serves epoch {epoch}, which is not ACTIVE for it")
+        tip = self.tip(slot)
+        if hash_at(core, slot, tip) != self.slots[slot].hashes[tip]:
+            raise Violation(f"slot {slot}: committed record {tip} is not in the log of {me}, ACTIVE in epoch {epoch}")
+
+    # -- commits ----------------------------------------------------------------------------------------------
+
+    def advanced(self, core: LogCore, slot: int, epoch: int, lsn: int) -> None:
+        """An owner says that everything up to `lsn` is committed."""
+        truth = self.slots[slot]
+        if epoch not in truth.active:
+            raise Violation(f"slot {slot}: {core.node} commits in epoch {epoch}, which never was ACTIVE")
+        position = core.replicas[slot].hash_at(lsn)
+        if position is None or position[0] != epoch:
+            raise Violation(f"slot {slot}: {core.node} commits record {lsn} of {position} in epoch {epoch}")
+        known = min(truth.tip, lsn)
+        if hash_at(core, slot, known) != truth.hashes[known]:
+            raise Violation(f"slot {slot}: record {known} is committed twice, with different content")
+        fresh: list[bytes] = []
+        for at in range(truth.tip + 1, lsn + 1):
+            found = hash_at(core, slot, at)
+            assert found is not None
+            fresh.append(found)
+        first = truth.tip + 1
+        truth.hashes.extend(fresh)
+        members = truth.active[epoch][1]
+        for at in range(first, lsn + 1):
+            self._on_majority(slot, at, members)
+
+    def _on_majority(self, slot: int, lsn: int, members: Sequence[Member]) -> None:
+        digest = self.slots[slot].hashes[lsn]
+        count = 0
+        for _, disk in members:
+            for store in self.disks[disk]:
+                held = store.records(slot, lsn, 1)
+                if held and record.hash_of(held[0]) == digest:
+                    count += 1
+                    break
+        if count < len(members) // 2 + 1:
+            raise Violation(f"slot {slot}: record {lsn} is acknowledged and durable on {count} of {len(members)} disks")
+
+    def is_committed(self, slot: int, lsn: int, digest: bytes) -> bool:
+        """Whether this very record is committed."""
+        hashes = self.slots[slot].hashes
+        return lsn < len(hashes) and hashes[lsn] == digest
+
+    def knows_commit(self, core: LogCore, slot: int, commit: int, before: int) -> None:
+        """A replica's commit point moved: it never falls, and what lies under it is committed."""
+        if commit < before:
+            raise Violation(f"slot {slot}: the commit point of {core.node} fell from {before} to {commit}")
+        if commit > self.tip(slot) or hash_at(core, slot, commit) != self.slots[slot].hashes[commit]:
+            raise Violation(f"slot {slot}: {core.node} calls record {commit} committed, and it is not")
+
+    # -- pages ------------------------------------------------------------------------------------------------
+
+    def applies(self, core: LogCore, slot: int, records: Sequence[bytes]) -> None:
+        """Pages are about to take these records in (rule 24)."""
+        for data in records:
+            lsn = record.position(data)[1]
+            if not self.is_committed(slot, lsn, record.hash_of(data)):
+                raise Violation(f"slot {slot}: pages of {core.node} take record {lsn} in, which is not committed")
+
+    def starts(self, core: LogCore) -> None:
+        """A process started from its disk: its pages hold what is committed, and no more."""
+        for slot, replica in core.replicas.items():
+            if replica.base_lsn and not self.is_committed(slot, replica.base_lsn, replica.base_hash):
+                raise Violation(f"slot {slot}: pages of {core.node} hold record {replica.base_lsn}, not committed")
+
+
+def hash_at(core: LogCore, slot: int, lsn: int) -> bytes | None:
+    """The hash of a process's record, wherever it keeps it."""
+    replica = core.replica(slot)
+    if replica.last_lsn < lsn:
+        return None
+    found = replica.before(lsn + 1)
+    return None if found is None else found[1]

@@ -1,0 +1,89 @@
+"""A machine: its disk outlives its processes, and may be lost or spoiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homing_node.log.memory_store import MemoryStore
+from homing_node.log.store import Op, PutRecord, SetApplied, SetPromise, SlotImage
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+
+class Machine:
+    """One machine of the cluster.
+
+    Args:
+        world: time, chance and the ledger.
+        name: the node's id.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.id = name
+        self.process: Process | None = None
+        self.slow_until = 0.0  # its disk takes its time until then
+        self.bad = False  # its disk was lost or spoiled once
+        self.spoiled: set[int] = set()  # slots of which something is missing
+        self._starts = 0
+        self._disks = 0
+        self.store = self._new_store()
+
+    def _new_store(self, *, trusted: bool = True) -> MemoryStore:
+        self._disks += 1
+        store = MemoryStore(f"{self.id}.{self._disks}", trusted=trusted)
+        self.world.ledger.disks[store.disk_id] = [store]
+        return store
+
+    def incarnation(self) -> str:
+        """A name for the next process."""
+        self._starts += 1
+        return f"{self.id}#{self._starts}"
+
+    def fsync_s(self) -> float:
+        """How long the next batch takes."""
+        if self.world.now < self.slow_until:
+            return self.world.random.uniform(0.05, 1.2)
+        return 0.0005 + self.world.random.random() * 0.002
+
+    def images(self) -> dict[int, SlotImage]:
+        """What a process finds at start."""
+        images = self.store.load()
+        for slot in self.spoiled:
+            images.setdefault(slot, SlotImage()).damaged = True
+        return images
+
+    def wipe(self) -> None:
+        """The disk is replaced by an empty one (rule 17)."""
+        self.bad = True
+        self.store = self._new_store()
+
+    def spoil(self) -> None:
+        """The disk forgets the end of what it had, and somebody noticed (rule 17)."""
+        self.bad = True
+        random = self.world.random
+        kind = random.choice(("same id", "new id", "slot"))
+        old = self.store
+        store = self._new_store(trusted=False) if kind == "new id" else MemoryStore(old.disk_id, trusted=kind == "slot")
+        self.world.ledger.disks[store.disk_id].append(store)
+        slots = range(self.world.plan.slots)
+        lost = {random.choice(slots)} if kind == "slot" else set(slots)
+        for slot, image in old.load().items():
+            kept = random.randint(0, len(image.records)) if slot in lost else len(image.records)
+            store.write(_remains(old, slot, image, kept, forget=slot in lost and random.random() < 0.5))
+        if kind == "slot":
+            self.spoiled |= lost
+        self.store = store
+
+
+def _remains(old: MemoryStore, slot: int, image: SlotImage, kept: int, *, forget: bool) -> list[Op]:
+    """A slot with its records up to the `kept` oldest above the pages, and perhaps without its last promise."""
+    ops: list[Op] = []
+    if not forget:
+        ops.append(SetPromise(slot, image.promised, image.claimant))
+    records = old.records(slot, 1, image.applied_lsn + kept)
+    ops.extend(PutRecord(slot, lsn, data) for lsn, data in enumerate(records, 1))
+    ops.append(SetApplied(slot, image.applied_lsn, image.applied_epoch, image.applied_hash))
+    return ops
