@@ -38,7 +38,6 @@ from homing_placement.table import SlotTable
 _log = structlog.stdlib.get_logger("homing.gateway")
 
 
-
 class GatewayProcess:
     """A gateway, from its settings.
 

@@ -47,14 +47,13 @@ def examine(cache_dir: str | None = None, nsjail: str | None = None) -> list[Fin
     """Look at everything that a jail needs, and build one. Call it from the main thread, outside an event loop.
 
     Args:
-        cache_dir: as `PoolConfig.cache_dir`; by default `HOMING_CACHE_DIR`.
+        cache_dir: as `PoolConfig.cache_dir`.
         nsjail: as `PoolConfig.nsjail`.
 
     Example:
         >>> [finding.name for finding in examine() if not finding.ok]
         []
     """
-    cache_dir = cache_dir or os.environ.get("HOMING_CACHE_DIR")
     looks: list[Callable[[], Finding]] = [
         _user_namespaces,
         _apparmor,

@@ -211,7 +211,6 @@ class Claims:
 
     def _on_read(self, event: ev.SlotsRead, now: float) -> None:
         for fact in event.found:
-            self._slots[fact.slot].reading = False
             self._unsettled[fact.slot] = now
         self._take_read(event.found, now)
 
@@ -226,11 +225,12 @@ class Claims:
         view.floor = max(view.floor, event.promised)
         if not view.held or view.fenced:
             return
-        view.fenced = view.reading = True
+        view.fenced = True
         if view.ready:
             self._effects.append(ev.ReadyEnded(event.slot, view.ready, active=False))
             view.ready = 0
             self._ready.discard(event.slot)
+        # Only what is read now decides (rule 23): the watch may be behind the claim that fenced this log.
         self._effects.append(ev.ReadSlots((event.slot,)))
 
     def _on_ready(self, event: ev.Ready) -> None:
@@ -315,7 +315,7 @@ class Claims:
         """When to look at this slot again; None: now is the time to claim it, if it is wanted, else it is settled."""
         record = view.record
         mine = record is not None and record.owner == self._owner and not view.fenced
-        if record is None or mine or view.writing or view.reading or not self._rules.keeps(record):
+        if record is None or mine or view.writing or not self._rules.keeps(record):
             view.wanted_since = None
             return None
         again_at = self._rules.living_until(view, record, now)

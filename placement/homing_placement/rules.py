@@ -27,7 +27,6 @@ class SlotView:
     held: int = 0  # Invariant: 0, or the epoch of `record`, which names me: the node was told `Claimed`
     floor: int = 0  # the highest promise that was met
     fenced: bool = False  # Invariant: only if held: it must be claimed anew
-    reading: bool = False  # an answer to ReadSlots is awaited; nothing is decided before
     writing: int = 0  # the batch that is under way, or 0
     ready: int = 0  # the epoch that is to become ACTIVE, or 0
     wanted_since: float | None = None  # since when nobody living owns it

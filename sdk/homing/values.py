@@ -33,7 +33,6 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _arguments_decode = msgspec.json.Decoder(Arguments).decode
-_NO_ARGUMENTS = Arguments()
 _EMPTY_BODIES = frozenset((b"", b"{}"))
 
 
@@ -141,7 +140,7 @@ def decode_arguments(body: bytes) -> tuple[list[Any], dict[str, Any]]:
         ValueError: broken or too deep JSON, another shape than `{"args": [...], "kwargs": {...}}`, or a bad tag.
     """
     if body in _EMPTY_BODIES:
-        return _NO_ARGUMENTS.args, _NO_ARGUMENTS.kwargs
+        return [], {}
     try:
         arguments = _arguments_decode(body)
         if _may_have_tags(body):

@@ -242,7 +242,7 @@ async def test_objects_of_all_nodes_come_in_pages(gate: Running) -> None:
         async with asyncio.timeout(5):
             while not gate.gateway.forwarder.links["n2"].up:
                 await asyncio.sleep(0.01)
-        gate.node.on_inspect, other.on_inspect = lister(rows[::2]), lister(rows[1::2])  # type: ignore[assignment]
+        gate.node.on_inspect, other.on_inspect = lister(rows[::2]), lister(rows[1::2])
         seen: list[str] = []
         cursor: str | None = ""
         while cursor is not None:

@@ -46,7 +46,7 @@ class Keeper:
         if not any(replica.node == process.id for replica in found.replicas):
             view.claiming = False
             return
-        wanted = found.claimed_by(process.me, above=view.floor)
+        wanted = found.claimed_by(process.me, above=max(view.floor, view.held))
         following = process.world.next_replicas(found, mine)
         wanted = msgspec.structs.replace(wanted, next_replicas=following)
         process.world.write_record(process, slot, revision, wanted, self._claimed)
@@ -117,6 +117,10 @@ class Keeper:
 
     def saw(self, slot: int, found: SlotRecord) -> None:
         """The watch told of a record."""
+        if found.owner == self._process.me:
+            if found.epoch > self._views[slot].held and found.state is SlotState.RECOVERING:
+                self._process.world.read_record(self._process, slot, self._looked)
+            return
         owner = self._process.core.owners.get(slot)
         if owner is not None and found.epoch > owner.epoch:
             self._process.core.resign(slot, "the slot record names a higher epoch")

@@ -30,6 +30,7 @@ class Effect:
     wrote: bool
     floor: int  # the last committed lsn when it was put
     stale: bool  # the process did not have that record then
+    put_at: float
     released_ns: int = 0
 
     @property
@@ -190,6 +191,7 @@ class Process:
 
     def apply(self, slot: int) -> None:
         """Bring the slot's pages up to its commit point."""
+        self._flush()  # what is committed by now is known to the ledger
         replica = self.core.replica(slot)
         records = replica.applicable()
         if not records or slot in self._applying or not replica.healthy:
@@ -228,7 +230,7 @@ class Process:
         ledger = self.world.ledger
         floor = ledger.tip(slot)
         stale = hash_at(self.core, slot, floor) != ledger.slots[slot].hashes[floor]
-        effect = cast("Any", Effect(self, slot, lsn, wrote, floor, stale))
+        effect = cast("Any", Effect(self, slot, lsn, wrote, floor, stale, self.world.now))
         self.gate.hold(slot, lsn, effect, effect, wrote=wrote)
 
     # -- links ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ async def running(
             http=lane_protocol(gateway) if lane else "httptools", ws="websockets-sansio", server_header=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # pytest keeps its own
+        server.capture_signals = contextlib.nullcontext  # pytest keeps its own
         tasks = [asyncio.create_task(gateway.forwarder.run()), asyncio.create_task(server.serve())]
         try:
             await until(lambda: server.started and gateway.ready and bool(gateway.forwarder.classes.known))
@@ -88,3 +89,22 @@ async def until(condition: Any, *, limit_s: float = 10.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def slot_of(name: str) -> int:
+    return Router().address("Counter", name).slot
+
+
+def check_problem(response: httpx.Response, status: int, code: str, *, retryable: bool = False) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document = json.loads(response.content)
+    assert document["type"].endswith("/" + code)
+    assert document["status"] == status
+    assert document["retryable"] is retryable
+    assert document["request_id"] == response.headers["x-request-id"]
+    assert document["title"]
+    assert document["detail"]
+    if status in (429, 503):
+        assert int(response.headers["retry-after"]) >= 1
+    return document

@@ -30,7 +30,7 @@ SMALL = JailLimits(address_space_bytes=512 * MIB, memory_bytes=512 * MIB)
 @cache
 def cache_dir() -> Path:
     """A cache that every test of this machine's user shares, so that the runtime is built once."""
-    return cache_folder(os.environ.get("HOMING_CACHE_DIR"))
+    return cache_folder()
 
 
 @cache

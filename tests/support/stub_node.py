@@ -30,7 +30,7 @@ def answer(body: bytes = b'{"result":1}', *, status: int = 0, headers: Iterable[
 
 
 def failure(code: str, message: str = "because", **fields: object) -> wire.Reply:
-    return wire.Reply(failure=wire.Failure(code=code, message=message, **fields))  # type: ignore[arg-type]
+    return wire.Reply(failure=wire.Failure(code=code, message=message, **fields))
 
 
 OnCall = Callable[[wire.Call], wire.Reply | None]

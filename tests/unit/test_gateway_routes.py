@@ -8,7 +8,7 @@ from homing.errors import BadRequest
 from homing.ids import ObjectId
 from homing_gateway.routes import Kind, Router
 
-O = b"/_homing/v1/objects/"  # noqa: E741
+OBJECTS = b"/_homing/v1/objects/"
 router = Router()
 
 
@@ -24,17 +24,17 @@ router = Router()
         (b"/_homing/healthz", Kind.HEALTHZ),
         (b"/_homing/readyz", Kind.READYZ),
         (b"/_homing/v1/cluster", Kind.CLUSTER),
-        (O + b"Counter", Kind.LIST),
-        (O + b"Counter/a", Kind.OBJECT),
-        (O + b"Counter/a/rpc/increment", Kind.RPC),
-        (O + b"Counter/a/rpc", Kind.UNKNOWN),
-        (O + b"Counter/a/rpc/", Kind.UNKNOWN),
-        (O + b"Counter/a/rpc/x/y", Kind.UNKNOWN),
-        (O + b"Counter/a/fetch", Kind.FETCH),
-        (O + b"Counter/a/fetch/x/y", Kind.FETCH),
-        (O + b"Counter/a/export", Kind.EXPORT),
-        (O + b"Counter/a/other", Kind.UNKNOWN),
-        (O, Kind.UNKNOWN),
+        (OBJECTS + b"Counter", Kind.LIST),
+        (OBJECTS + b"Counter/a", Kind.OBJECT),
+        (OBJECTS + b"Counter/a/rpc/increment", Kind.RPC),
+        (OBJECTS + b"Counter/a/rpc", Kind.UNKNOWN),
+        (OBJECTS + b"Counter/a/rpc/", Kind.UNKNOWN),
+        (OBJECTS + b"Counter/a/rpc/x/y", Kind.UNKNOWN),
+        (OBJECTS + b"Counter/a/fetch", Kind.FETCH),
+        (OBJECTS + b"Counter/a/fetch/x/y", Kind.FETCH),
+        (OBJECTS + b"Counter/a/export", Kind.EXPORT),
+        (OBJECTS + b"Counter/a/other", Kind.UNKNOWN),
+        (OBJECTS, Kind.UNKNOWN),
     ],
 )
 def test_a_path_names_one_thing(path: bytes, kind: Kind) -> None:
@@ -43,11 +43,11 @@ def test_a_path_names_one_thing(path: bytes, kind: Kind) -> None:
 
 def test_everything_under_v1_needs_the_token_and_nothing_else_does() -> None:
     for path in (
-        O + b"Counter",
-        O + b"Counter/a/rpc/x",
+        OBJECTS + b"Counter",
+        OBJECTS + b"Counter/a/rpc/x",
         b"/_homing/v1/cluster",
         b"/_homing/v1/nope",
-        O + b"C/a/fetch/",
+        OBJECTS + b"C/a/fetch/",
     ):
         assert router.parse(path).guarded, path
     for path in (b"/", b"/_homing/healthz", b"/_homing/readyz"):
@@ -55,15 +55,15 @@ def test_everything_under_v1_needs_the_token_and_nothing_else_does() -> None:
 
 
 def test_an_escaped_slash_stays_inside_the_name_and_is_decoded_once() -> None:
-    route = router.parse(O + b"Counter/a%2Fb%252F%C3%BC/rpc/increment")
+    route = router.parse(OBJECTS + b"Counter/a%2Fb%252F%C3%BC/rpc/increment")
     assert (route.class_name, route.name, route.method) == ("Counter", "a/b%2Fü", "increment")
     assert route.object_id == ObjectId.from_name("Counter", "a/b%2Fü").raw
     assert route.slot == ObjectId.from_name("Counter", "a/b%2Fü").slot()
 
 
 def test_an_id_addresses_the_object_that_its_name_does() -> None:
-    by_name = router.parse(O + b"Counter/a/rpc/x")
-    by_id = router.parse(O + b"Counter/id:" + by_name.object_id.hex().encode() + b"/rpc/x")
+    by_name = router.parse(OBJECTS + b"Counter/a/rpc/x")
+    by_id = router.parse(OBJECTS + b"Counter/id:" + by_name.object_id.hex().encode() + b"/rpc/x")
     assert by_id.object_id == by_name.object_id
     assert by_id.slot == by_name.slot
     assert by_id.name == ""
@@ -85,17 +85,17 @@ def test_an_id_addresses_the_object_that_its_name_does() -> None:
 )
 def test_what_cannot_be_a_name_is_refused(name: bytes) -> None:
     with pytest.raises(BadRequest):
-        router.parse(O + b"Counter/" + name + b"/rpc/increment")
+        router.parse(OBJECTS + b"Counter/" + name + b"/rpc/increment")
 
 
 def test_a_name_of_1024_bytes_is_taken() -> None:
-    assert len(router.parse(O + b"Counter/" + b"x" * 1_024 + b"/rpc/increment").name) == 1_024
+    assert len(router.parse(OBJECTS + b"Counter/" + b"x" * 1_024 + b"/rpc/increment").name) == 1_024
 
 
 def test_a_fetch_path_keeps_its_escapes() -> None:
-    assert router.parse(O + b"Counter/a/fetch/x%2Fy/z%20").rest == "/x%2Fy/z%20"
-    assert router.parse(O + b"Counter/a/fetch").rest == "/"
+    assert router.parse(OBJECTS + b"Counter/a/fetch/x%2Fy/z%20").rest == "/x%2Fy/z%20"
+    assert router.parse(OBJECTS + b"Counter/a/fetch").rest == "/"
 
 
 def test_slots_follow_the_size_of_the_cluster() -> None:
-    assert Router(4).parse(O + b"Counter/a/rpc/x").slot == router.parse(O + b"Counter/a/rpc/x").slot >> 8
+    assert Router(4).parse(OBJECTS + b"Counter/a/rpc/x").slot == router.parse(OBJECTS + b"Counter/a/rpc/x").slot >> 8

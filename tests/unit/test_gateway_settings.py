@@ -27,7 +27,7 @@ def test_the_defaults_stay_on_this_machine() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "10.0.0.1:80", "example.org:80"])
 def test_beyond_loopback_needs_a_token_and_tls(field: str, address: str) -> None:
     def check(**more: object) -> None:
-        GatewaySettings(ETCD, **{field: address}, **more).check()  # type: ignore[arg-type]
+        GatewaySettings(ETCD, **{field: address}, **more).check()
 
     with pytest.raises(ConfigurationError, match="HOMING_API_TOKEN"):
         check()
@@ -57,7 +57,7 @@ def test_beyond_loopback_needs_a_token_and_tls(field: str, address: str) -> None
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
-        GatewaySettings(**{"etcd": ETCD, **wrong}).check()  # type: ignore[arg-type]
+        GatewaySettings(**{"etcd": ETCD, **wrong}).check()
 
 
 def test_tls_files_go_together(tmp_path: Path) -> None:

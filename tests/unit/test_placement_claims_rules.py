@@ -144,7 +144,7 @@ def test_an_answer_from_before_the_claim_says_nothing_about_the_claimant() -> No
 
 
 def test_nothing_is_claimed_above_a_promise_before_the_record_was_read() -> None:
-    """Seen to break when the read is not waited for."""
+    """Seen to break when a fenced slot is looked at before `SlotsRead`."""
     driver = Driver([ev.SlotFact(0, record(3, None), 10)])
     (batch,) = batches(driver.do(ev.Tick(), 0.1))
     driver.do(ev.Written(batch.batch, 11), 0.2)

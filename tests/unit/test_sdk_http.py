@@ -44,7 +44,7 @@ async def test_request_bodies():
     assert await request.bytes() == b'{"a": [1]}'
     assert await request.json() == {"a": [1]}
     assert await Request("http://h/", body=b"\xff").text() == "\ufffd"
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="truncated"):
         await Request("http://h/", body=b"{").json()
 
 
@@ -74,7 +74,7 @@ def test_the_sdk_is_light():
     """Broken by: importing the client in homing/__init__.py. A worker's jail has none of these."""
     code = (
         "import sys; from homing import *; import homing_node.workers.inside.worker; "
-        "print([m for m in ('grpc', 'httpx', 'click', 'google.protobuf', 'structlog', 'rocksdict') if m in sys.modules])"
+        "print([m for m in ('grpc', 'httpx', 'click', 'google.protobuf', 'structlog') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -175,12 +175,13 @@ def cache_folder(explicit: str | None = None) -> Path:
     """The folder of this machine's trees, made if it is missing and checked.
 
     Args:
-        explicit: where the operator wants it (`HOMING_CACHE_DIR`); by default `/var/cache/homing` for root and
+        explicit: where the operator wants it; by default `HOMING_CACHE_DIR`, else `/var/cache/homing` for root and
             `~/.cache/homing` for others.
 
     Raises:
         ConfigurationError: it cannot be made, somebody else could change it, or a worker's uid could not reach it.
     """
+    explicit = explicit or os.environ.get("HOMING_CACHE_DIR")
     folder = Path(explicit) if explicit else _default_folder()
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ class PoolConfig:
 
     Attributes:
         workers: how many; 0 is one for each core that this process may use.
-        cache_dir: where trees for jails are kept (`HOMING_CACHE_DIR`); None is the default of `cache_folder`.
+        cache_dir: where trees for jails are kept; None is `HOMING_CACHE_DIR`, else the default of `cache_folder`.
         nsjail: another nsjail than the one homing brings (`HOMING_NSJAIL`), an absolute path.
         jail_limits: what one worker may use.
         runtime_limits: limits of the worker-side runtime, sent with HELLO.

@@ -210,7 +210,7 @@ class Activation(Sections):
         super().end()
         self._queue = None
         self._instance = None
-        self._context = None  # it refers to this: a circle would keep the memory until the next collection
+        self._context = None
         self._content = []
 
 

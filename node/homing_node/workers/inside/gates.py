@@ -1,7 +1,7 @@
 """The input gate: while a section holds it, nothing outside that section goes on.
 
 Sections nest: one that is begun inside another runs at once, its siblings wait for it in the order they came.
-The gate knows nothing of events or tasks; it says who may go on, and calls back when it opens.
+The gate knows nothing of events or tasks; it says who may go on.
 """
 
 from __future__ import annotations
@@ -26,17 +26,12 @@ class Section:
 
 
 class InputGate:
-    """The gate of one activation.
+    """The gate of one activation."""
 
-    Args:
-        on_change: called each time that a section has ended: someone else may go on now.
-    """
+    __slots__ = ("_root",)
 
-    __slots__ = ("_on_change", "_root")
-
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self._root = Section(None)
-        self._on_change = on_change
 
     @property
     def is_open(self) -> bool:
@@ -90,7 +85,7 @@ class InputGate:
         on_start()
 
     def end(self, section: Section) -> None:
-        """A section has ended, or will never start."""
+        """A section has ended, or will never start: someone else may go on now."""
         parent = section.parent
         if parent is None:
             return
@@ -102,4 +97,3 @@ class InputGate:
         parent.child = None
         if parent.waiting:
             self._start(*parent.waiting.popleft())
-        self._on_change()

@@ -77,7 +77,7 @@ class Sections(TurnKeeper):
                 raise
             finally:
                 late.cancel()
-                self._gate.end(section)
+                self._end_section(section)
 
         context = contextvars.copy_context()
         context.run(current_section.set, section)
@@ -102,7 +102,7 @@ class Sections(TurnKeeper):
         finally:
             late.cancel()
             current_section.reset(token)
-            self._gate.end(section)
+            self._end_section(section)
 
     async def _transact(self, callback: Callable[[Transaction], Awaitable[Any]]) -> Any:
         database = self._database

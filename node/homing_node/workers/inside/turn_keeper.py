@@ -11,7 +11,7 @@ from homing_node.workers.inside import failures
 from homing_node.workers.inside.channel import FAILURE, RESET, TURN
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.framing import MessageTooLarge
-from homing_node.workers.inside.gates import InputGate
+from homing_node.workers.inside.gates import InputGate, Section
 from homing_node.workers.inside.turns import Timer, TurnCoroutine, current_event
 
 Event = list[Any]
@@ -75,7 +75,7 @@ class TurnKeeper:
         self.ended = False  # Invariant: nothing is sent for this activation once it is set
         self._host = host
         self._database: Database | None = None
-        self._gate = InputGate(self._gate_changed)
+        self._gate = InputGate()
         self._effects: list[failures.Effect] = []  # of this turn, or since an async transaction began
         self._commits = 0
         self._held: int = 0  # async transactions that are open: turns end without a commit
@@ -97,6 +97,10 @@ class TurnKeeper:
         if self._opened is None:
             self._opened = self._host.loop.create_future()
         return self._opened
+
+    def _end_section(self, section: Section) -> None:
+        self._gate.end(section)
+        self._gate_changed()
 
     def _gate_changed(self) -> None:
         """A section has ended: whoever waited looks again."""
@@ -221,6 +225,8 @@ class TurnKeeper:
             timer.cancel()
         self._gate_changed()
         self._effects = []
-        if self._database is not None:
-            self._database.close()
+        # No circles are left: they would keep the memory until the next collection.
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
         self._host.forget(self.number)
