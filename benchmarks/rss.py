@@ -21,10 +21,10 @@ import uvloop
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from benchmarks.load.programs import touch  # noqa: E402 - needs the line above
-from benchmarks.scrape import scrape  # noqa: E402
-from tests.chaos.cluster import DevCluster  # noqa: E402
-from tests.chaos.processes import descendants, find  # noqa: E402
+from benchmarks.load.programs import touch
+from benchmarks.scrape import scrape
+from tests.chaos.cluster import DevCluster
+from tests.chaos.processes import descendants, find
 
 APP = ROOT / "benchmarks" / "app"
 ACTIVE_KIB_MAX = 64.0

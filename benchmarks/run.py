@@ -29,10 +29,10 @@ import uvloop
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from benchmarks import rss, stages  # noqa: E402 - needs the line above
-from benchmarks.load.programs import Figures, paced, saturate, saturate_empty, touch  # noqa: E402
-from benchmarks.scrape import scrape, stage_table  # noqa: E402
-from tests.chaos.cluster import DevCluster  # noqa: E402
+from benchmarks import rss, stages
+from benchmarks.load.programs import Figures, paced, saturate, saturate_empty, touch
+from benchmarks.scrape import scrape, stage_table
+from tests.chaos.cluster import DevCluster
 
 APP = ROOT / "benchmarks" / "app"
 OBJECTS = 1_000

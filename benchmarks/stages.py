@@ -19,9 +19,9 @@ import uvloop
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from benchmarks.scrape import Scrape, scrape, stage_table  # noqa: E402 - needs the line above
-from tests.chaos.client import rpc_request  # noqa: E402
-from tests.chaos.cluster import DevCluster  # noqa: E402
+from benchmarks.scrape import Scrape, scrape, stage_table
+from tests.chaos.client import rpc_request
+from tests.chaos.cluster import DevCluster
 
 APP = ROOT / "benchmarks" / "app"
 OBJECTS = 100

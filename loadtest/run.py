@@ -24,9 +24,9 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from benchmarks.scrape import Scrape, metrics_addresses, scrape_addresses, stage_table  # noqa: E402 - see above
-from tests.chaos.client import Connection  # noqa: E402
-from tests.chaos.cluster import DevCluster, View  # noqa: E402
+from benchmarks.scrape import Scrape, metrics_addresses, scrape_addresses, stage_table
+from tests.chaos.client import Connection
+from tests.chaos.cluster import DevCluster, View
 
 APP = ROOT / "examples" / "hello"
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")

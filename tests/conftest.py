@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no counterexample.
+settings.register_profile("homing", deadline=None, print_blob=True)
+settings.load_profile("homing")
 
 TESTS = Path(__file__).parent
 KINDS = {

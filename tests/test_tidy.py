@@ -32,6 +32,7 @@ IMPURE_MODULES = frozenset(
 IMPURE_CALLS = ("datetime.now", "datetime.today", "datetime.utcnow", "date.today")
 
 LINES_MAX = 400
+TEST_LINES_MAX = 600
 # Longer files, each with the reason why it is one room.
 LONG_FILES: dict[str, str] = {}
 
@@ -165,8 +166,14 @@ def test_packages_do_not_print() -> None:
     assert complaints(prints, PACKAGE_SOURCES) == []
 
 
+def _may_be_long(complaint: str) -> bool:
+    """A list of test cases may run on to a room and a half; anything else needs its reason in LONG_FILES."""
+    name, lines = complaint.split()[:2]
+    return name in LONG_FILES or (name.startswith("tests/") and int(lines) <= TEST_LINES_MAX)
+
+
 def test_no_file_is_longer_than_a_room_without_a_reason() -> None:
-    found = [text for text in complaints(long_file, SOURCES) if text.split()[0] not in LONG_FILES]
+    found = [text for text in complaints(long_file, SOURCES) if not _may_be_long(text)]
     assert found == []
 
 

@@ -58,15 +58,10 @@ class StreamBroken(Exception):
 
 def _broken(error: BaseException) -> BaseException:
     """What a failed read or write means. gRPC also raises CancelledError when the other side cancelled the stream."""
-    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         return error
     return StreamBroken(str(error))
-
-
-def _is_cancelled() -> bool:
-    """Whether this task itself was told to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class LinkOwner(Protocol):
@@ -166,8 +161,6 @@ class NodeLink:
             try:
                 await self._serve()
             except StreamBroken:
-                if _is_cancelled():  # a stream that breaks in the same moment must not swallow the cancellation
-                    raise asyncio.CancelledError from None
                 delay_s = RECONNECT_S_MIN if self.up else min(RECONNECT_S_MAX, delay_s * 2)
             finally:
                 self._break()
@@ -195,14 +188,19 @@ class NodeLink:
             await channel.close()
 
     async def _exchange(self, stream: _Stream) -> None:
+        # Not a TaskGroup: Python 3.11's forgets whether it was cancelled from outside when a task fails meanwhile.
+        reading = asyncio.ensure_future(self._read(stream))
+        writing = asyncio.ensure_future(self._write(stream))
+        self.up = True
+        self._owner.link_up(self)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(stream), name=f"read {self.node.id}")
-                group.create_task(self._write(stream), name=f"write {self.node.id}")
-                self.up = True
-                self._owner.link_up(self)
-        except* StreamBroken as broken:
-            raise StreamBroken(str(broken.exceptions[0])) from broken
+            done, _ = await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._credentials is None:

@@ -35,6 +35,9 @@ from homing_node.settings import NodeSettings, tls_from
     show_default=True,
     help="Leave the cluster below this.",
 )
+@click.option("--latency-target-ms", envvar="HOMING_LATENCY_TARGET_MS", default=15.0, show_default=True)
+@click.option("--cache-dir", envvar="HOMING_CACHE_DIR", default=None, help="Where the files of jails are made ready.")
+@click.option("--nsjail", envvar="HOMING_NSJAIL", default=None, help="Another nsjail, by absolute path.")
 @click.option("--tls-cert", envvar="HOMING_TLS_CERT", default=None)
 @click.option("--tls-key", envvar="HOMING_TLS_KEY", default=None)
 @click.option("--tls-ca", envvar="HOMING_TLS_CA", default=None)

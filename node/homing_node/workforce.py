@@ -49,7 +49,10 @@ class Workforce:
             "commit_bytes_max": object_limits.commit_bytes_max,
             "database_bytes_max": object_limits.database_bytes_max,
         }
-        config = PoolConfig(workers=settings.workers, turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits)
+        config = PoolConfig(
+            workers=settings.workers, cache_dir=settings.cache_dir, nsjail=settings.nsjail,
+            turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits,
+        )  # fmt: skip
         pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
         await pool.start(await pool.bundle(settings.app))
         self._pool = pool

@@ -1,4 +1,4 @@
-"""When a node claims a slot: the rules of one node, without I/O. docs/placement.md tells them in words.
+"""When a node claims a slot: the rules of one node, without I/O.
 
 Every change is a `WriteBatch` that compares mod_revisions, so whatever is decided here, etcd keeps one claimant an
 epoch. The rules below only see to it that a slot without a living owner finds one soon, and that a living owner is left

@@ -143,6 +143,8 @@ class Placer:
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main])
+            if not self._main.cancelled() and (error := self._main.exception()) is not None:
+                _log.info("placer_had_failed", why=repr(error))  # `wait` has raised it
         if self._flush is not None:
             self._flush.cancel()
         for activation in self._activations.values():

@@ -21,11 +21,11 @@ import uvloop
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from tests.chaos.cluster import DevCluster, StartFailed  # noqa: E402 - needs the line above
-from tests.chaos.faults import Fired, Hand, Planned, Target, plan  # noqa: E402
-from tests.chaos.load import Load  # noqa: E402
-from tests.chaos.report import Check, Run, judge, judge_takeover, write  # noqa: E402
-from tests.chaos.takeover import CLASS, names_by_slot  # noqa: E402
+from tests.chaos.cluster import DevCluster, StartFailed
+from tests.chaos.faults import Fired, Hand, Planned, Target, plan
+from tests.chaos.load import Load
+from tests.chaos.report import Check, Run, judge, judge_takeover, write
+from tests.chaos.takeover import CLASS, names_by_slot
 
 APP = ROOT / "tests" / "chaos" / "apps" / "counter"
 NODES = 3

@@ -93,6 +93,8 @@ class Faults:
     # -- processes --------------------------------------------------------------------------------------------
 
     def _end(self, machine: Machine) -> None:
+        if not self._world.rough:
+            return
         self._world.crash(machine)
         self._world.after(self._random.choice((0.02, 0.3, 2.0)) * (0.5 + self._random.random()), self._back, machine)
 

@@ -104,6 +104,7 @@ class Keeper:
     def _serve(self, slot: int, epoch: int) -> None:
         process = self._process
         process.core.activated(slot, epoch, process.world.now)
+        process.flush()  # what is committed by now is known to the ledger
         if process.core.serving(slot) == epoch and slot not in process.gate.slots:
             process.world.ledger.serves(slot, epoch, process.me, process.core)
             process.gate.serve(slot, epoch, process.core.replica(slot).commit)

@@ -93,10 +93,10 @@ class Process:
         act(*args)
         if not self._flushing:
             if self.world.random.random() < 0.8:
-                self._flush()
+                self.flush()
             else:
                 self._flushing = True
-                self.post(0.0005, self._flush)
+                self.post(0.0005, self.flush)
         self.core.check()
 
     def resume(self) -> None:
@@ -112,7 +112,8 @@ class Process:
         """A message of a peer."""
         self.core.receive(sender, m, self.world.now)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Carry out what the core asks for."""
         self._flushing = False
         out = self.core.drain(self.world.now)
         if out.writes or out.marks:
@@ -191,7 +192,7 @@ class Process:
 
     def apply(self, slot: int) -> None:
         """Bring the slot's pages up to its commit point."""
-        self._flush()  # what is committed by now is known to the ledger
+        self.flush()  # what is committed by now is known to the ledger
         replica = self.core.replica(slot)
         records = replica.applicable()
         if not records or slot in self._applying or not replica.healthy:

@@ -24,8 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from tests.simulation.ledger import Violation  # noqa: E402 - needs the line above
-from tests.simulation.world import World  # noqa: E402
+from tests.simulation.ledger import Violation
+from tests.simulation.world import World
 
 CHUNK = 25
 JUDGED_FROM = 200  # fewer seeds say nothing about shares

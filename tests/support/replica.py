@@ -1,5 +1,8 @@
 """What a replica does with the commits of a database: it applies them, and can be compared with the original."""
 
+from typing import Any
+
+from homing.storage import Kv, Sql
 from homing_node.workers.inside import pages
 from homing_node.workers.inside.database import Database
 
@@ -53,3 +56,15 @@ class Checked:
         rows = successor.execute("PRAGMA integrity_check", ()).to_array()
         assert [list(row.values()) for row in rows] in ([["ok"]], []), rows
         successor.close()
+
+
+class Store(Checked):
+    """The same with the API that object code uses."""
+
+    def __init__(self, content: list[bytes] | None = None) -> None:
+        super().__init__(content)
+        self.sql = Sql(self.database)
+        self.kv = Kv(self.database)
+
+    def rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        return list(self.sql.exec(query, *bindings).raw())

@@ -156,6 +156,18 @@ class WorkerHarness:
     def call(self, act: int, method: str, *args: Any, **kwargs: Any) -> Any:
         return self.answer(self.event(act, method, *args, **kwargs))
 
+    def failure(self, act: int, method: str, *args: Any, **kwargs: Any) -> Failed:
+        """The failure that a call is answered with."""
+        try:
+            result = self.call(act, method, *args, **kwargs)
+        except Failed as error:
+            return error
+        raise AssertionError(f"{method} did not fail; it answered {result!r}")
+
+    def turns(self, act: int) -> list[list[Any]]:
+        """The TURN frames of an activation so far."""
+        return [frame for frame in self.frames if frame[0] == channel.TURN and frame[1] == act]
+
     def settle(self) -> None:
         """Everything that was sent has been handled, and what came of it is here."""
         number = secrets.randbits(31)

@@ -126,6 +126,21 @@ await self.ctx.block_concurrency_while(block)"""
     assert sorted(seen) == sorted(["begin", "end", "timer", *["tick"] * 8])
 
 
+def test_a_timer_that_waits_for_the_gate_can_still_be_cancelled(worker: WorkerHarness):
+    act = worker.open("Counter")
+    code = """
+self.fired = []
+timer = asyncio.get_running_loop().call_later(0.005, self.fired.append, 1)
+async def block():
+    await asyncio.sleep(0.03)
+    timer.cancel()
+await self.ctx.block_concurrency_while(block)
+await asyncio.sleep(0.01)
+return [self.fired, timer.cancelled()]"""
+    assert worker.call(act, "arun", code) == [[], True]
+    assert worker.close(act) is True
+
+
 def test_blocks_nest_and_siblings_take_turns(worker: WorkerHarness):
     act = worker.open("Counter")
     code = """

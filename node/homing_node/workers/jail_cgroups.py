@@ -1,7 +1,7 @@
 """Limits by cgroup, version 1 or 2, where the host lets this process make one; a host that does not is a finding.
 
-Each pool makes one group, `homing-<pid>-<start>-<number>`, and nsjail one below it for each jail. The name says whose it
-is, so the next node removes what a killed one left.
+Each pool makes one group, `homing-<pid>-<start>-<number>`, and nsjail one below it for each jail. The name says whose
+it is, so the next node removes what a killed one left.
 """
 
 from __future__ import annotations

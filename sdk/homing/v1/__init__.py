@@ -1,0 +1,1 @@
+"""Generated from `proto/`: the public gRPC surface of a gateway."""

@@ -1,0 +1,1 @@
+"""Generated from `proto/`: what the processes of a cluster say to each other."""

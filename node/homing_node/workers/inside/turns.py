@@ -125,7 +125,7 @@ class TurnCoroutine(Coroutine[Any, Any, Any]):
 class Timer:
     """What `call_later` and `call_at` give to object code: a handle whose callback is a turn."""
 
-    __slots__ = ("_args", "_call", "_callback", "_context", "_handle", "_turns")
+    __slots__ = ("_args", "_call", "_callback", "_context", "_given_up", "_handle", "_turns")
 
     def __init__(
         self, turns: Turns, call: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context
@@ -135,6 +135,7 @@ class Timer:
         self._args = args
         self._call = call
         self._context = context
+        self._given_up = False
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, handle: asyncio.TimerHandle) -> None:
@@ -145,7 +146,7 @@ class Timer:
     def fire(self) -> None:
         """Called by the loop, in the context where the timer was set."""
         turns = self._turns
-        if turns.ended:
+        if turns.ended or self._given_up:
             return
         if not turns.admits():
             turns.opened().add_done_callback(lambda _: self.fire(), context=self._context)
@@ -162,14 +163,15 @@ class Timer:
                 raise failed
 
     def cancel(self) -> None:
-        """The callback will not run."""
+        """The callback will not run, even if it waits for the gate already."""
+        self._given_up = True
         if self._handle is not None:
             self._handle.cancel()
         self._turns.remove_timer(self)
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
-        return self._handle is not None and self._handle.cancelled()
+        return self._given_up
 
     def when(self) -> float:
         """The loop's time at which it fires."""

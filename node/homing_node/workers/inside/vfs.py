@@ -36,7 +36,7 @@ class PageFile:
 
     # The methods that SQLite calls through apsw. Locks, syncs and hints mean nothing in memory.
 
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - apsw's name, like those below
+    def xRead(self, amount: int, offset: int) -> bytes:
         """Part of a page; short at the end of the file."""
         at = offset >> _SHIFT
         if at >= len(self.pages):
@@ -46,7 +46,7 @@ class PageFile:
         low = offset & _MASK
         return self.pages[at][low : low + amount]
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         """One whole page: SQLite never writes a part of one to a main database."""
         at = offset >> _SHIFT
         content = self.pages
@@ -64,43 +64,43 @@ class PageFile:
         else:
             content.append(data)
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
+    def xTruncate(self, size: int) -> None:
         """Drop the pages above `size` bytes; they are remembered for `restore`."""
         count = size >> _SHIFT
         for at in range(count, len(self.pages)):
             self.dirty.setdefault(at, self.pages[at])
         del self.pages[count:]
 
-    def xFileSize(self) -> int:  # noqa: N802
+    def xFileSize(self) -> int:
         """In bytes."""
         return len(self.pages) << _SHIFT
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         """Durability is the node's."""
 
-    def xLock(self, level: int) -> None:  # noqa: N802
+    def xLock(self, level: int) -> None:
         """There is one connection."""
 
-    def xUnlock(self, level: int) -> None:  # noqa: N802
+    def xUnlock(self, level: int) -> None:
         """There is one connection."""
 
-    def xCheckReservedLock(self) -> bool:  # noqa: N802
+    def xCheckReservedLock(self) -> bool:
         """There is one connection."""
         return False
 
-    def xFileControl(self, op: int, pointer: int) -> bool:  # noqa: N802
+    def xFileControl(self, op: int, pointer: int) -> bool:
         """No operation is known."""
         return False
 
-    def xSectorSize(self) -> int:  # noqa: N802
+    def xSectorSize(self) -> int:
         """0: SQLite takes its smallest. A larger one would write neighbouring pages too."""
         return 0
 
-    def xDeviceCharacteristics(self) -> int:  # noqa: N802
+    def xDeviceCharacteristics(self) -> int:
         """A write is whole or not at all."""
         return apsw.SQLITE_IOCAP_ATOMIC
 
-    def xClose(self) -> None:  # noqa: N802
+    def xClose(self) -> None:
         """The pages stay with whoever holds the file."""
 
     def take(self) -> bytes | None:
@@ -140,20 +140,20 @@ class _PageVfs(apsw.VFS):
         self.next: PageFile | None = None
         super().__init__(VFS_NAME, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
         file, self.next = self.next, None
         if file is None:  # a temporary file or a journal: the settings should have kept it in memory
             raise apsw.CantOpenError("no other file can be opened")
         flags[1] = flags[0]
         return file
 
-    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
+    def xAccess(self, pathname: str, flags: int) -> bool:
         return False
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         return None
 
-    def xFullPathname(self, name: str) -> str:  # noqa: N802
+    def xFullPathname(self, name: str) -> str:
         return name
 
 
@@ -163,7 +163,7 @@ class _SeedVfs(apsw.VFS):
     def __init__(self) -> None:
         super().__init__("homing-seed", "", makedefault=True)
 
-    def xRandomness(self, numbytes: int) -> bytes:  # noqa: N802
+    def xRandomness(self, numbytes: int) -> bytes:
         return os.getrandom(numbytes)
 
 
