@@ -174,6 +174,7 @@ def test_long_trims_and_trims_after_a_restart(subject: Subject) -> None:
 
 
 def test_a_log_that_was_cut_below_its_trim_point_is_trimmed_again(subject: Subject) -> None:
+    """Seen to fail with a trim point that is remembered across the cut."""
     store = subject.store
     store.write([*put(2, 1, 2, 3, 4, 5), TrimRecords(2, 4)])
     store.write([CutRecords(2, 0), *put(2, 1, 2)])
@@ -220,6 +221,8 @@ def test_pages_above_the_count_are_removed(subject: Subject) -> None:
     store.write([PutPages(mine, {1: page("x"), 5: page("too high")}, 3)])
     assert [number for number, _ in store.pages(mine)] == [1, 2, 3]
     store.write([PutPages(mine, {4: page("new")}, 4), PutPages(mine, {}, 1)])
+    assert list(store.pages(mine)) == [(1, page("x"))]
+    store.write([PutPages(mine, {2: page("above")}, 1)])
     assert list(store.pages(mine)) == [(1, page("x"))]
     store.write([PutPages(mine, {}, 0)])
     assert list(store.pages(mine)) == []

@@ -6,8 +6,8 @@ import contextlib
 import os
 import random
 import re
-import select
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -16,10 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rocksdict import WriteBatch
 
 from homing.errors import StoreFailed
+from homing_node.log import rocks_db
+from homing_node.log.mark import Mark, MarkWriter
+from homing_node.log.rocks_db import RocksDatabase
 from homing_node.log.rocks_store import RocksStore
-from homing_node.log.store import PutRecord
+from homing_node.log.store import PutPages, PutRecord, TrimRecords
 
 CHILD = Path(__file__).with_name("store_crash_child.py")
 OBJECT = bytes(32)
@@ -30,24 +34,24 @@ def open_store(path: Path) -> RocksStore:
     return RocksStore.open(path, cluster="c", node="n1")
 
 
-def killed_child(path: Path, first: int, seed: int, after_s: float) -> int:
-    """Run the child, kill it some time after its first acknowledgement; returns the last batch it acknowledged."""
+def killed_child(path: Path, first: int, seed: int, after: int) -> int:
+    """Run the child, kill it after so many acknowledgements; returns the last batch it acknowledged."""
     child = subprocess.Popen(
         [sys.executable, str(CHILD), str(path), str(first), str(seed), "1000000000"], stdout=subprocess.PIPE
     )
     assert child.stdout is not None
-    try:
-        ready, _, _ = select.select([child.stdout], [], [], 20)
-        assert ready, "the child did not start"
-        time.sleep(after_s)
-    finally:
-        child.kill()
-        output = child.stdout.read().decode()
-        child.wait()
-        child.stdout.close()
-    whole = output[: output.rfind("\n") + 1].split()
-    assert whole
-    assert whole[0] == "open"
+    watchdog = threading.Timer(60, child.kill)
+    watchdog.start()
+    output = b""
+    while output.count(b"\n") <= after and (more := os.read(child.stdout.fileno(), 4_096)):
+        output += more
+    child.kill()
+    output += child.stdout.read()
+    child.wait()
+    child.stdout.close()
+    watchdog.cancel()
+    whole = output[: output.rfind(b"\n") + 1].split()
+    assert len(whole) > after, "the child did not come so far"
     return int(whole[-1]) if len(whole) > 1 else first - 1
 
 
@@ -71,13 +75,13 @@ def last_batch(store: RocksStore) -> int:
 def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     """A batch is whole or not there, those before it are there, and the store trusts itself after every kill.
 
-    Seen to fail with the acknowledgement sent before the write, and with the mark written before its batch.
+    Seen to fail with an acknowledgement before the write, and with a mark of a batch that was not written yet.
     """
     rng = random.Random(12)
     path = tmp_path / "data"
-    first, disk_id, rounds = 0, "", 12
-    for round_ in range(rounds):
-        acknowledged = killed_child(path, first, round_, rng.choice([0, 0.005, 0.02, 0.1, 0.3]))
+    first, disk_id = 0, ""
+    for round_ in range(12):
+        acknowledged = killed_child(path, first, round_, rng.choice([0, 1, 7, 30, 100]))
         store = open_store(path)
         assert store.trusted, store.lost
         assert store.disk_id == (disk_id or store.disk_id)
@@ -86,7 +90,6 @@ def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
         assert acknowledged <= last <= acknowledged + 1
         first = last + 1
         store.close()
-    assert first > 100 * rounds / 4, "the child hardly wrote anything: this proves little"
 
 
 def test_a_kill_while_a_store_is_made(tmp_path: Path) -> None:
@@ -153,11 +156,13 @@ def test_writers_in_several_threads_take_turns(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_waiting_disk_does_not_stop_the_interpreter(tmp_path: Path) -> None:
-    """Seen to fail with RocksDB's synced write, which holds the interpreter's lock while the disk works."""
-    store = open_store(tmp_path / "data")
-    turns = 0
-    done = threading.Event()
+def test_the_wait_for_the_disk_is_where_others_can_run(tmp_path: Path) -> None:
+    """`write` keeps the interpreter's lock and must not wait for the disk; `sync` waits and lets others run.
+
+    Seen to fail with RocksDB's synced write, which stops every other thread for as long as the disk works.
+    """
+    db = RocksDatabase(str(tmp_path / "db"), create=True)
+    turns, done = 0, threading.Event()
 
     def work() -> None:
         nonlocal turns
@@ -167,31 +172,79 @@ def test_a_waiting_disk_does_not_stop_the_interpreter(tmp_path: Path) -> None:
 
     other = threading.Thread(target=work)
     other.start()
-    began = time.monotonic()
-    batches = 0
-    while time.monotonic() < began + 0.5:
-        store.write([PutRecord(0, batches, bytes(300))])
-        batches += 1
+    writing: list[float] = []
+    syncing: list[float] = []
+    served = 0
+    for number in range(200):
+        began = time.perf_counter()
+        db.put(b"%d" % number, bytes(300))
+        wrote, before = time.perf_counter(), turns
+        db.sync()
+        served += turns > before
+        writing.append(wrote - began)
+        syncing.append(time.perf_counter() - wrote)
     done.set()
     other.join()
-    assert turns > batches
-    store.close()
+    db.close()
+    assert statistics.median(writing) < max(statistics.median(syncing), 0.000_2)
+    assert served > 100
 
 
-def test_more_than_the_memory_holds(tmp_path: Path) -> None:
-    """Faster than RocksDB flushes: a write that it is not ready for waits, and is applied once.
+@pytest.fixture
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RocksDB cannot keep up, so it refuses some writes."""
+    monkeypatch.setattr(rocks_db, "write_buffer_bytes", 64 << 10)
+    monkeypatch.setattr(rocks_db, "write_buffers_max", 2)
 
-    Deletes are part of it, because what the store remembers for them must not be taken from a batch that failed.
-    """
+
+@pytest.mark.usefixtures("small_buffers")
+def test_a_write_that_rocksdb_is_not_ready_for_waits_outside_the_lock(tmp_path: Path) -> None:
+    """Seen to fail with a write that waits inside RocksDB, where it would stop the whole node."""
+    db = RocksDatabase(str(tmp_path / "db"), create=True)
+    undone = 0
+
+    def undo() -> None:
+        nonlocal undone
+        undone += 1
+
+    data = random.Random(1).randbytes(400_000)
+    for number in range(60):
+
+        def build(number: int = number) -> WriteBatch:
+            batch = WriteBatch(raw_mode=True)
+            batch.put(b"%d" % number, data)
+            return batch
+
+        db.write(build, undo)
+    assert undone > 0
+    assert all(db.get(b"%d" % number) == data for number in range(60))
+    db.close()
+
+
+@pytest.mark.usefixtures("small_buffers")
+def test_a_refused_write_is_applied_once_and_whole(tmp_path: Path) -> None:
+    """Seen to fail when what is remembered for trims and pages is taken from the write that was refused."""
     store = open_store(tmp_path / "data")
-    data = random.Random(1).randbytes(1 << 20)
-    last = 0
-    for _ in range(40):
-        ops = [PutRecord(0, last + i, data) for i in range(1, 5)]
-        store.write(ops)
-        last += 4
-    assert len(store.records(0, 1, 1_000)) == last
+    data = random.Random(1).randbytes(400_000)
+    for lsn in range(1, 61):
+        store.write([PutRecord(0, lsn, data), TrimRecords(0, lsn), PutPages(OBJECT, {1: data}, 1 + lsn % 2)])
+    assert store.records(0, 60, 10) == [data]
+    assert [lsn for lsn in range(60) if store.records(0, lsn, 1)] == []
     store.close()
+
+
+def test_a_mark_that_cannot_be_written_ends_the_store(tmp_path: Path) -> None:
+    """Seen to fail with a store that writes on."""
+    store = open_store(tmp_path / "data")
+    good = store.marks
+    store.marks = MarkWriter(Path("/dev/full"), Mark(store.disk_id, 1, trusted=True, cluster="c", node="n1"))
+    store.write([PutRecord(0, 1, b"")])  # its mark may lag
+    for lsn in (2, 3):
+        with pytest.raises(StoreFailed, match="mark"):
+            store.write([PutRecord(0, lsn, b"")])
+    assert len(store.records(0, 1, 10)) == 2  # the third was never begun
+    store.close()
+    good.close()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -233,7 +286,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_store_and_loses_nothing(small_disk: Path) -> None:
-    """Seen to fail with a store that forgets its failure, and with one that sets aside what it has no space to open."""
+    """Seen to fail with a store that sets aside what it has no space to open."""
     path = small_disk / "data"
     store = open_store(path)
     noise = random.Random(1)

@@ -42,8 +42,7 @@ def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list
 
 @pytest.mark.parametrize("seed", range(6))
 def test_both_stores_say_the_same(tmp_path: Path, seed: int) -> None:
-    """Seen to fail with: a cut that leaves its last record, a trim that ignores an earlier cut, pages kept above the
-    count, and a page count that is not forgotten after a restart."""
+    """Seen to fail with a cut that leaves its last record, pages left above the count, and a count that is not kept."""
     rng = random.Random(seed)
     rocks, memory = rocks_subject(tmp_path / "data"), memory_subject(tmp_path)
     ends: dict[int, tuple[int, int]] = {}

@@ -112,7 +112,7 @@ def test_settling_what_was_not_begun_returns(writer: MarkWriter) -> None:
 
 
 def test_a_failed_write_is_raised_at_every_later_settle() -> None:
-    """Seen to fail with an error that is forgotten, which would be a second try (rule 7)."""
+    """Seen to fail with an error that nobody keeps."""
     writer = MarkWriter(Path("/dev/full"), MARK)
     for batch in (8, 9):
         writer.begin(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -101,15 +102,21 @@ def test_a_lock_excludes_and_ends_with_release(tmp_path: Path):
     assert first.acquire(shared=True)
 
 
-def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path: Path):
-    """Else two processes could each hold "the" lock: one on the old file, one on the new."""
+def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else two processes could each hold "the" lock, one on the old file. Seen to fail without `_is_current`."""
     path = tmp_path / "lock"
-    held = FileLock(path)
-    assert held.acquire()
-    path.unlink()
-    other = FileLock(path)
-    assert other.acquire()
-    assert other.path.exists()
+    lock_file = fcntl.flock
+
+    def remove_then_lock(fd: int, mode: int) -> None:
+        monkeypatch.undo()
+        path.unlink()  # as a pruner does, between the open and the lock of another process
+        lock_file(fd, mode)
+
+    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    late = FileLock(path)
+    assert not late.acquire()
+    assert late.acquire()
+    assert not FileLock(path).acquire()
 
 
 def test_a_folder_that_others_may_write_is_refused(tmp_path: Path):

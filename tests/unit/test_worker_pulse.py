@@ -79,7 +79,7 @@ def test_a_pong_that_was_not_asked_for_says_nothing():
 
 
 def test_a_node_that_was_stopped_does_not_blame_its_workers():
-    """Seen to fail without `_forgive_own_pause`: every worker of a node that was paused for 8 s was killed."""
+    """Seen to fail without `_forgive_own_pause`."""
     patient = Patient()
     assert patient.go(1, answers=True) is None
     patient.now += 60

@@ -95,6 +95,8 @@ def lock(path: Path) -> int:
 def open_directory(path: Path, cluster: str, node: str) -> Opened:
     """Open or make the store in a locked directory; the outcomes are those of this module's text.
 
+    The caller writes the mark of what was opened before anything is acknowledged.
+
     Raises:
         ConfigurationError: it belongs to another cluster or node, or a newer version wrote it.
         StoreFailed: the machine refused.
@@ -182,14 +184,13 @@ def _check_owner(path: Path, found_cluster: str, found_node: str, cluster: str, 
 
 def _make(path: Path, identity: Identity) -> Opened:
     """A new database; what is in its place is set aside. Its identity is batch 1; a mark of 0: the making broke off."""
-    home, mark_path = path / "rocksdb", path / "mark"
+    home = path / "rocksdb"
     mark = Mark(identity.disk_id, 0, not identity.lost, identity.cluster, identity.node)
-    marks.create(mark_path, mark)  # first: a database without a mark is one that lost it
+    marks.create(path / "mark", mark)  # first: a database without a mark is one that lost it
     if _has_files(home):
         set_aside(home)
     db = RocksDatabase(str(home), create=True)
     _write_identity(db, identity, batch=1)
-    marks.create(mark_path, replace(mark, batch=1))
     return Opened(db, identity.disk_id, 1, identity.lost)
 
 
@@ -226,11 +227,9 @@ def _judge(path: Path, db: RocksDatabase, mark: Mark | None, fresh: Identity, ma
     lost = mark_damage or damage or verdict(identity, mark, top, hole=hole)
     if not lost and identity is not None:
         return Opened(db, identity.disk_id, max(top, identity.base), identity.lost)
-    # The mark goes first: from here on no start can take this disk for the one it was.
     base = max(top, mark.batch if mark else 0, identity.base if identity else 0, 1)
     judged = replace(fresh, base=base, lost=lost)
-    marks.create(path / "mark", Mark(judged.disk_id, base, trusted=False, cluster=judged.cluster, node=judged.node))
-    _write_identity(db, judged)
+    _write_identity(db, judged)  # if it ends here the old mark is that of another disk, and this is judged again
     return Opened(db, judged.disk_id, base, lost)
 
 

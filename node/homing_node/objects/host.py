@@ -31,6 +31,7 @@ from homing_node.log import record
 from homing_node.log.store import Store
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
+from homing_node.objects.frames import ABORT, CLOSE, CLOSED, LOG, RESET, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
 from homing_node.objects.images import Image, image
 from homing_node.objects.keys import KeyTable
@@ -38,9 +39,6 @@ from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, 
 from homing_node.objects.recording import take_commit, turn_body, verdict
 from homing_node.objects.stateless import StatelessCalls
 from homing_node.objects.turn_record import KeyEntry, encode_body
-
-HELLO, OPEN, PAGES, EVENT, CLOSE, ABORT = 0, 1, 2, 3, 4, 5
-TURN, CLOSED, LOG, RESET = 2, 3, 5, 7
 
 _log = structlog.stdlib.get_logger("homing.objects")
 _object_log = structlog.stdlib.get_logger("homing.object")
@@ -80,7 +78,7 @@ class ObjectHost:
         self._workers: dict[int, dict[int, Activation]] = {}
         self._opening: dict[bytes, list[PendingCall]] = {}
         self._ids = itertools.count(1)
-        self._stateless = StatelessCalls(pool, self._event, self._clock.monotonic_ns)
+        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.draining = False
 
@@ -139,12 +137,6 @@ class ObjectHost:
         epoch, owner = self._owner_of(call.m.slot)
         self._fail(call, NotOwner(f"slot {call.m.slot} is not served here", epoch=epoch, owner=owner))
 
-    @staticmethod
-    def _event(act: int, call: PendingCall) -> tuple[Any, ...]:
-        m = call.m
-        http = [m.url, [[h.name, h.value] for h in m.headers]] if m.kind != wire.CALL_KIND_RPC else None
-        return (EVENT, act, call.id, m.kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http)
-
     def _deliver(self, act: Activation, call: PendingCall) -> None:
         if len(act.calls) >= limits.calls_per_object_max:
             self._fail(call, Overloaded("too many calls are queued for this object"))
@@ -157,7 +149,7 @@ class ObjectHost:
         act.calls[call.id] = call
         act.calls_bytes += call.size
         act.used_at = self._now()
-        act.worker.send(self._event(act.id, call))
+        act.worker.send(event(act.id, call))
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
         """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
@@ -235,10 +227,8 @@ class ObjectHost:
         mine[act.id] = act
         if len(mine) > self._limits.activations_per_worker_max:
             self._evict_oldest(mine)
-        first, rest = found.pages[: limits.pages_inline_bytes_max], found.pages[limits.pages_inline_bytes_max :]
-        worker.send((OPEN, act.id, act.class_name, act.object, act.name, found.page_count, first))
-        for at in range(0, len(rest), limits.pages_inline_bytes_max):
-            worker.send((PAGES, act.id, rest[at : at + limits.pages_inline_bytes_max]))
+        for frame in opening(act, found):
+            worker.send(frame)
         for call in calls:
             self._deliver(act, call)
 
