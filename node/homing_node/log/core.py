@@ -67,8 +67,7 @@ class LogCore:
         found = self.replicas.get(slot)
         if found is None:
             image = self._images.pop(slot, None) or SlotImage()
-            healthy = self.trusted and not image.damaged
-            found = self.replicas[slot] = Replica(slot, image, self.out, self._reader, healthy=healthy)
+            found = self.replicas[slot] = Replica(slot, image, self.out, self._reader, healthy=self.trusted)
         return found
 
     def drain(self, now: float) -> Outbox:
@@ -191,7 +190,8 @@ class LogCore:
         answer = wire.Confirmed(round=m.round)
         for slot, epoch in zip(m.slots, m.epochs, strict=True):
             replica = self.replica(slot)
-            if replica.promised > epoch or not replica.healthy:
+            overtaken = replica.promised > epoch
+            if overtaken or not replica.healthy:
                 answer.refused_slots.append(slot)
                 answer.refused_promises.append(replica.promised)
         self.out.sends.append((sender, answer))

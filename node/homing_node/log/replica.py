@@ -45,7 +45,7 @@ class Replica:
         self.slot = slot
         self.out = out
         self._reader = reader
-        self.healthy = healthy  # False: rule 17, this replica never counts
+        self.healthy = healthy and not image.damaged  # False: rule 17, this replica never counts
         self.promised = image.promised  # the highest epoch promised; nothing lower is ever accepted again
         self.claimant = image.claimant  # the incarnation that claimed that epoch (rule 2)
         self.base_lsn = image.applied_lsn  # pages hold everything up to here
@@ -321,9 +321,11 @@ class Replica:
         epoch = self.base_epoch
         for lsn in range(self.base_lsn + 1, self.last_lsn + 1):
             data = self.records[lsn]
+            before, (epoch, at) = epoch, record.position(data)
+            assert at == lsn, repr(self)
+            assert before <= epoch, repr(self)
             assert record.prev_hash_of(data) == digest, repr(self)
-            assert epoch <= record.position(data)[0], repr(self)
-            epoch, digest = record.position(data)[0], record.hash_of(data)
+            digest = record.hash_of(data)
         assert (epoch, digest) == (self.last_epoch, self.last_hash), repr(self)
         assert epoch <= self.promised or not self.healthy, repr(self)
 
