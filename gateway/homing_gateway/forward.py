@@ -239,7 +239,7 @@ class Forwarder:
             if pending.finished:
                 continue
             if pending.class_name in known or not known:
-                pass
+                self._dispatch(pending)
             elif pending.class_name:
                 self._finish(pending, NotFound(f"there is no class {pending.class_name[:100]}"))
             else:

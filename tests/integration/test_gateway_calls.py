@@ -108,7 +108,6 @@ async def test_not_owner_refreshes_the_slot_and_follows(lane: bool) -> None:
 
 
 async def test_a_call_that_never_started_waits_for_its_owner(gate: Running) -> None:
-    """Seen to fail when a parked call is not tried again on a change of the table."""
     gate.table.give(slot_of("a"), None, 2)
     waiting = asyncio.create_task(gate.rpc())
     await asyncio.sleep(0.3)

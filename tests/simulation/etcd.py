@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from homing_placement.records import Replica, SlotRecord, SlotState
@@ -23,12 +24,13 @@ class Etcd:
         self.revision += 1
         self.records[slot] = (SlotRecord(0, SlotState.ACTIVE, None, replicas), self.revision)
 
-    def write(self, slot: int, expected: int, record: SlotRecord) -> bool:
-        """One transaction: done only if the record was not changed since `expected`."""
-        if self.records[slot][1] != expected:
+    def write(self, writes: Mapping[int, tuple[int, SlotRecord]]) -> bool:
+        """One transaction: all of it, or nothing if one record was changed since the revision expected of it."""
+        if any(self.records[slot][1] != expected for slot, (expected, _) in writes.items()):
             return False
         self.revision += 1
-        self.records[slot] = (record, self.revision)
+        for slot, (_, record) in writes.items():
+            self.records[slot] = (record, self.revision)
         return True
 
     def take_backup(self) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from homing_placement import events as ev
 from homing_placement.records import Replica, SlotRecord, SlotState
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
+
+
+_Then = Callable[[int, "bool | None", SlotRecord, int], None]
 
 
 @dataclass(slots=True)
@@ -38,7 +43,19 @@ class Keeper:
         if view.claiming or self._process.core.serving(slot):
             return
         view.claiming = True
-        self._process.world.read_record(self._process, slot, self._read)
+        self._look(slot, self._read)
+
+    def _look(self, slot: int, then: Callable[[int, SlotRecord, int], None]) -> None:
+        def read(found: tuple[ev.SlotFact, ...]) -> None:
+            assert found[0].record is not None
+            then(slot, found[0].record, found[0].mod_revision)
+
+        self._process.world.read_records(self._process, (slot,), read)
+
+    def _write(self, slot: int, expected: int, wanted: SlotRecord, then: _Then) -> None:
+        self._process.world.transact(
+            self._process, {slot: (expected, wanted)}, lambda outcome, revision: then(slot, outcome, wanted, revision)
+        )
 
     def _read(self, slot: int, found: SlotRecord, revision: int) -> None:
         process, view = self._process, self._views[slot]
@@ -49,11 +66,11 @@ class Keeper:
         wanted = found.claimed_by(process.me, above=max(view.floor, view.held))
         following = process.world.next_replicas(found, mine)
         wanted = msgspec.structs.replace(wanted, next_replicas=following)
-        process.world.write_record(process, slot, revision, wanted, self._claimed)
+        self._write(slot, revision, wanted, self._claimed)
 
     def _claimed(self, slot: int, outcome: bool | None, wanted: SlotRecord, revision: int) -> None:
         if outcome is None:  # unknown: read before anything else (rule 1)
-            self._process.world.read_record(self._process, slot, self._looked)
+            self._look(slot, self._looked)
         elif outcome:
             self._take(slot, wanted, revision)
         else:
@@ -80,35 +97,26 @@ class Keeper:
     def recovered(self, slot: int, epoch: int) -> None:
         """The log is on a majority: the record may become ACTIVE (rule 14)."""
         if epoch == self._views[slot].held:
-            self._process.world.read_record(self._process, slot, self._activate)
+            self._look(slot, self._activate)
 
     def _activate(self, slot: int, found: SlotRecord, revision: int) -> None:
         process, view = self._process, self._views[slot]
         mine = found.owner == process.me and found.epoch == view.held
         if mine and found.state is SlotState.ACTIVE:
-            self._serve(slot, found.epoch)
+            process.serve(slot, found.epoch)
         elif mine and revision == view.revision:
-            process.world.write_record(process, slot, revision, found.activated(), self._activated)
+            self._write(slot, revision, found.activated(), self._activated)
         else:
             process.core.resign(slot, "the slot record names another epoch")
 
     def _activated(self, slot: int, outcome: bool | None, wanted: SlotRecord, _: int) -> None:
         process = self._process
         if outcome is None:
-            process.world.read_record(process, slot, self._activate)
+            self._look(slot, self._activate)
         elif outcome:
-            self._serve(slot, wanted.epoch)
+            process.serve(slot, wanted.epoch)
         else:
             process.core.resign(slot, "somebody else claimed the slot")
-
-    def _serve(self, slot: int, epoch: int) -> None:
-        process = self._process
-        process.core.activated(slot, epoch, process.world.now)
-        process.flush()  # what is committed by now is known to the ledger
-        if process.core.serving(slot) == epoch and slot not in process.gate.slots:
-            process.world.ledger.serves(slot, epoch, process.me, process.core)
-            process.gate.serve(slot, epoch, process.core.replica(slot).commit)
-            process.world.served(process, slot, epoch)
 
     # -- news -------------------------------------------------------------------------------------------------
 
@@ -116,12 +124,21 @@ class Keeper:
         """An ownership ended; the next claim goes above this promise."""
         self._views[slot].floor = max(self._views[slot].floor, promised)
 
-    def saw(self, slot: int, found: SlotRecord) -> None:
+    def saw(self, slot: int, found: SlotRecord, _: int) -> None:
         """The watch told of a record."""
         if found.owner == self._process.me:
             if found.epoch > self._views[slot].held and found.state is SlotState.RECOVERING:
-                self._process.world.read_record(self._process, slot, self._looked)
+                self._look(slot, self._looked)
             return
         owner = self._process.core.owners.get(slot)
         if owner is not None and found.epoch > owner.epoch:
             self._process.core.resign(slot, "the slot record names a higher epoch")
+
+    def begin(self) -> None:
+        """A process starts; nothing is owed to it."""
+
+    def heard(self, _: ev.Event) -> None:
+        """What only the real claims care for."""
+
+    def tick(self) -> None:
+        """Time passed."""

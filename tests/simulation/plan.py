@@ -57,6 +57,7 @@ class Plan:
         write_gap_s: mean time between two writes to a slot, and between two reads.
         claim_gap_s: mean time between two claims of a slot that nobody asked for.
         faults: kinds that may happen.
+        placed: the rules of placement decide who claims; else anybody does, at any time.
     """
 
     seed: int
@@ -74,11 +75,12 @@ class Plan:
     read_gap_s: float
     claim_gap_s: float
     faults: frozenset[str]
+    placed: bool
 
     @property
     def moves(self) -> bool:
         """Whether claims may name other next replicas; not where etcd may forget that they did."""
-        return self.replicas > 1 and "restore" not in self.faults
+        return self.replicas > 1 and not self.placed and "restore" not in self.faults
 
 
 def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
@@ -93,12 +95,13 @@ def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
     machines, copies, _ = random.choices(clusters, [c[2] for c in clusters])[0]
     faults = frozenset(kind for kind, share in SHARES.items() if random.random() < share)
     rough = random.random() < 0.8
+    placed = machines == copies == 3 and random.random() < 0.2
     return Plan(
         seed=seed,
         machines=machines,
         replicas=copies,
         slots=random.choice((1, 1, 1, 2, 3)),
-        fault_s=random.uniform(4.0, 12.0),
+        fault_s=random.uniform(12.0, 20.0) if placed else random.uniform(4.0, 12.0),
         lost=random.choice((0.0, 0.02, 0.1)) if rough else 0.0,
         twice=random.choice((0.0, 0.03, 0.1)) if rough else 0.0,
         late=random.choice((0.0, 0.05, 0.15)) if rough else 0.0,
@@ -109,4 +112,5 @@ def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
         read_gap_s=random.choice((0.2, 0.6, 1.0)),
         claim_gap_s=random.choice((1.5, 3.0, 6.0)),
         faults=faults,
+        placed=placed,
     )

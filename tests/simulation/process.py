@@ -12,6 +12,7 @@ from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, News
 from homing_node.log.store import Op, PutObject, SetApplied
 from homing_node.objects.gate import OutputGate
 from homing_placement.records import Owner
+from tests.simulation.claims_keeper import ClaimsKeeper
 from tests.simulation.keeper import Keeper
 from tests.simulation.ledger import Violation, hash_at
 
@@ -66,7 +67,7 @@ class Process:
             machine.id, store.disk_id, incarnation, machine.images(), trusted=store.trusted, reader=store.records
         )
         self.gate = OutputGate(self._ask, lambda: 0)
-        self.keeper = Keeper(self)
+        self.keeper: Keeper | ClaimsKeeper = ClaimsKeeper(self) if world.plan.placed else Keeper(self)
         self.links: dict[str, Process] = {}  # peers with a link, as this process believes
         self._writing = False
         self._ops: list[Op] = []
@@ -234,6 +235,15 @@ class Process:
         effect = cast("Any", Effect(self, slot, lsn, wrote, floor, stale, self.world.now))
         self.gate.hold(slot, lsn, effect, effect, wrote=wrote)
 
+    def serve(self, slot: int, epoch: int) -> None:
+        """The slot record says ACTIVE for this process."""
+        self.core.activated(slot, epoch, self.world.now)
+        self.flush()  # what is committed by now is known to the ledger
+        if self.core.serving(slot) == epoch and slot not in self.gate.slots:
+            self.world.ledger.serves(slot, epoch, self.me, self.core)
+            self.gate.serve(slot, epoch, self.core.replica(slot).commit)
+            self.world.served(self, slot, epoch)
+
     # -- links ------------------------------------------------------------------------------------------------
 
     def peer_up(self, peer: Process) -> None:
@@ -251,3 +261,4 @@ class Process:
     def tick(self) -> None:
         """Time passed."""
         self.core.tick(self.world.now)
+        self.keeper.tick()

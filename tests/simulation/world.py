@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from homing_placement.records import Replica, SlotRecord
+from homing_placement import events as ev
+from homing_placement.records import NodeRecord, Replica, SlotRecord
 from tests.simulation.etcd import Etcd
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger, Violation
@@ -19,8 +20,8 @@ from tests.simulation.process import Effect, Process
 TICK_S = 0.1
 HEAL_S = 40.0  # within so much simulated time after everything is healed a write must be answered
 
-Took = Callable[[int, SlotRecord, int], None]
-Wrote = Callable[[int, "bool | None", SlotRecord, int], None]
+Took = Callable[[tuple[ev.SlotFact, ...]], None]
+Told = Callable[["bool | None", int], None]
 
 
 class World:
@@ -54,6 +55,7 @@ class World:
         self.cuts: set[tuple[str, str]] = set()
         self.ledger = Ledger(self.plan.slots)
         self.etcd = Etcd()
+        self.registered: dict[str, tuple[NodeRecord, int]] = {}
         self.machines = [Machine(self, f"n{i + 1}") for i in range(self.plan.machines)]
         self.faults = Faults(self)
 
@@ -113,7 +115,7 @@ class World:
             if process is not None and not process.paused:
                 process.tick()
                 if process.core.out:
-                    process.handle(_nothing, ())
+                    process.flush()
                 if self.random.random() < 0.15:
                     process.handle(process.apply, (self.random.randrange(self.plan.slots),))
         self.after(TICK_S, self._tick)
@@ -179,6 +181,7 @@ class World:
         process = machine.process = Process(self, machine, machine.incarnation())
         if self.tracing:
             self.trace(f"{process.incarnation} starts on disk {machine.store.disk_id} trusted={machine.store.trusted}")
+        process.keeper.begin()
         for other in self.machines:
             if other is not machine:
                 self._connect(machine, other)
@@ -251,30 +254,31 @@ class World:
     def _etcd_s(self) -> float:
         return 0.001 + self.random.random() * 0.004
 
-    def read_record(self, process: Process, slot: int, took: Took) -> None:
+    def read_records(self, process: Process, slots: Sequence[int], took: Took) -> None:
         """A linearizable read."""
 
         def at_server() -> None:
-            record, revision = self.etcd.records[slot]
-            process.post(self._etcd_s(), took, slot, record, revision)
+            found = tuple(ev.SlotFact(slot, *self.etcd.records[slot]) for slot in slots)
+            process.post(self._etcd_s(), took, found)
 
         self.after(self._etcd_s(), at_server)
 
-    def write_record(self, process: Process, slot: int, expected: int, wanted: SlotRecord, wrote: Wrote) -> None:
+    def transact(self, process: Process, writes: Mapping[int, tuple[int, SlotRecord]], told: Told) -> None:
         """A transaction; its answer may be lost, and it may be done long after its sender gave up."""
 
         def at_server(answer: bool) -> None:
-            done = self.etcd.write(slot, expected, wanted)
+            done = self.etcd.write(writes)
             if done:
-                self._changed(slot, wanted)
+                for slot, (_, record) in writes.items():
+                    self._changed(slot, record)
             if answer:
-                process.post(self._etcd_s(), wrote, slot, done, wanted, self.etcd.revision)
+                process.post(self._etcd_s(), told, done, self.etcd.revision)
 
         if self.rough and self.random.random() < self.plan.unknown:
             self.fired["etcd outcome unknown"] += 1
             if self.random.random() < 0.5:
                 self.after(self.random.random() * 1.5, at_server, False)
-            process.post(0.3, wrote, slot, None, wanted, 0)
+            process.post(0.3, told, None, 0)
         else:
             self.after(self._etcd_s(), at_server, True)
 
@@ -289,7 +293,7 @@ class World:
                 delay = self.random.random() * self.plan.watch_s if self.rough else 0.01
                 if delay > 0.5:
                     self.fired["watch late"] += 1
-                process.post(delay, process.keeper.saw, slot, record)
+                process.post(delay, process.keeper.saw, slot, record, self.etcd.revision)
 
     def next_replicas(self, found: SlotRecord, mine: Replica) -> tuple[Replica, ...]:
         """The set that a claim asks for: mostly the one there is."""
@@ -376,10 +380,6 @@ class World:
                 self._answered.add(slot)
         else:
             self.reads += 1
-
-
-def _nothing() -> None:
-    """A process is looked after without an event."""
 
 
 def _short(message: Any) -> str:
