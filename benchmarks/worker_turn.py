@@ -119,6 +119,7 @@ def calls(worker: Worker, sink: Sink, method: str, count: int, objects: int = 10
     base = 10_000 * (1 + sum(method.encode()))
     for act in range(base, base + objects):
         worker.on_message([channel.OPEN, act, "Counter", bytes(32), "a", 0, b""])
+        worker.on_message(list(event(act, 1, "increment")))  # each has a database
     reads = frames([event(base + n % objects, n + 1, method) for n in range(count)])
     whole(worker, sink, reads[: 2 * objects // BATCH + 1])
     return best(lambda: whole(worker, sink, reads))

@@ -36,6 +36,9 @@ INSPECT = "/homing.wire.v1.Calls/Inspect"
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    # A ping has a timeout of its own, 60 s by default, and the shorter one does not win: without this a paused node
+    # holds its calls until their deadlines.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),

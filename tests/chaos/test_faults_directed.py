@@ -29,7 +29,6 @@ AWAY_S = 30.0 if LONG else 10.0
 TURN_CPU_S = 4.0
 TAKEOVER_MAX_S = 5.0
 REST_S = 40.0
-NOTICED_S = 6.0  # an owner without a majority stops its slots after 4 s
 NEIGHBOURS = 40
 
 
@@ -199,7 +198,9 @@ async def test_without_a_majority_nothing_is_acknowledged(
 ) -> None:
     """With two of three stopped no call succeeds; 503 says when to come again; when one returns, all is well.
 
-    Each key is repeated afterwards: it counts once, whether or not its record reached a disk meanwhile.
+    Each key is repeated afterwards: it counts once, whether or not its record reached a disk meanwhile. It fails when
+    the output gate lets a reply go before its record is committed, which no kill -9 shows: what a dead process had
+    handed to the kernel still arrives.
     """
     left = owners(view)[0]
     gone = [node.id for node in view.nodes if node.id != left]
@@ -211,14 +212,13 @@ async def test_without_a_majority_nothing_is_acknowledged(
         for process in processes:
             assert process.send(signal.SIGSTOP)
         tries = [asyncio.create_task(_quietly(_once(cluster, name, f"dark-{name}", AWAY_S))) for name in names]
-        await asyncio.sleep(NOTICED_S)
+        for tried in await asyncio.gather(*tries):
+            assert tried is None or tried.status in {502, 503, 504}, tried
         # A read, too, needs a majority. By now the owner knows that there is none, so the answer is clear.
         for answer in await asyncio.gather(*(_apart(cluster, "Counter", name, "read", timeout_s=10) for name in names)):
             assert answer.status == 503
             assert float(answer.header("Retry-After") or "nothing") > 0
             assert answer.header("Content-Type") == "application/problem+json"
-        for tried in await asyncio.gather(*tries):
-            assert tried is None or tried.status in {502, 503, 504}, tried
         processes[0].send(signal.SIGCONT)
         for name in names:
             answer = await eventually(lambda name=name: _once(cluster, name, f"dark-{name}"), 200, 20.0)

@@ -44,10 +44,11 @@ class ClaimsKeeper:
         fact = ev.NodeFact(self._process.id, self.record, world.etcd.revision)
         for machine in world.machines:
             if machine.process is not None:
-                machine.process.post(world.random.random() * 0.1, machine.process.keeper.heard, ev.TableSeen((fact,)))
+                machine.process.post(world.random.random() * 0.1, machine.process.keeper.heard, ev.TableSeen((fact,), complete=False))
         slots = tuple(ev.SlotFact(slot, *found) for slot, found in world.etcd.records.items())
         nodes = tuple(ev.NodeFact(node, *found) for node, found in world.registered.items())
-        if any(not replica.healthy for replica in self._process.core.replicas.values()):
+        core = self._process.core
+        if not core.trusted or any(not replica.healthy for replica in core.replicas.values()):
             self.heard(ev.MayClaim(allowed=False))  # it would claim for ever what its log refuses to own
         self._process.post(0.01, self.heard, ev.TableSeen(nodes, slots, complete=True))
 
@@ -127,7 +128,7 @@ class ClaimsKeeper:
 
     def saw(self, slot: int, found: SlotRecord, revision: int) -> None:
         """The watch told of a record."""
-        self.heard(ev.TableSeen(slots=(ev.SlotFact(slot, found, revision),)))
+        self.heard(ev.TableSeen(slots=(ev.SlotFact(slot, found, revision),), complete=False))
 
     def tick(self) -> None:
         """Time passed."""

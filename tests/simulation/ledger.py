@@ -40,6 +40,7 @@ class Ledger:
     def __init__(self, slots: int) -> None:
         self.slots = [_Slot() for _ in range(slots)]
         self.disks: dict[str, list[MemoryStore]] = {}  # disk id to what it holds, and held before it was damaged
+        self.spoiled: set[tuple[int, int]] = set()  # stores, by id(), and slots of them that must not count (rule 17)
         self.restored = False  # etcd was put back to an older state: epochs may be claimed twice, but not become ACTIVE
 
     def tip(self, slot: int) -> int:
@@ -102,6 +103,8 @@ class Ledger:
         count = 0
         for _, disk in members:
             for store in self.disks[disk]:
+                if not store.trusted or (id(store), slot) in self.spoiled:
+                    continue
                 held = store.records(slot, lsn, 1)
                 if held and record.hash_of(held[0]) == digest:
                     count += 1

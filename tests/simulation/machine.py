@@ -75,6 +75,7 @@ class Machine:
             store.write(_remains(old, slot, image, kept, forget=slot in lost and random.random() < 0.5))
         if kind == "slot":
             self.spoiled |= lost
+            self.world.ledger.spoiled.update((id(store), slot) for slot in lost)
         self.store = store
 
 

@@ -62,7 +62,7 @@ class StubNode:
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
         options = [
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+            ("grpc.http2.min_ping_interval_without_data_ms", 500),
             ("grpc.http2.max_ping_strikes", 0),
             ("grpc.max_receive_message_length", 16_777_216),
             ("grpc.max_send_message_length", 16_777_216),

@@ -49,6 +49,7 @@ class WorkerHarness:
         self._acts = itertools.count(1)
         self.frames: list[list[Any]] = []  # everything that came, in order
         self._seen = 0
+        self.corked = False  # while set, messages are kept back; `flush` sends them in one piece
         self.replicas: dict[int, Replica] = {}
         self.commits: dict[int, int] = {}
         self._thread = threading.Thread(target=serve, args=(theirs,), kwargs={"take_output": output}, daemon=True)
@@ -63,6 +64,11 @@ class WorkerHarness:
 
     def send(self, *message: Any) -> None:
         self._outbox.put(message)
+        if not self.corked:
+            self.flush()
+
+    def flush(self) -> None:
+        self.corked = False
         while data := self._outbox.take():
             self.socket.sendall(data)
 

@@ -168,7 +168,6 @@ def test_a_deadline_that_passed_before_the_start_is_said_without_running(worker:
 
 
 def test_an_abort_ends_everything_at_once(worker: WorkerHarness):
-    """Broken by: running cancelled code of an ended activation (it swallows the cancellation and goes on)."""
     act = worker.open("Counter")
     code = """
 self.ctx.storage.kv.put('a', 1)
@@ -185,6 +184,25 @@ while True:
     time.sleep(0.05)
     worker.settle()
     assert len(worker.turns(act)) == sent
+
+
+def test_code_of_an_ended_activation_runs_no_further_whatever_it_catches(worker: WorkerHarness):
+    """Broken by: stepping coroutines of an ended activation."""
+    act, other = worker.open("Counter"), worker.open("Counter")
+    code = """
+while True:
+    try:
+        await asyncio.sleep(0.002)
+    except asyncio.CancelledError:
+        pass
+    built.append(1)"""
+    worker.event(act, "arun", code)
+    time.sleep(0.02)
+    worker.abort(act)
+    ticks = worker.call(other, "give", "len(built)")
+    assert ticks > 0
+    time.sleep(0.03)
+    assert worker.call(other, "give", "len(built)") == ticks
 
 
 def test_close_is_refused_while_something_is_to_happen(worker: WorkerHarness):

@@ -129,6 +129,13 @@ return 1"""
     assert worker.close(act) is True
 
 
+def test_a_write_in_a_callback_of_the_loop_is_committed_by_itself(worker: WorkerHarness):
+    """Broken by: waiting for the next event (an idle object would never commit it)."""
+    act = worker.open("Counter")
+    worker.call(act, "run", "asyncio.get_running_loop().call_soon(self.ctx.storage.kv.put, 'soon', 1)")
+    worker.wait(lambda frame: frame[0] == channel.TURN and frame[2] == 1, 2)
+
+
 def test_a_subtask_writes_on_behalf_of_its_call(worker: WorkerHarness):
     """Broken by: call 0 for tasks (the node would take a broken-off call for one that never wrote)."""
     act = worker.open("Counter")
@@ -147,12 +154,14 @@ def test_async_and_sync_calls_start_in_the_order_they_came(worker: WorkerHarness
     """Broken by: delivering while a handler has not had its first step."""
     act = worker.open("Counter")
     worker.call(act, "run", "self.seen = []")
+    worker.corked = True
     calls = [
         worker.event(act, "arun", "self.seen.append('first')\nreturn 1"),
         worker.event(act, "run", "self.seen.append('second')"),
         worker.event(act, "arun", "self.seen.append('third')"),
         worker.event(act, "run", "result = self.seen"),
     ]
+    worker.flush()
     assert worker.answer(calls[3]) == ["first", "second", "third"]
 
 

@@ -270,7 +270,8 @@ def body(name, fails):
             raise ValueError
     return inside
 async def plain():
-    await asyncio.sleep(0.005)
+    for _ in range(3):
+        await asyncio.sleep(0)
     storage.kv.put('plain', 1)
 await asyncio.gather(
     storage.transaction(body('a', True)), storage.transaction(body('b', False)), plain(), return_exceptions=True)

@@ -246,7 +246,7 @@ class LogShell:
             return 0
         try:
             ops = self._apply(slot, records)
-        except ValueError as error:
+        except (ValueError, StoreFailed) as error:
             self.core.replicas[slot].halt(f"pages cannot be brought up to date: {error}")
             self.core.resign(slot, "its pages are damaged here")
             self._touch()

@@ -57,7 +57,7 @@ class SetApplied:
 
 @dataclass(slots=True, frozen=True)
 class PutPages:
-    """Whole pages of one object's database; pages at `page_count` and above are removed."""
+    """Whole pages of one object's database; pages above `page_count` are removed."""
 
     object: bytes
     pages: dict[int, bytes]

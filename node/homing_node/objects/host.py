@@ -22,6 +22,7 @@ from homing.errors import (
     ObjectReset,
     OutcomeUnknown,
     Overloaded,
+    StoreFailed,
     Unavailable,
 )
 from homing.ids import OBJECT_ID_BYTES
@@ -29,7 +30,7 @@ from homing.wire.v1 import call_pb2 as wire
 from homing_node.clock import Clock, SystemClock
 from homing_node.log import record
 from homing_node.log.store import Store
-from homing_node.objects import limits, replies
+from homing_node.objects import limits, object_log, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
 from homing_node.objects.frames import ABORT, CLOSE, CLOSED, LOG, RESET, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
@@ -41,7 +42,6 @@ from homing_node.objects.stateless import StatelessCalls
 from homing_node.objects.turn_record import KeyEntry, encode_body
 
 _log = structlog.stdlib.get_logger("homing.objects")
-_object_log = structlog.stdlib.get_logger("homing.object")
 
 
 class ObjectHost:
@@ -182,7 +182,11 @@ class ObjectHost:
             self._fail(call, BadRequest("an object id is 32 bytes"))
             return
         mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
-        stored = self._store.object(m.object)
+        try:
+            stored = self._store.object(m.object)
+        except StoreFailed as error:
+            self._damaged(served, [call], error)
+            return
         if stored is None and not mine:
             self._start(served, Image(exists=False, page_count=0, pages=b"", keys={}), [call])
         else:
@@ -196,10 +200,7 @@ class ObjectHost:
         def done(found: Image | ValueError) -> None:
             del self._opening[object_id]
             if isinstance(found, ValueError):
-                for waiter in waiting:
-                    self._fail(waiter, Unavailable("the object's pages are damaged on this node"))
-                _log.error("damaged pages", object=object_id.hex(), slot=served.slot, error=str(found))
-                self._log.resign(served.slot, f"pages of {object_id.hex()} are damaged")
+                self._damaged(served, waiting, found)
             elif self.gate.slots.get(served.slot) is not served:
                 for waiter in waiting:
                     self._fail_not_owner(waiter)
@@ -207,6 +208,13 @@ class ObjectHost:
                 self._start(served, found, waiting)
 
         self._read_image(lambda: image(object_id, mine, self._store, self._store.pages(object_id)), done)
+
+    def _damaged(self, served: ServedSlot, calls: list[PendingCall], error: Exception) -> None:
+        """What the store holds of an object cannot be read or is wrong: another replica must serve its slot."""
+        for call in calls:
+            self._fail(call, Unavailable("what this node holds of the object is damaged"))
+        _log.error("damaged object", object=calls[0].m.object.hex(), slot=served.slot, error=str(error))
+        self._log.resign(served.slot, "an object's pages are damaged")
 
     def _start(self, served: ServedSlot, found: Image, calls: list[PendingCall]) -> None:
         m = calls[0].m
@@ -243,7 +251,7 @@ class ObjectHost:
             elif kind == CLOSED:
                 self._on_closed(worker, frame[1], bool(frame[2]))
             elif kind == LOG:
-                self._on_log(worker, *frame[1:5])
+                object_log.emit(self._by_id.get(frame[1]), worker.id, *frame[2:5])
             elif kind == RESET:
                 self._on_reset(worker, *frame[1:4])
         except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
@@ -288,11 +296,6 @@ class ObjectHost:
 
     def _hold(self, act: Activation, call: PendingCall, answer: wire.Reply, *, wrote: bool) -> None:
         self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
-
-    def _on_log(self, worker: WorkerPort, act_id: int, request_id: str, stream: str, text: str) -> None:
-        act = self._by_id.get(act_id)
-        where = {"object": act.object.hex(), "class": act.class_name, "name": act.name} if act is not None else {}
-        _object_log.info(text, stream=stream, request_id=request_id, worker=worker.id, **where)
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)

@@ -1,0 +1,199 @@
+"""`make mutants`: every starred rule of the log, broken once, must be noticed.
+
+    mutants.py [--only NAME…] [--jobs 2]
+
+Each file in `mutants/` is a patch to the packages, one rule or half of a rule; its first lines say which. The packages
+are copied, the patch is applied to the copy, and the simulator runs over the copy until something is violated. A patch
+that names a `Test:` is noticed by that test instead, which is what directed histories are for. The same seeds, and the
+same tests, must be green over the packages as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATCHES = Path(__file__).parent / "mutants"
+PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement")
+SEEDS_MAX = 600  # a mutant that survives them is not caught
+TIMEOUT_S = 240
+# What a broken patch raises, rather than a broken rule.
+BROKEN = re.compile(r"seed \d+: (Name|Attribute|Type|UnboundLocal|Import|Syntax|Indentation)Error")
+
+
+@dataclass(slots=True, frozen=True)
+class Mutant:
+    """One patch.
+
+    Attributes:
+        name: its file, without the suffix.
+        rule: what it breaks, from its first line.
+        test: what notices it, or empty for the simulator.
+    """
+
+    name: str
+    rule: str
+    test: str
+
+
+@dataclass(slots=True, frozen=True)
+class Outcome:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    caught: bool
+    seeds: int
+    said: str
+    seconds: float
+
+
+def mutants() -> list[Mutant]:
+    """All patches, in order of their names."""
+    found: list[Mutant] = []
+    for path in sorted(PATCHES.glob("*.patch")):
+        head = path.read_text().split("\n--- ", 1)[0].splitlines()
+        test = next((line.removeprefix("Test:").strip() for line in head if line.startswith("Test:")), "")
+        found.append(Mutant(path.stem, head[0], test))
+    return found
+
+
+def copy_packages(to: Path) -> None:
+    """The packages as they are."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def environment(packages: Path) -> dict[str, str]:
+    """Of a process that imports these packages rather than the installed ones."""
+    paths = [str((packages / package).parent) for package in PACKAGES]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(command: list[str], packages: Path) -> tuple[int, str]:
+    """Run a program over some packages; its exit code and what it said."""
+    try:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment(packages), timeout=TIMEOUT_S, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return -1, "timed out"
+    return done.returncode, done.stdout
+
+
+def simulate(packages: Path, seeds: int, first: int = 0) -> tuple[int, int, str]:
+    """Run seeds until something is violated.
+
+    Returns:
+        The number of violations, -1 if the simulator broke; of runs; and what was said of the first violation.
+    """
+    arguments = ["tests/simulation/run.py", "--seeds", str(seeds), "--from", str(first), "--jobs", "1", "--stop"]
+    _, output = run(arguments, packages)
+    last = re.search(r"^(\d+) violations in (\d+) seeds$", output.strip().rsplit("\n", 1)[-1])
+    if last is None or BROKEN.search(output):
+        return -1, 0, output[-600:]
+    said = re.search(r"^seed \d+: .*$", output, re.MULTILINE)
+    return int(last[1]), int(last[2]), said[0] if said is not None else ""
+
+
+def pytest(packages: Path, test: str) -> tuple[bool, str]:
+    """Whether a test passes, and the end of what it said."""
+    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", test]
+    code, output = run(arguments, packages)
+    if code not in (0, 1) or re.search(r"^E +(Name|Attribute|Type|Import|Syntax)Error", output, re.MULTILINE):
+        return True, f"the test broke: {output[-600:]}"  # as if it had passed: that catches nothing
+    return code == 0, next((line for line in output.splitlines() if line.startswith("E ")), "")
+
+
+def judge(mutant: Mutant) -> Outcome:
+    """Apply a patch to a copy and see whether that is noticed."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="homing-mutant-") as folder:
+        packages = Path(folder)
+        copy_packages(packages)
+        patch = PATCHES / f"{mutant.name}.patch"
+        applied = subprocess.run(
+            ["git", "apply", "-p1", str(patch)],
+            cwd=packages, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        if applied.returncode != 0:
+            return Outcome(mutant, False, 0, f"the patch does not apply: {applied.stdout.strip()}", 0.0)
+        if mutant.test:
+            passed, said = pytest(packages, mutant.test)
+            caught, seeds = not passed, 0
+        else:
+            violations, seeds, said = simulate(packages, SEEDS_MAX)
+            caught = violations > 0
+    return Outcome(mutant, caught, seeds, said, time.monotonic() - began)
+
+
+def same_lines(found: list[Mutant]) -> list[str]:
+    """Pairs of patches that change the same line: each rule must be broken by itself."""
+    owners: dict[tuple[str, str], str] = {}
+    complaints: list[str] = []
+    for mutant in found:
+        path, at = "", 0
+        for line in (PATCHES / f"{mutant.name}.patch").read_text().splitlines():
+            if line.startswith("--- "):
+                path = line.split()[1]
+            elif hunk := re.match(r"@@ -(\d+)", line):
+                at = int(hunk[1])
+            elif line.startswith("-"):
+                other = owners.setdefault((path, f"{at}"), mutant.name)
+                if other != mutant.name:
+                    complaints.append(f"{mutant.name} and {other} both change {path}:{at}")
+                at += 1
+            elif line.startswith(" "):
+                at += 1
+    return complaints
+
+
+def control(seeds: int, tests: list[str], jobs: int) -> list[str]:
+    """The same seeds and tests over the packages as they are; returns what was wrong."""
+    with tempfile.TemporaryDirectory(prefix="homing-control-") as folder:
+        packages = Path(folder)
+        copy_packages(packages)
+        share = -(-seeds // jobs)
+        with ThreadPoolExecutor(jobs) as pool:
+            parts = [pool.submit(simulate, packages, min(share, seeds - i), i) for i in range(0, seeds, share)]
+            wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
+        wrong.extend(f"unmutated: {test} fails: {said}" for test in tests for ok, said in [pytest(packages, test)] if not ok)
+    return wrong
+
+
+def main() -> int:
+    """Judge every mutant, then the packages as they are."""
+    parser = argparse.ArgumentParser(description="Break each rule of the log once; each must be noticed.")
+    parser.add_argument("--only", nargs="*", default=[], help="names of mutants")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once")
+    options = parser.parse_args()
+    found = [mutant for mutant in mutants() if not options.only or mutant.name in options.only]
+    wrong = same_lines(found)
+    caught = seeds = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(judge, found):
+            caught += outcome.caught
+            seeds = max(seeds, outcome.seeds)
+            how = outcome.mutant.test or f"seeds: {outcome.seeds}"
+            print(f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {outcome.mutant.name:28} {outcome.seconds:5.1f} s  {how}")
+            print(f"{'':10} {outcome.mutant.rule}\n{'':10} -> {outcome.said[:200]}", flush=True)
+    wrong += control(seeds, sorted({mutant.test for mutant in found if mutant.test}), options.jobs)
+    print(f"the same {seeds} seeds unmutated: {'green' if not wrong else 'RED'}")
+    for complaint in wrong:
+        print(complaint)
+    print(f"{caught} of {len(found)} mutants caught", flush=True)
+    return 0 if caught == len(found) and found and not wrong else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
