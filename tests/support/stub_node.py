@@ -228,3 +228,10 @@ class StaticTable:
     def _tell(self, *, nodes: tuple[NodeFact, ...] = (), slots: tuple[SlotFact, ...] = ()) -> None:
         for listener in self._listeners:
             listener(TableSeen(nodes, slots))
+
+
+async def serve_forever(address: str) -> None:
+    """Be a stub node in a process of its own, for tests that pause or kill it."""
+    node = StubNode()
+    await node.start(address)
+    await asyncio.Event().wait()

@@ -186,6 +186,19 @@ def test_an_activation_that_would_not_close_goes_on() -> None:
     assert len(world.worker.frames(3)) == 2
 
 
+def test_pending_timers_keep_an_activation_fifteen_minutes_at_most() -> None:
+    """Seen to fail without the abort in `sweep`: it is asked for ever."""
+    world = HostWorld()
+    world.call()
+    act = world.event()[1]
+    world.turn(world.event(), 1)
+    for _ in range(int(limits.kept_open_s_max // 20) + 2):
+        world.clock.seconds += 20
+        world.host.sweep()
+        world.host.on_frame(world.worker, [3, act, False])
+    assert world.worker.frames(5) == [(5, act, "timers or wait_until kept it from eviction for too long")]
+
+
 def test_a_lost_slot_answers_unknown_for_what_was_appended() -> None:
     """Rule 9; seen to fail when held effects are dropped without an answer."""
     world = HostWorld()

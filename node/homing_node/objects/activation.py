@@ -61,6 +61,7 @@ class Activation:
     calls_bytes: int = 0
     used_at: float = 0.0
     ask_again_at: float = 0.0
+    kept_since: float = 0.0  # when it first would not close: a timer, a task or wait_until is pending
     successor: list[PendingCall] = field(default_factory=list[PendingCall])  # wait for the next activation
 
     def key_in_use(self, key: str) -> PendingCall | None:

@@ -102,10 +102,8 @@ class ObjectHost:
         if served is None:
             return
         for effect in served.held:
-            error = OutcomeUnknown(f"the slot was lost before the commit was confirmed: {reason}")
-            if not effect.wrote:
-                error = ObjectReset(f"the slot was lost before the answer was confirmed: {reason}")
-            self._fail(effect.call, error, started=True)
+            kind = OutcomeUnknown if effect.wrote else ObjectReset
+            self._fail(effect.call, kind(f"the slot was lost before this was safe: {reason}"), started=True)
         for object_id in served.activations:
             act = self.objects.get(object_id)
             if act is not None:
@@ -159,7 +157,9 @@ class ObjectHost:
         if isinstance(found, PendingCall):
             found.waiters = [*(found.waiters or ()), call]
         elif isinstance(found, KeyEntry):
-            self._hold(act, call, replies.of_effect(call.m.id, found.status, found.payload), wrote=False)
+            self.gate.hold(
+                act.slot, act.last_lsn, call, replies.of_effect(call.m.id, found.status, found.payload), wrote=False
+            )
         else:
             self._fail(call, found, started=isinstance(found, BrokenOff))
         return False
@@ -288,14 +288,12 @@ class ObjectHost:
     def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
         answer = replies.of_effect(call.m.id, effect[1], effect[2])
         timing = answer.timing
-        timing.received_ns = call.received_ns
-        timing.started_ns, timing.ended_ns = effect[3], effect[4]
-        self._hold(act, call, answer, wrote=wrote)
-        for waiter in call.waiters or ():
-            self._hold(act, waiter, replies.of_effect(waiter.m.id, effect[1], effect[2]), wrote=wrote)
-
-    def _hold(self, act: Activation, call: PendingCall, answer: wire.Reply, *, wrote: bool) -> None:
+        timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
+        for waiter in call.waiters or ():
+            self.gate.hold(
+                act.slot, act.last_lsn, waiter, replies.of_effect(waiter.m.id, effect[1], effect[2]), wrote=wrote
+            )
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)
@@ -310,8 +308,9 @@ class ObjectHost:
         if done:
             self._gone(act, ObjectReset("the activation was ended"))
             return
-        act.life = Life.OPEN
-        act.ask_again_at = self._now() + limits.close_retry_s
+        now = self._now()
+        act.life, act.ask_again_at = Life.OPEN, now + limits.close_retry_s
+        act.kept_since = act.kept_since or now
         waiting, act.successor = act.successor, []
         for call in waiting:
             self._deliver(act, call)
@@ -372,8 +371,11 @@ class ObjectHost:
         """Ask every activation that has been idle to close."""
         now = self._now()
         for act in list(self.objects.values()):
-            if now - act.used_at > self._limits.idle_s and now > act.ask_again_at:
-                self._close(act)
+            if now - act.used_at <= self._limits.idle_s or now <= act.ask_again_at:
+                continue
+            if act.kept_since and now - max(act.kept_since, act.used_at) > limits.kept_open_s_max:
+                self._abort(act, "timers or wait_until kept it from eviction for too long")
+            self._close(act)
 
     def _now(self) -> float:
         return self._clock.monotonic_ns() / 1e9

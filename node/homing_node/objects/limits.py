@@ -8,6 +8,7 @@ stateless_calls_max = 1_000
 activations_per_worker_max = 20_000
 idle_s = 10.0  # an activation without work for this long is evicted
 sweep_s = 1.0
+kept_open_s_max = 15 * 60.0  # pending timers or wait_until block eviction no longer than this
 close_retry_s = 10.0  # an activation that would not close is asked again after this
 pages_inline_bytes_max = 256 << 10
 open_in_thread_pages = 256  # larger databases are read off the loop
