@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 
 from homing.errors import (
-    BadRequest,
     BrokenOff,
     HomingError,
     NotFound,
@@ -126,14 +125,18 @@ class ObjectHost:
             self._open_for(served, call)
         elif act.life is Life.OPEN:
             self._deliver(act, call)
-        elif len(act.successor) < limits.calls_per_object_max:
-            act.successor.append(call)
         else:
-            self._fail(call, Overloaded("too many calls wait for this object"))
+            self._queue(act.successor, call)
 
     def _fail_not_owner(self, call: PendingCall) -> None:
         epoch, owner = self._owner_of(call.m.slot)
         self._fail(call, NotOwner(f"slot {call.m.slot} is not served here", epoch=epoch, owner=owner))
+
+    def _queue(self, waiting: list[PendingCall], call: PendingCall) -> None:
+        if len(waiting) < limits.calls_per_object_max:
+            waiting.append(call)
+        else:
+            self._fail(call, Overloaded("too many calls wait for this object"))
 
     def _deliver(self, act: Activation, call: PendingCall) -> None:
         if len(act.calls) >= limits.calls_per_object_max:
@@ -169,17 +172,11 @@ class ObjectHost:
     def _open_for(self, served: ServedSlot, call: PendingCall) -> None:
         waiting = self._opening.get(call.m.object)
         if waiting is not None:
-            if len(waiting) < limits.calls_per_object_max:
-                waiting.append(call)
-            else:
-                self._fail(call, Overloaded("too many calls wait for this object"))
+            self._queue(waiting, call)
             return
         m = call.m
-        if m.class_name not in self._pool.classes():
-            self._fail(call, NotFound(f"there is no class {m.class_name}"))
-            return
-        if len(m.object) != OBJECT_ID_BYTES:
-            self._fail(call, BadRequest("an object id is 32 bytes"))
+        if m.class_name not in self._pool.classes() or len(m.object) != OBJECT_ID_BYTES:
+            self._fail(call, NotFound(f"there is no class {m.class_name}, or no such object in it"))
             return
         mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
         try:
@@ -320,7 +317,7 @@ class ObjectHost:
     def on_worker_death(self, worker: WorkerPort, reason: str) -> None:
         """A worker is dead: its activations are gone, and only they."""
         for act in list(self._workers.pop(worker.id, {}).values()):
-            self._gone(act, ObjectReset(f"the worker of this object ended: {reason}"))
+            self._gone(act, ObjectReset(f"its worker ended: {reason}"))
         self._stateless.on_worker_death(worker, reason)
 
     def _abort(self, act: Activation, reason: str) -> None:
