@@ -49,7 +49,7 @@ class ObjectHost:
     Args:
         log: appends records, asks for confirmations.
         store: pages and meta values of objects.
-        pool: jailed workers.
+        pool: workers.
         owner_of: (slot) to (epoch, owner's node id) as this node knows it, for NOT_OWNER.
         host_limits: limits that settings may change.
         clock: for the simulator.
@@ -386,8 +386,7 @@ class ObjectHost:
 
     def _evict_oldest(self, mine: dict[int, Activation]) -> None:
         idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
-        oldest = min(idle, key=lambda act: act.used_at, default=None)
-        if oldest is not None:
+        if (oldest := min(idle, key=lambda act: act.used_at, default=None)) is not None:
             self._close(oldest)
 
     def retire(self, worker: WorkerPort) -> None:
