@@ -178,20 +178,28 @@ class Faults:
             self._world.after(self._random.random() * length_s, self._end, machine)
 
     def _wipe(self) -> None:
-        machine = self._victim()
-        if self._spoilable > 0 and not machine.bad:
-            self._spoilable -= 1
-            self._world.fired["disk wiped"] += 1
-            self._end(machine)
-            machine.wipe()
+        self.spoil(self._victim(), "wipe")
 
     def _damage(self) -> None:
-        machine = self._victim()
-        if self._spoilable > 0 and not machine.bad:
-            self._spoilable -= 1
-            self._world.fired["disk damaged"] += 1
-            self._end(machine)
-            machine.spoil()
+        self.spoil(self._victim(), self._random.choice(("keep", "forget")))
+
+    def spoil(self, machine: Machine, how: str) -> bool:
+        """A machine crashes and comes back with a worse disk; False if that would be more than a majority can bear.
+
+        Args:
+            machine: the victim.
+            how: "wipe", "keep" or "forget" its promises, or nothing at all.
+        """
+        if not how or self._spoilable == 0 or machine.bad:
+            return False
+        self._spoilable -= 1
+        self._world.fired["disk wiped" if how == "wipe" else "disk damaged"] += 1
+        self._end(machine)
+        if how == "wipe":
+            machine.wipe()
+        else:
+            machine.spoil(forget=how == "forget")
+        return True
 
     def _restore(self) -> None:
         """etcd is put back to an older state, once; later backups would be of the restored one."""

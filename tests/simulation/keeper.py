@@ -64,7 +64,7 @@ class Keeper:
             view.claiming = False
             return
         wanted = found.claimed_by(process.me, above=max(view.floor, view.held))
-        following = process.world.next_replicas(found, mine)
+        following = process.world.next_replicas(slot, found, mine)
         wanted = msgspec.structs.replace(wanted, next_replicas=following)
         self._write(slot, revision, wanted, self._claimed)
 

@@ -16,13 +16,22 @@ class Violation(AssertionError):
     """Something that must never happen did."""
 
 
+@dataclass(slots=True, frozen=True)
+class _Active:
+    """An epoch that became ACTIVE."""
+
+    owner: Owner
+    members: list[Member]
+    tip: int  # the last committed lsn at that moment
+
+
 @dataclass(slots=True)
 class _Slot:
     """The truth about one slot: `hashes[lsn]` of every record that was ever called committed."""
 
     hashes: list[bytes] = field(default_factory=lambda: [record.NO_HASH])
     claims: dict[int, Owner] = field(default_factory=dict[int, Owner])  # epoch to who took it over in its log
-    active: dict[int, tuple[Owner, list[Member]]] = field(default_factory=dict[int, tuple[Owner, list[Member]]])
+    active: dict[int, _Active] = field(default_factory=dict[int, "_Active"])
 
     @property
     def tip(self) -> int:
@@ -59,18 +68,17 @@ class Ledger:
         """The slot record became ACTIVE."""
         assert record_.owner is not None
         assert record_.state is SlotState.ACTIVE
-        found = self.slots[slot].active.setdefault(
-            record_.epoch, (record_.owner, [(r.node, r.disk) for r in record_.replicas])
-        )
-        if found[0] != record_.owner:
-            raise Violation(f"slot {slot}: epoch {record_.epoch} is ACTIVE for {found[0]} and {record_.owner}")
+        members = [(r.node, r.disk) for r in record_.replicas]
+        found = self.slots[slot].active.setdefault(record_.epoch, _Active(record_.owner, members, self.tip(slot)))
+        if found.owner != record_.owner:
+            raise Violation(f"slot {slot}: epoch {record_.epoch} is ACTIVE for {found.owner} and {record_.owner}")
 
     def serves(self, slot: int, epoch: int, me: Owner, core: LogCore) -> None:
-        """A process begins to serve: rule 14, and all that is committed is in its log."""
+        """A process begins to serve: rule 14, and all that was committed by then is in its log."""
         active = self.slots[slot].active.get(epoch)
-        if active is None or active[0] != me:
+        if active is None or active.owner != me:
             raise Violation(f"slot {slot}: {me} serves epoch {epoch}, which is not ACTIVE for it")
-        tip = self.tip(slot)
+        tip = active.tip
         if hash_at(core, slot, tip) != self.slots[slot].hashes[tip]:
             raise Violation(f"slot {slot}: committed record {tip} is not in the log of {me}, ACTIVE in epoch {epoch}")
 
@@ -94,7 +102,7 @@ class Ledger:
             fresh.append(found)
         first = truth.tip + 1
         truth.hashes.extend(fresh)
-        members = truth.active[epoch][1]
+        members = truth.active[epoch].members
         for at in range(first, lsn + 1):
             self._on_majority(slot, at, members)
 

@@ -25,6 +25,7 @@ class Machine:
         self.id = name
         self.process: Process | None = None
         self.slow_until = 0.0  # its disk takes its time until then
+        self.deaf_until = 0.0  # its watch tells nothing until then
         self.bad = False  # its disk was lost or spoiled once
         self.spoiled: set[int] = set()  # slots of which something is missing
         self._starts = 0
@@ -60,10 +61,15 @@ class Machine:
         self.bad = True
         self.store = self._new_store()
 
-    def spoil(self) -> None:
-        """The disk forgets the end of what it had, and somebody noticed (rule 17)."""
+    def spoil(self, *, forget: bool | None = None) -> None:
+        """The disk loses the end of what it had, and somebody noticed (rule 17).
+
+        Args:
+            forget: whether it loses its last promises, too; None: by chance.
+        """
         self.bad = True
         random = self.world.random
+        forgets = random.random() < 0.5 if forget is None else forget
         kind = random.choice(("same id", "new id", "slot"))
         old = self.store
         store = self._new_store(trusted=False) if kind == "new id" else MemoryStore(old.disk_id, trusted=kind == "slot")
@@ -72,7 +78,7 @@ class Machine:
         lost = {random.choice(slots)} if kind == "slot" else set(slots)
         for slot, image in old.load().items():
             kept = random.randint(0, len(image.records)) if slot in lost else len(image.records)
-            store.write(_remains(old, slot, image, kept, forget=slot in lost and random.random() < 0.5))
+            store.write(_remains(old, slot, image, kept, forget=slot in lost and forgets))
         if kind == "slot":
             self.spoiled |= lost
             self.world.ledger.spoiled.update((id(store), slot) for slot in lost)

@@ -58,6 +58,8 @@ class Plan:
         claim_gap_s: mean time between two claims of a slot that nobody asked for.
         faults: kinds that may happen.
         placed: the rules of placement decide who claims; else anybody does, at any time.
+        directed: one scene is played.
+        append_bytes: of the records in one message; a longer backlog travels in several.
     """
 
     seed: int
@@ -76,6 +78,8 @@ class Plan:
     claim_gap_s: float
     faults: frozenset[str]
     placed: bool
+    directed: bool
+    append_bytes: int
 
     @property
     def moves(self) -> bool:
@@ -113,4 +117,6 @@ def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
         claim_gap_s=random.choice((1.5, 3.0, 6.0)),
         faults=faults,
         placed=placed,
+        directed=not placed and copies > 1 and random.random() < 0.6,
+        append_bytes=random.choice((200, 400, 1 << 20)),
     )

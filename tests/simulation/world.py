@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from homing_node.log import limits
 from homing_placement import events as ev
 from homing_placement.records import NodeRecord, Replica, SlotRecord
 from tests.simulation.etcd import Etcd
@@ -16,6 +17,7 @@ from tests.simulation.ledger import Ledger, Violation
 from tests.simulation.machine import Machine
 from tests.simulation.plan import Plan, plan
 from tests.simulation.process import Effect, Process
+from tests.simulation.scenes import fitting, play
 
 TICK_S = 0.1
 HEAL_S = 40.0  # within so much simulated time after everything is healed a write must be answered
@@ -39,6 +41,7 @@ class World:
     def __init__(self, seed: int, replicas: int | None = None, trace: Callable[[str], None] | None = None) -> None:
         self.random = Random(seed)
         self.plan: Plan = plan(seed, self.random, replicas)
+        limits.append_bytes_max = self.plan.append_bytes  # long backlogs travel in pieces here, too
         self.tracing = trace is not None
         self._trace = trace
         self.now = 0.0
@@ -53,6 +56,8 @@ class World:
         self._peace_at = float("inf")
         self._answered: set[int] = set()  # slots of which a write that was put in peace was answered
         self.cuts: set[tuple[str, str]] = set()
+        self.held: dict[tuple[str, str], list[Callable[[], None]]] = {}  # messages that a scene keeps for later
+        self.wanted_next: dict[int, list[Machine]] = {}  # next replicas that a scene asks for
         self.ledger = Ledger(self.plan.slots)
         self.etcd = Etcd()
         self.registered: dict[str, tuple[NodeRecord, int]] = {}
@@ -108,6 +113,10 @@ class World:
             self.start(machine)
         self.after(TICK_S, self._tick)
         self.faults.begin()
+        if self.plan.directed:
+            scene = self.random.choice(fitting(self))
+            slot = self.random.randrange(self.plan.slots)
+            self.after(0.5 + self.random.random() * (self.plan.fault_s - 3.0), play, self, slot, scene)
 
     def _tick(self) -> None:
         for machine in self.machines:
@@ -127,8 +136,10 @@ class World:
         self.rough = False
         self._peace_at = self.now
         self.cuts.clear()
+        self.held.clear()
+        self.wanted_next.clear()
         for machine in self.machines:
-            machine.slow_until = 0.0
+            machine.slow_until = machine.deaf_until = 0.0
             if machine.process is None:
                 self.start(machine)
             elif machine.process.paused:
@@ -136,7 +147,7 @@ class World:
         for machine in self.machines:
             for other in self.machines:
                 if other is not machine:
-                    self._connect(machine, other)
+                    self.connect(machine, other)
 
     def _insist(self, slot: int) -> None:
         """One claimant, who tries again, and a client who does too; a claim from before may still come through."""
@@ -184,9 +195,10 @@ class World:
         process.keeper.begin()
         for other in self.machines:
             if other is not machine:
-                self._connect(machine, other)
+                self.connect(machine, other)
 
-    def _connect(self, one: Machine, other: Machine) -> None:
+    def connect(self, one: Machine, other: Machine) -> None:
+        """Two processes link up, each a moment later."""
         a, b = one.process, other.process
         if a is None or b is None:
             return
@@ -233,6 +245,10 @@ class World:
         settings = self.plan
         if chance() < settings.lost:
             self.fired["message lost"] += 1
+            return
+        held = self.held.get((source.id, node))
+        if held is not None:
+            held.append(lambda: self._deliver(source, target, message))
             return
         delay = 0.0005 + chance() * 0.002
         if chance() < settings.late:
@@ -291,12 +307,17 @@ class World:
             process = machine.process
             if process is not None:
                 delay = self.random.random() * self.plan.watch_s if self.rough else 0.01
+                delay = max(delay, machine.deaf_until - self.now)
                 if delay > 0.5:
                     self.fired["watch late"] += 1
                 process.post(delay, process.keeper.saw, slot, record, self.etcd.revision)
 
-    def next_replicas(self, found: SlotRecord, mine: Replica) -> tuple[Replica, ...]:
+    def next_replicas(self, slot: int, found: SlotRecord, mine: Replica) -> tuple[Replica, ...]:
         """The set that a claim asks for: mostly the one there is."""
+        wanted = self.wanted_next.get(slot)
+        if wanted is not None and wanted[0].id == mine.node:
+            self.fired["other replicas"] += 1
+            return tuple(Replica(m.id, m.store.disk_id) for m in wanted)
         if not self.plan.moves or self.random.random() < 0.6:
             following = found.next_replicas or found.replicas
             return following if mine in following else found.replicas

@@ -26,6 +26,7 @@ GRPC_OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.ping_timeout_ms", 2_000),  # else a ping that a paused peer does not answer may take a minute
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.min_reconnect_backoff_ms", 100),

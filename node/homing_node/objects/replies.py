@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homing.errors import ApplicationError, HomingError, NotOwner, from_wire
+from homing.errors import ApplicationError, BrokenOff, HomingError, NotOwner, from_wire
 from homing.wire.v1 import call_pb2 as wire
 
 ANSWER, HTTP, FAILURE = 0, 1, 2
@@ -45,4 +45,6 @@ def of_error(call_id: int, error: HomingError, *, started: bool) -> wire.Reply:
         failure.epoch, failure.owner = error.epoch, error.owner
     if isinstance(error, ApplicationError):
         failure.error_type = error.error_type
+    elif isinstance(error, BrokenOff):
+        failure.error_type = "BrokenOff"  # it shares its code with OutcomeUnknown, and must not be tried again
     return wire.Reply(id=call_id, failure=failure)
