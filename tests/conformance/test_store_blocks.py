@@ -56,8 +56,9 @@ def test_a_damaged_block_of_records_damages_its_slots_only(tables: Crashed) -> N
         images = store.load()
         damaged = [slot for slot, image in images.items() if image.damaged]
         assert damaged
+        # The key's three bytes may stand in a record by chance: which slots it hits is open, that they adjoin is not.
         assert len(damaged) <= 3
-        assert set(damaged) <= {49, 50, 51}
+        assert damaged == list(range(damaged[0], damaged[0] + len(damaged)))
         for slot in set(range(100)) - set(damaged):
             assert (images[slot].promised, len(images[slot].records)) == (slot + 1, 30)
         assert images[damaged[0]].promised == damaged[0] + 1
