@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from homing.errors import Unavailable
+from homing.pace import Pace
 from homing.wire.v1 import call_pb2
 from homing_gateway.limits import (
     BATCH_BYTES_MAX,
@@ -253,12 +254,14 @@ class NodeLink:
             self._owner.answered(pending, reply)
 
     async def _write(self, stream: _Stream) -> None:
-        wake = self._wake
+        wake, pace = self._wake, Pace()
         while True:
             await wake.wait()
             wake.clear()
             while self._queue or self._cancels or self._pieces:
+                await pace.wait()
                 batch = self._next_batch()
+                pace.sent(len(batch.calls))
                 try:
                     await stream.write(batch)
                 except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import grpc
 
 from homing.errors import HomingError, TooLarge
+from homing.pace import Pace
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.objects import replies
@@ -81,9 +82,11 @@ class _Exchange:
     async def write(self, context: Any) -> None:
         """Send what is ready until cancelled; a large body goes in pieces, other answers between them."""
         large: list[tuple[int, bytes, int]] = []
+        pace = Pace()
         while True:
             if not large:
                 await self._wake.wait()
+                await pace.wait()
             self._wake.clear()
             ready, self._ready = self._ready, []
             pieces: list[wire.Piece] = []
@@ -98,6 +101,7 @@ class _Exchange:
                 if end < len(body):
                     large.append((call_id, body, end))
             if ready or pieces:
+                pace.sent(len(ready))
                 await context.write(wire.ReplyBatch(replies=ready, pieces=pieces))
 
 

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from homing.pace import Pace
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.effects import Message
@@ -110,11 +111,14 @@ class Link:
             self._on_batch(self.node, batch)
 
     async def _write(self, stream: Stream) -> None:
+        pace = Pace()
         while not self._overrun:
             await self._wake.wait()
+            await pace.wait()
             self._wake.clear()
             if self._waiting:
                 waiting, self._waiting, self._bytes = self._waiting, {}, 0
+                pace.sent(sum(map(len, waiting.values())))
                 await stream.write(wire.PeerBatch(**cast(Any, waiting)))
         _log.warning("a peer takes too little; its link is closed", peer=self.node)
 
