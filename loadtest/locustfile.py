@@ -8,6 +8,7 @@ spread, and `CALLS_PER_SECOND_EACH` (5) how fast one user calls.
 
 import os
 import random
+import time
 from typing import Protocol, cast
 
 from locust import FastHttpUser, constant_throughput, task  # pyright: ignore[reportUnknownVariableType] - untyped
@@ -28,6 +29,10 @@ class Visitor(FastHttpUser):
     """One caller. It calls at a steady pace, so that slow answers do not lessen the load."""
 
     wait_time = constant_throughput(CALLS_PER_SECOND_EACH)
+
+    def on_start(self) -> None:
+        # Users start together; without a phase of their own they would call in waves.
+        time.sleep(random.random() / CALLS_PER_SECOND_EACH)
 
     @task(5)
     def read(self) -> None:

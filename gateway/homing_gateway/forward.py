@@ -177,7 +177,6 @@ class Forwarder:
             self._finish(pending, error)
             return
         if verdict is Verdict.REFRESH_AND_RETRY:
-            pending.waiting_since_s = 0.0  # somebody answered; the table is behind, or the node is
             self._refresh_soon(pending.slot)
         self._park(pending, error)
 

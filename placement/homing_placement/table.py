@@ -127,8 +127,10 @@ class SlotTable:
             self.listed.set()
             self._apply(list(told.entries), [(key, told.revision) for key in gone if key not in listed])
         else:
-            entries = [change.entry for change in told.changes if change.entry is not None]
-            deleted = [(change.key, change.mod_revision) for change in told.changes if change.entry is None]
+            # Of several changes of a key the last counts: a record that was deleted and put again is there.
+            changes = {change.key: change for change in told.changes}.values()
+            entries = [change.entry for change in changes if change.entry is not None]
+            deleted = [(change.key, change.mod_revision) for change in changes if change.entry is None]
             self._apply(entries, deleted)
 
     def _apply(self, entries: list[Entry], deleted: list[tuple[bytes, int]] | None = None) -> None:

@@ -25,6 +25,7 @@ import msgspec
 from tests.chaos.client import Connection
 from tests.chaos.processes import Process, descendants, end, find
 
+from homing.cli import parented
 from homing.ids import SLOTS_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,9 +139,11 @@ class DevCluster:
         """
         command = [str(Path(sys.executable).with_name("homing")), "dev", str(self.app), "--nodes", str(self.nodes)]
         command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
+        # However this process ends, and be it by SIGKILL, nothing of the cluster outlives it.
+        guarded = [sys.executable, "-I", "-S", parented.__file__, str(os.getpid()), *command]
         with self.log_path.open("wb") as log:
             self._dev = subprocess.Popen(
-                command,
+                guarded,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

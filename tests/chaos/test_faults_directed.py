@@ -28,20 +28,41 @@ LONG = os.environ.get("HOMING_CHAOS_LONG") == "1"
 AWAY_S = 30.0 if LONG else 10.0
 TURN_CPU_S = 4.0
 TAKEOVER_MAX_S = 5.0
-REST_S = 40.0
+REST_S = 25.0
 NEIGHBOURS = 40
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Generator[DevCluster]:
-    with DevCluster(APP, 3, environment={"HOMING_TURN_CPU_S": f"{TURN_CPU_S:g}"}) as running:
-        yield running
-    assert running.leftovers == []
+def shared() -> Generator[list[DevCluster]]:
+    """The cluster that the tests share, once the first has started it."""
+    running: list[DevCluster] = []
+    yield running
+    for cluster in running:
+        cluster.stop()
+        assert cluster.leftovers == []
+
+
+@pytest.fixture
+async def cluster(shared: list[DevCluster]) -> AsyncGenerator[DevCluster]:
+    """A whole cluster. A test that does not leave it whole fails, and the next gets a new one."""
+    if not shared:
+        made = DevCluster(APP, 3, environment={"HOMING_TURN_CPU_S": f"{TURN_CPU_S:g}"})
+        made.start()
+        shared.append(made)
+    running = shared[0]
+    await running.wait_settled(REST_S)
+    yield running
+    try:
+        await running.wait_settled(REST_S)
+    except TimeoutError:
+        shared.clear()
+        running.stop(keep_log=True)
+        raise
 
 
 @pytest.fixture
 async def view(cluster: DevCluster) -> View:
-    return await cluster.wait_settled(REST_S)
+    return await cluster.view()
 
 
 @pytest.fixture

@@ -44,7 +44,9 @@ class ClaimsKeeper:
         fact = ev.NodeFact(self._process.id, self.record, world.etcd.revision)
         for machine in world.machines:
             if machine.process is not None:
-                machine.process.post(world.random.random() * 0.1, machine.process.keeper.heard, ev.TableSeen((fact,), complete=False))
+                machine.process.post(
+                    world.random.random() * 0.1, machine.process.keeper.heard, ev.TableSeen((fact,), complete=False)
+                )
         slots = tuple(ev.SlotFact(slot, *found) for slot, found in world.etcd.records.items())
         nodes = tuple(ev.NodeFact(node, *found) for node, found in world.registered.items())
         core = self._process.core
@@ -82,7 +84,7 @@ class ClaimsKeeper:
                 elif process.core.owners.get(effect.slot) is not None:
                     process.core.resign(effect.slot, "the slot record names another epoch")
 
-    def _answer(self, batch: ev.WriteBatch):  # noqa: ANN202 - a closure for `transact`
+    def _answer(self, batch: ev.WriteBatch):
         slots = tuple(write.slot for write in batch.writes)
 
         def answer(outcome: bool | None, revision: int) -> None:
@@ -106,9 +108,7 @@ class ClaimsKeeper:
         cut = (process.id, node) in world.cuts or (node, process.id) in world.cuts
         answers = target is not None and not target.paused and not cut
         incarnation = target.incarnation if target is not None and answers else None
-        process.post(
-            0.002 if answers else PROBE_TIMEOUT_S, self.heard, ev.Probed(node, incarnation, sent_at=world.now)
-        )
+        process.post(0.002 if answers else PROBE_TIMEOUT_S, self.heard, ev.Probed(node, incarnation, sent_at=world.now))
 
     # -- as the other keeper ----------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Faults:
         for kind, act in kinds.items():
             if kind in self._world.plan.faults:
                 self._world.after(0.3 + self._random.expovariate(1 / GAPS_S[kind]), self._fire, kind, act)
-        for slot in range(self._world.plan.slots):
+        for slot in range(0 if self._world.plan.quiet else self._world.plan.slots):
             self._world.after(1.0 + self._random.random(), self._claim, slot)
 
     def _fire(self, kind: str, act: Callable[[], None]) -> None:

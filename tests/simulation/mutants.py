@@ -167,7 +167,9 @@ def control(seeds: int, tests: list[str], jobs: int) -> list[str]:
         with ThreadPoolExecutor(jobs) as pool:
             parts = [pool.submit(simulate, packages, min(share, seeds - i), i) for i in range(0, seeds, share)]
             wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
-        wrong.extend(f"unmutated: {test} fails: {said}" for test in tests for ok, said in [pytest(packages, test)] if not ok)
+        wrong.extend(
+            f"unmutated: {test} fails: {said}" for test in tests for ok, said in [pytest(packages, test)] if not ok
+        )
     return wrong
 
 
@@ -185,7 +187,9 @@ def main() -> int:
             caught += outcome.caught
             seeds = max(seeds, outcome.seeds)
             how = outcome.mutant.test or f"seeds: {outcome.seeds}"
-            print(f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {outcome.mutant.name:28} {outcome.seconds:5.1f} s  {how}")
+            print(
+                f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {outcome.mutant.name:28} {outcome.seconds:5.1f} s  {how}"
+            )
             print(f"{'':10} {outcome.mutant.rule}\n{'':10} -> {outcome.said[:200]}", flush=True)
     wrong += control(seeds, sorted({mutant.test for mutant in found if mutant.test}), options.jobs)
     print(f"the same {seeds} seeds unmutated: {'green' if not wrong else 'RED'}")

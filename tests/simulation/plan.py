@@ -58,7 +58,8 @@ class Plan:
         claim_gap_s: mean time between two claims of a slot that nobody asked for.
         faults: kinds that may happen.
         placed: the rules of placement decide who claims; else anybody does, at any time.
-        directed: one scene is played.
+        directed: scenes are played: one amid everything else, or, when quiet, one after the other.
+        quiet: nothing but the scenes goes wrong.
         append_bytes: of the records in one message; a longer backlog travels in several.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     faults: frozenset[str]
     placed: bool
     directed: bool
+    quiet: bool
     append_bytes: int
 
     @property
@@ -98,25 +100,28 @@ def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
     clusters = [c for c in CLUSTERS if replicas in (None, c[1])]
     machines, copies, _ = random.choices(clusters, [c[2] for c in clusters])[0]
     faults = frozenset(kind for kind, share in SHARES.items() if random.random() < share)
-    rough = random.random() < 0.8
     placed = machines == copies == 3 and random.random() < 0.2
+    directed = not placed and copies > 1 and random.random() < 0.6
+    quiet = directed and random.random() < 0.4
+    rough = not quiet and random.random() < 0.85
     return Plan(
         seed=seed,
         machines=machines,
         replicas=copies,
-        slots=random.choice((1, 1, 1, 2, 3)),
+        slots=1 if quiet else random.choice((1, 1, 1, 2, 3)),
         fault_s=random.uniform(12.0, 20.0) if placed else random.uniform(4.0, 12.0),
         lost=random.choice((0.0, 0.02, 0.1)) if rough else 0.0,
         twice=random.choice((0.0, 0.03, 0.1)) if rough else 0.0,
         late=random.choice((0.0, 0.05, 0.15)) if rough else 0.0,
         late_s=random.choice((0.1, 1.0, 2.5)),
-        unknown=random.choice((0.0, 0.2, 0.4)),
+        unknown=0.0 if quiet else random.choice((0.0, 0.2, 0.4)),
         watch_s=random.choice((0.01, 0.5, 5.0)),
         write_gap_s=random.choice((0.15, 0.4, 0.8)),
         read_gap_s=random.choice((0.2, 0.6, 1.0)),
         claim_gap_s=random.choice((1.5, 3.0, 6.0)),
-        faults=faults,
+        faults=frozenset() if quiet else faults,
         placed=placed,
-        directed=not placed and copies > 1 and random.random() < 0.6,
+        directed=directed,
+        quiet=quiet,
         append_bytes=random.choice((200, 400, 1 << 20)),
     )

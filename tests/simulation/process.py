@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from tests.simulation.claims_keeper import ClaimsKeeper
+from tests.simulation.keeper import Keeper
+from tests.simulation.ledger import Violation, hash_at
+
 from homing_node.log import record
 from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, News, Recovered
 from homing_node.log.store import Op, PutObject, SetApplied
 from homing_node.objects.gate import OutputGate
 from homing_placement.records import Owner
-from tests.simulation.claims_keeper import ClaimsKeeper
-from tests.simulation.keeper import Keeper
-from tests.simulation.ledger import Violation, hash_at
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine

@@ -46,8 +46,8 @@ class _Follower:
     ahead_bytes: int = 0  # sent above match
     moved_at: float = 0.0  # when match last grew, or sending began
     commit_sent: int = 0
-    need_lsn: int = 0  # what it asked for last, and when: of many equal requests one is served
-    need_at: float = 0.0
+    need_lsn: int = 0  # what was sent again last because it asked for it, and when
+    need_at: float = float("-inf")
 
 
 class Owner:
@@ -202,6 +202,8 @@ class Owner:
             self._replicate(node, follower)
 
     def _replicate(self, node: str, follower: _Follower) -> None:
+        if not self._counts(node, follower):
+            return
         replica = self.replica
         while follower.sent < replica.last_lsn and follower.ahead_bytes < limits.append_ahead_bytes_max:
             prev = replica.before(follower.sent + 1)
@@ -212,6 +214,14 @@ class Owner:
             follower.sent += len(found)
             follower.commit_sent = replica.commit
             follower.ahead_bytes += sum(map(len, found))
+
+    def _counts(self, node: str, follower: _Follower) -> bool:
+        """Whether this replica is linked, and on the disk that the set names (rule 17).
+
+        To another disk nothing is sent: it lacks what the one before it confirmed, so it would ask for that again and
+        again.
+        """
+        return self._disks.get(node) == follower.disk
 
     def _append(self, prev_lsn: int, prev: tuple[int, bytes], records: Sequence[bytes]) -> wire.Append:
         return wire.Append(
@@ -226,20 +236,26 @@ class Owner:
             return
         if m.outcome == wire.APPEND_OUTCOME_FENCED:
             self.lose(m.promised, "a replica has promised a higher epoch")
+        elif not self._counts(node, follower):
+            return
         elif m.outcome == wire.APPEND_OUTCOME_NEED:
             self._serve_need(node, follower, m.lsn, now)
-        elif m.outcome == wire.APPEND_OUTCOME_OK and self._disks.get(node) == follower.disk:
+        elif m.outcome == wire.APPEND_OUTCOME_OK:
             if m.lsn > follower.match:
-                follower.match, follower.moved_at, follower.need_lsn = m.lsn, now, 0
+                follower.match, follower.moved_at = m.lsn, now
                 follower.ahead_bytes = 0 if m.lsn >= follower.sent else follower.ahead_bytes // 2
                 follower.sent = max(follower.sent, m.lsn)
                 self.advance(now)
             self._replicate(node, follower)
 
     def _serve_need(self, node: str, follower: _Follower, lsn: int, now: float) -> None:
-        """Appends that were on their way each ask again for the same record: serve the first."""
-        again = lsn == follower.need_lsn and now - follower.need_at < limits.resend_s / 2
-        if again or lsn > follower.sent:
+        """Go back to where a replica's log is equal.
+
+        Every Append on its way may ask again, so one request in a while is served; a lower one at once, for it is
+        news: the log differs there, too.
+        """
+        recent = now - follower.need_at < limits.resend_s / 2
+        if (recent and lsn >= follower.need_lsn) or lsn > follower.sent:
             return
         follower.need_lsn, follower.need_at = lsn, now
         follower.sent, follower.ahead_bytes = max(lsn - 1, follower.match), 0
@@ -298,6 +314,8 @@ class Owner:
                 self.lose(self.epoch, "no majority of the replicas answers")
 
     def _nudge(self, node: str, follower: _Follower, now: float) -> None:
+        if not self._counts(node, follower):
+            return
         replica = self.replica
         if follower.match < replica.last_lsn and now - follower.moved_at > limits.resend_s:
             follower.moved_at = now

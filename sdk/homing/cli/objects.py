@@ -46,8 +46,12 @@ def list_objects(class_name: str, limit: int | None, url: str, token: str, as_js
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
-        rows = [[str(each.get("name") or "-"), str(each.get("id", "-")), str(each.get("slot", "-"))] for each in found]
-        click.echo(table(["NAME", "ID", "SLOT"], rows))
+        click.echo(table(["NAME", "ID", "BYTES", "ACTIVE"], [_row(each) for each in found]))
+
+
+def _row(each: dict[str, Any]) -> list[str]:
+    active = "yes" if each.get("active") else "no"
+    return [str(each.get("name") or "-"), str(each.get("id", "-")), str(each.get("database_bytes", "-")), active]
 
 
 @objects.command("show")
