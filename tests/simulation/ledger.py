@@ -104,9 +104,10 @@ class Ledger:
         truth.hashes.extend(fresh)
         members = truth.active[epoch].members
         for at in range(first, lsn + 1):
-            self._on_majority(slot, at, members)
+            self.on_majority(slot, at, members)
 
-    def _on_majority(self, slot: int, lsn: int, members: Sequence[Member]) -> None:
+    def on_majority(self, slot: int, lsn: int, members: Sequence[Member]) -> None:
+        """A record is on a majority of the disks of its set, those that count."""
         digest = self.slots[slot].hashes[lsn]
         count = 0
         for _, disk in members:

@@ -4,8 +4,8 @@
 
 Each file in `mutants/` is a patch to the packages, one rule or half of a rule; its first lines say which. The packages
 are copied, the patch is applied to the copy, and the simulator runs over the copy until something is violated. A patch
-that names a `Test:` is noticed by that test instead, which is what directed histories are for. The same seeds, and the
-same tests, must be green over the packages as they are.
+that names a `Test:` is noticed by that test instead, one that names `Also:` by both. The same seeds, and the same tests,
+must be green over the packages as they are.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class Mutant:
     Attributes:
         name: its file, without the suffix.
         rule: what it breaks, from its first line.
-        test: what notices it, or empty for the simulator.
+        test: what notices it instead of the simulator, or empty.
+        also: what notices it besides the simulator, or empty.
     """
 
     name: str
     rule: str
     test: str
+    also: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,9 +64,12 @@ def mutants() -> list[Mutant]:
     found: list[Mutant] = []
     for path in sorted(PATCHES.glob("*.patch")):
         head = path.read_text().split("\n--- ", 1)[0].splitlines()
-        test = next((line.removeprefix("Test:").strip() for line in head if line.startswith("Test:")), "")
-        found.append(Mutant(path.stem, head[0], test))
+        found.append(Mutant(path.stem, head[0], _named("Test:", head), _named("Also:", head)))
     return found
+
+
+def _named(word: str, head: list[str]) -> str:
+    return next((line.removeprefix(word).strip() for line in head if line.startswith(word)), "")
 
 
 def copy_packages(to: Path) -> None:
@@ -134,6 +139,9 @@ def judge(mutant: Mutant) -> Outcome:
         else:
             violations, seeds, said = simulate(packages, SEEDS_MAX)
             caught = violations > 0
+        if caught and mutant.also:
+            passed, besides = pytest(packages, mutant.also)
+            caught, said = not passed, f"{said}; {besides}"
     return Outcome(mutant, caught, seeds, said, time.monotonic() - began)
 
 
@@ -191,7 +199,8 @@ def main() -> int:
                 f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {outcome.mutant.name:28} {outcome.seconds:5.1f} s  {how}"
             )
             print(f"{'':10} {outcome.mutant.rule}\n{'':10} -> {outcome.said[:200]}", flush=True)
-    wrong += control(seeds, sorted({mutant.test for mutant in found if mutant.test}), options.jobs)
+    tests = {test for mutant in found for test in (mutant.test, mutant.also) if test}
+    wrong += control(seeds, sorted(tests), options.jobs)
     print(f"the same {seeds} seeds unmutated: {'green' if not wrong else 'RED'}")
     for complaint in wrong:
         print(complaint)
