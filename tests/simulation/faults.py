@@ -129,7 +129,7 @@ class Faults:
             process.paused = False
             for slot in list(process.gate.slots):
                 process.handle(process.read, (slot,))
-                process.handle(process.write, (slot, world.body()))
+                process.handle(process.write, (slot, world.clients.body()))
         process.resume()
 
     # -- network ----------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Effect:
 
     def reply(self, _: Effect) -> None:
         """It left the gate."""
-        self.process.world.answered(self)
+        self.process.world.clients.answered(self)
 
 
 class Process:

@@ -70,8 +70,8 @@ def run_seed(seed: int, replicas: int | None, tally: Tally) -> None:
     except Exception as error:
         tally.violations.append((seed, _describe(error)))
     tally.runs += 1
-    tally.answers += world.answers
-    tally.reads += world.reads
+    tally.answers += world.clients.writes
+    tally.reads += world.clients.reads
     tally.takeovers += max(0, world.activations - world.plan.slots)
     tally.simulated_s += world.now
     tally.with_fault.update(kind for kind, count in world.fired.items() if count)
@@ -165,7 +165,7 @@ def main() -> int:
         world = World(options.seed, options.replicas, print if options.verbose else None)
         print(world.plan)
         world.run()  # a violation comes with its traceback
-        print(f"no violation; {world.answers} acknowledged, {world.activations} times ACTIVE")
+        print(f"no violation; {world.clients.writes} acknowledged, {world.activations} times ACTIVE")
         return 0
     seeds = range(options.first, options.first + options.seeds)
     began = time.perf_counter()

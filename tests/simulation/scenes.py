@@ -53,7 +53,7 @@ class Stage:
         """A client writes, at one machine or wherever the slot seems to be served."""
         for process in self.world.serving(self.slot):
             if machine is None or process.machine is machine:
-                process.handle(process.write, (self.slot, self.world.body()))
+                process.handle(process.write, (self.slot, self.world.clients.body()))
 
     def read(self, machine: Machine) -> None:
         """A client reads at one machine."""

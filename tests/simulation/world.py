@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from tests.simulation.clients import Clients
 from tests.simulation.etcd import Etcd
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger, Violation
 from tests.simulation.machine import Machine
 from tests.simulation.plan import Plan, plan
-from tests.simulation.process import Effect, Process
+from tests.simulation.process import Process
 from tests.simulation.scenes import play_next
 
 from homing_node.log import limits
@@ -51,12 +52,8 @@ class World:
         self._number = 0
         self.rough = True  # faults are let loose
         self.fired: Counter[str] = Counter()
-        self.answers = 0
-        self.reads = 0
         self.activations = 0
-        self._calls = 0
-        self._peace_at = float("inf")
-        self._answered: set[int] = set()  # slots of which a write that was put in peace was answered
+        self.clients = Clients(self)
         self.cuts: set[tuple[str, str]] = set()
         self.held: dict[tuple[str, str], list[Callable[[], None]]] = {}  # messages that a scene keeps for later
         self.wanted_next: dict[int, list[Machine]] = {}  # next replicas that a scene asks for
@@ -100,8 +97,8 @@ class World:
         self._heal()
         for slot in range(self.plan.slots):
             self._insist(slot)
-        if not self.run_until(self.now + HEAL_S, lambda: len(self._answered) == self.plan.slots):
-            raise Violation(f"writes to {self._answered} only were answered within {HEAL_S} s of peace")
+        if not self.run_until(self.now + HEAL_S, lambda: len(self.clients.served) == self.plan.slots):
+            raise Violation(f"writes to {self.clients.served} only were answered within {HEAL_S} s of peace")
         if not self.run_until(self.now + 10.0, self._settled):
             raise Violation("in peace, a replica did not catch up")
 
@@ -111,7 +108,7 @@ class World:
             members = [self.machines[(slot + i) % len(self.machines)] for i in range(copies)]
             self.etcd.create(slot, tuple(Replica(m.id, m.store.disk_id) for m in members))
             self.after(0.05, self.claim, slot, members[0])
-            self._clients(slot)
+            self.clients.begin(slot)
         self.etcd.take_backup()
         for machine in self.machines:
             self.start(machine)
@@ -137,7 +134,7 @@ class World:
         if self.tracing:
             self.trace("-- peace --")
         self.rough = False
-        self._peace_at = self.now
+        self.clients.peace_at = self.now
         self.cuts.clear()
         self.held.clear()
         self.wanted_next.clear()
@@ -157,8 +154,8 @@ class World:
         record = self.etcd.records[slot][0]
         served = self.serving(slot)
         current = [p for p in served if record.owner == p.me and self.fit(p.machine, slot, record)]
-        if current and slot not in self._answered:
-            current[0].handle(current[0].write, (slot, self.body()))
+        if current and slot not in self.clients.served:
+            current[0].handle(current[0].write, (slot, self.clients.body()))
         elif not current and not self._recovering(slot, record):
             fit = next(m for m in self.machines if self.fit(m, slot, record))
             self.claim(slot, fit)
@@ -361,51 +358,6 @@ class World:
     def serving(self, slot: int) -> list[Process]:
         """Every process that believes it serves a slot."""
         return [m.process for m in self.machines if m.process is not None and slot in m.process.gate.slots]
-
-    def body(self) -> bytes:
-        """What a client writes: never the same twice."""
-        self._calls += 1
-        return b"call %d" % self._calls
-
-    def _clients(self, slot: int) -> None:
-        def write() -> None:
-            for process in self._believers(slot):
-                process.handle(process.write, (slot, self.body()))
-            if self.rough:
-                self.after(self.random.expovariate(1 / self.plan.write_gap_s), write)
-
-        def read() -> None:
-            for process in self._believers(slot):
-                process.handle(process.read, (slot,))
-            if self.rough:
-                self.after(self.random.expovariate(1 / self.plan.read_gap_s), read)
-
-        self.after(self.random.random(), write)
-        self.after(self.random.random(), read)
-
-    def _believers(self, slot: int) -> list[Process]:
-        """Where a client's call goes: mostly to one of those that believe to serve, at times to all of them."""
-        served = self.serving(slot)
-        return served if len(served) < 2 or self.random.random() < 0.4 else [self.random.choice(served)]
-
-    def answered(self, effect: Effect) -> None:
-        """An effect left the gate."""
-        ledger, slot = self.ledger, effect.slot
-        if effect.lsn > ledger.tip(slot):
-            raise Violation(
-                f"slot {slot}: an effect of record {effect.lsn} left, and only {ledger.tip(slot)} committed"
-            )
-        if effect.stale:
-            raise Violation(
-                f"slot {slot}: {effect.process.id} answered from before record {effect.floor}, which was committed"
-                " when the call was put"
-            )
-        if effect.wrote:
-            self.answers += 1
-            if effect.put_at >= self._peace_at:
-                self._answered.add(slot)
-        else:
-            self.reads += 1
 
 
 def _short(message: Any) -> str:

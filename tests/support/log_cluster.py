@@ -37,6 +37,7 @@ class Cluster:
         self.now = 0.0
         self.nodes = {name: Node(name) for name in names}
         self.network: list[tuple[str, str, Any]] = []
+        self.held: list[tuple[str, str, Any]] = []
         self.cut: set[tuple[str, str]] = set()
         self.lines: list[str] = []
         self.acknowledged: dict[int, bytes] = {}  # lsn to hash of everything an owner called committed
@@ -151,6 +152,23 @@ class Cluster:
             node.core.receive(sender, message, self.now)
             self._settle(node)
         return len(chosen)
+
+    def hold(self, source: str, target: str) -> None:
+        """Keep what is under way between two nodes for later."""
+        kept = [m for m in self.network if m[:2] == (source, target)]
+        self.network = [m for m in self.network if m[:2] != (source, target)]
+        self.held += kept
+        self.say(f"{len(kept)} held")
+
+    def release(self) -> None:
+        """What was held is under way again."""
+        self.network += self.held
+        self.held = []
+
+    def lose(self, source: str, target: str) -> None:
+        """The last message under way between two nodes is lost."""
+        last = max(i for i, m in enumerate(self.network) if m[:2] == (source, target))
+        self.say(f"{source} x {target}  {told(self.network.pop(last)[2])}")
 
     def settle(self) -> None:
         """Deliver and sync until nothing moves."""
