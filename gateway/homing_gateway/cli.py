@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from homing.errors import HomingError
+from homing.tuning import tune_process
 from homing_gateway.limits import RPC_BYTES_MAX
 from homing_gateway.settings import GatewaySettings, tls_from
 
@@ -31,6 +32,7 @@ from homing_gateway.settings import GatewaySettings, tls_from
 @click.option("--log-style", envvar="HOMING_LOG_STYLE", default="json", type=click.Choice(["json", "pretty"]))
 def gateway(**options: object) -> None:
     """Run one gateway: HTTP and gRPC for callers, one stream to each node."""
+    tune_process()
     from homing_gateway.server import run_gateway  # noqa: PLC0415 - grpc and uvicorn are slow to import; --help is not
 
     etcd = str(options.pop("etcd"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from homing.errors import HomingError
+from homing.tuning import tune_process
 from homing_node import limits
 from homing_node.settings import NodeSettings, tls_from
 
@@ -46,6 +47,7 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--log-style", envvar="HOMING_LOG_STYLE", default="json", type=click.Choice(["json", "pretty"]))
 def node(**options: object) -> None:
     """Run one node: it owns slots, keeps their logs and runs object code in jails."""
+    tune_process()
     from homing_node.node import run_node  # noqa: PLC0415 - grpc and RocksDB are slow to import; --help is not
 
     etcd = str(options.pop("etcd"))
