@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +142,9 @@ def sync_directory(path: Path) -> None:
 
 
 class MarkWriter:
-    """Writes marks from a thread of its own, so that batch k+1 goes to disk while the mark of k does.
+    """Writes marks: `begin(k)` says that batch k is on disk, `settle()` brings its mark there.
 
-    One mark is on its way at a time: `begin(k)`, later `settle()`, which returns when k is on disk. An idle writer
-    waits on a lock and costs nothing.
+    Who writes batches calls `settle` when nobody waits for it any more, so a mark costs no answer its time.
 
     Args:
         path: an existing mark file.
@@ -158,53 +156,36 @@ class MarkWriter:
         self._step = 0
         self._fd = os.open(path, os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC)
         self._error: OSError | None = None
-        self._batch: int | None = None  # None: end
-        self._begun = threading.Lock()
-        self._begun.acquire()
-        self._settled = threading.Lock()  # held while a mark is on its way
-        self._thread = threading.Thread(target=self._run, name="homing-mark", daemon=True)
-        self._thread.start()
+        self._due: int | None = None  # the batch whose mark is not on disk
 
     def begin(self, batch: int) -> None:
-        """Start to write the mark of a batch that is on disk; the one before must have been settled."""
-        self._settled.acquire()
-        self._batch = batch
-        self._begun.release()
+        """A batch is on disk; the mark of the one before must have been settled."""
+        self._due = batch
 
     def settle(self) -> None:
-        """Wait until the mark that was begun last is on disk.
+        """Bring the mark that was begun last to disk; returns at once when it is there.
 
         Raises:
-            OSError: it could not be written; no later one will be.
+            OSError: it could not be written, now or earlier; rule 7: it is never tried again.
         """
-        self._settled.acquire()
-        self._settled.release()
         if self._error is not None:
             raise self._error
+        batch, self._due = self._due, None
+        if batch is None:
+            return
+        try:
+            self._write(batch)
+        except OSError as error:
+            self._error = error
+            raise
 
     def close(self) -> None:
-        """End the thread, after the mark that is on its way."""
-        self._settled.acquire()
-        self._batch = None
-        self._begun.release()
-        self._thread.join()
+        """Bring the last mark to disk if that can be done, and let go of the file."""
+        with contextlib.suppress(OSError):
+            self.settle()
         os.close(self._fd)
 
-    def _run(self) -> None:
-        while True:
-            self._begun.acquire()
-            batch = self._batch
-            if batch is None:
-                return
-            try:
-                self._write(batch)
-            except OSError as error:
-                self._error = error
-            self._settled.release()
-
     def _write(self, batch: int) -> None:
-        if self._error is not None:
-            return  # rule 7: never try again
         place = self._place
         struct.pack_into("<Q", place, 12, batch)
         _CRC.pack_into(place, place_bytes - 4, zlib.crc32(memoryview(place)[:-4]))

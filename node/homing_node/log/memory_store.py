@@ -105,16 +105,18 @@ class MemoryStore:
         self.write_unsynced(batch)
         self.sync()
 
-    def write_unsynced(self, batch: Sequence[Op]) -> None:
-        """Queue a batch; a crash before `sync` loses it.
+    def write_unsynced(self, batch: Sequence[Op], *, wait: bool = True) -> bool:
+        """Queue a batch; a crash before `sync` loses it. It always keeps up.
 
         Raises:
             StoreFailed: as `write`.
         """
+        del wait
         if self._failure is not None:
             raise self._failure
         if batch:
             self._unsynced.append(batch)
+        return True
 
     @property
     def unsynced(self) -> int:
@@ -135,6 +137,9 @@ class MemoryStore:
         queued = self._unsynced
         for _ in range(len(queued) if batches is None else min(batches, len(queued))):
             self._apply(queued.popleft())
+
+    def settle(self) -> None:
+        """Nothing follows."""
 
     def crash(self, kept: int = 0) -> None:
         """The machine stops: un-synced batches are lost, but for the `kept` oldest, which the disk had by chance.

@@ -138,25 +138,33 @@ class RocksDatabase:
         self._db.set_write_options(unsynced)
         self._write = self._db.write
 
-    def write(self, build: Callable[[], WriteBatch], undo: Callable[[], None] | None = None) -> None:
+    def write(
+        self, build: Callable[[], WriteBatch], undo: Callable[[], None] | None = None, *, wait: bool = True
+    ) -> bool:
         """Apply a batch; it is in the operating system's hands, not yet on disk.
 
         Args:
             build: makes the batch; called again when RocksDB was not ready for the first and took nothing of it.
-            undo: called before `build` is called again.
+            undo: called after a batch that was not taken.
+            wait: whether to wait while RocksDB does not keep up.
+
+        Returns:
+            False when it did not keep up, and `wait` is False.
 
         Raises:
             StoreFailed: refused; what is in the log now is not known.
         """
-        if self._written(build()):
-            return
         deadline = time.monotonic() + stall_s_max
-        while time.monotonic() < deadline:
-            time.sleep(stall_poll_s)
+        while not self._written(build()):
             if undo is not None:
                 undo()
-            if self._written(build()):
-                return
+            if not wait:
+                return False
+            if time.monotonic() > deadline:
+                break
+            time.sleep(stall_poll_s)
+        else:
+            return True
         raise StoreFailed(f"the store took no write for {stall_s_max} s")
 
     def _written(self, batch: WriteBatch) -> bool:

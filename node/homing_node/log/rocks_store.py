@@ -1,7 +1,7 @@
 """The real store: one RocksDB for all slots of a node, with a mark beside it.
 
 A batch is one RocksDB write that also holds the batch's number. It is on disk, and the mark of the batch before it too,
-when `write` returns: the mark lags by one batch at most, and catches up at once when nothing more comes.
+when `sync` returns: the mark lags by one batch at most, and catches up when `settle` is called.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from homing.errors import ConfigurationError, StoreFailed
@@ -47,7 +47,8 @@ class RocksStore:
         self.lost = lost
         self._lock_fd = lock_fd
         self._db = db
-        self._batch = batch
+        self._batch = batch  # the last that was handed over
+        self._synced = batch  # the last that is on disk
         self._slots = slots
         self.marks = marks
         self._writing = threading.Lock()
@@ -103,32 +104,60 @@ class RocksStore:
         Raises:
             StoreFailed: the disk refused, now or earlier, or the store is closed. Every later write raises too.
         """
-        with self._writing:
-            if self._failure is not None:
-                raise self._failure
+        self.write_unsynced(batch)
+        self.sync()
+
+    def write_unsynced(self, batch: Sequence[Op], *, wait: bool = True) -> bool:
+        """Hand a batch to the operating system; see `Store`.
+
+        Raises:
+            StoreFailed: as `write`.
+        """
+        with self._writing, self._failing():
             if not batch:
+                return True
+            number = self._batch + 1
+            if not self._db.write(lambda: self.builder.build(batch, number), self.builder.forget, wait=wait):
+                return False
+            self._batch = number
+            return True
+
+    def sync(self) -> None:
+        """Bring everything handed over to disk, and the mark of the last sync before.
+
+        Raises:
+            StoreFailed: as `write`.
+        """
+        with self._writing, self._failing():
+            if self._batch == self._synced:
                 return
-            try:
-                self._write(batch)
-            except StoreFailed as error:
-                self._failure = error
-                if is_damage(error.__cause__):
-                    note_broken(self.path, str(error))
-                raise
-            except OSError as error:
-                self._failure = StoreFailed(f"the mark could not be written: {error}")
-                raise self._failure from error
+            self._db.sync()
+            self.marks.settle()
+            self.marks.begin(self._batch)
+            before, self._synced = self._synced, self._batch
+            if before // unflushed_batches_max != self._synced // unflushed_batches_max:
+                self._db.flush(wait=False)  # a log file must not hold more batches than the ring of numbers tells apart
 
-    def _write(self, batch: Sequence[Op]) -> None:
-        number = self._batch + 1
+    def settle(self) -> None:
+        """Bring the mark up to the last `sync`. An error is kept, and raised by the next `sync`."""
+        with contextlib.suppress(OSError):
+            self.marks.settle()
 
-        self._db.write(lambda: self.builder.build(batch, number), self.builder.forget)
-        self._db.sync()
-        self._batch = number
-        self.marks.settle()  # that of the batch before; it went to disk beside this one
-        self.marks.begin(number)
-        if number % unflushed_batches_max == 0:
-            self._db.flush(wait=False)  # a log file must not hold more batches than the ring of numbers can tell apart
+    @contextlib.contextmanager
+    def _failing(self) -> Generator[None]:
+        """Whatever fails once fails for good (rule 7)."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except StoreFailed as error:
+            self._failure = error
+            if is_damage(error.__cause__):
+                note_broken(self.path, str(error))
+            raise
+        except OSError as error:
+            self._failure = StoreFailed(f"the mark could not be written: {error}")
+            raise self._failure from error
 
     # -- reading ----------------------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(slots=True, frozen=True)
-class PutRecord:
+
+class PutRecord(Struct, frozen=True):
     """Write one record of a slot's log."""
 
     slot: int
@@ -20,24 +21,21 @@ class PutRecord:
     data: bytes
 
 
-@dataclass(slots=True, frozen=True)
-class CutRecords:
+class CutRecords(Struct, frozen=True):
     """Remove every record of the slot at `from_lsn` and above (rule 5)."""
 
     slot: int
     from_lsn: int
 
 
-@dataclass(slots=True, frozen=True)
-class TrimRecords:
+class TrimRecords(Struct, frozen=True):
     """Remove every record of the slot below `below_lsn`: pages hold what they said (rule 24)."""
 
     slot: int
     below_lsn: int
 
 
-@dataclass(slots=True, frozen=True)
-class SetPromise:
+class SetPromise(Struct, frozen=True):
     """The highest epoch this replica promised, and the incarnation that claimed it (rules 2, 10). Kept for ever."""
 
     slot: int
@@ -45,8 +43,7 @@ class SetPromise:
     claimant: str
 
 
-@dataclass(slots=True, frozen=True)
-class SetApplied:
+class SetApplied(Struct, frozen=True):
     """Pages of the slot hold every record up to and including this one; only ever a committed one (rule 24)."""
 
     slot: int
@@ -55,8 +52,7 @@ class SetApplied:
     hash: bytes
 
 
-@dataclass(slots=True, frozen=True)
-class PutPages:
+class PutPages(Struct, frozen=True):
     """Whole pages of one object's database; pages above `page_count` are removed."""
 
     object: bytes
@@ -64,8 +60,7 @@ class PutPages:
     page_count: int
 
 
-@dataclass(slots=True, frozen=True)
-class PutObject:
+class PutObject(Struct, frozen=True):
     """What a slot knows of one object beside its pages: an opaque, bounded value."""
 
     object: bytes
@@ -89,7 +84,7 @@ class SlotImage:
 
 
 class Store(Protocol):
-    """A node's disk. Reads see every batch whose `write` has returned; all calls may come from any thread."""
+    """A node's disk. Reads see every batch that is on disk; all calls may come from any thread."""
 
     disk_id: str  # random, made with the directory; names this disk in slot records
     trusted: bool  # False: opened below its mark, damaged or empty where it should not be (rule 17, every slot)
@@ -100,6 +95,33 @@ class Store(Protocol):
         Raises:
             StoreFailed: the disk refused (full, EIO, …). The process must end; the batch is never tried again (rule 7).
         """
+        ...
+
+    def write_unsynced(self, batch: Sequence[Op], *, wait: bool = True) -> bool:
+        """Hand a batch over; it is on disk when `sync` has returned. Batches never overtake each other.
+
+        Args:
+            batch: applied as a whole.
+            wait: whether to wait while the store does not keep up.
+
+        Returns:
+            False when it did not keep up and `wait` is False; nothing of the batch was taken.
+
+        Raises:
+            StoreFailed: as `write`.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Bring everything handed over to disk.
+
+        Raises:
+            StoreFailed: as `write`.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Do what follows a `sync` and need not be waited for; nobody else may be in `sync` meanwhile."""
         ...
 
     def load(self) -> dict[int, SlotImage]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from homing.errors import StoreFailed
+from homing.pace import Pace
+from homing_node.log import limits
 from homing_node.log.store import Op, Store
 
 
@@ -20,11 +22,15 @@ class Batch:
     ops: list[Op] = field(default_factory=list[Op])
     marks: dict[int, int] = field(default_factory=dict[int, int])
     then: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
-    records: int = 0
+    began_s: float = 0.0
+    handed_over: bool = False  # to the operating system; what is left is to bring it to disk
 
 
 class Writer:
-    """One thread that writes batches, one at a time.
+    """Writes batches, one at a time; a thread of its own waits for the disk.
+
+    A short batch is handed to the store in the event loop: for that the thread would need the interpreter's lock, and
+    two threads that want it cost more than the work itself. A long one is handed over by the thread.
 
     Args:
         store: where they go.
@@ -39,8 +45,9 @@ class Writer:
         self._on_written, self._on_failed = on_written, on_failed
         self._loop = asyncio.get_running_loop()
         self._next = Batch()
-        self._busy = False
+        self._busy = False  # a batch is on its way
         self._closed = False
+        self._pace = Pace(self._send, limits.batch_gap_s, limits.batch_slots_enough)
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="homing-writer", daemon=True)
         self._thread.start()
@@ -52,35 +59,48 @@ class Writer:
         batch.marks.update(marks)
         if then is not None:
             batch.then.append(then)
-        if not self._busy and not self._closed:
-            self._send()
+        self._pace.ready(max(1, len(marks)))
 
     def _send(self) -> None:
-        batch, self._next = self._next, Batch()
+        if self._busy or self._closed or not (self._next.ops or self._next.then):
+            return
         self._busy = True
+        batch, self._next = self._next, Batch()
+        self._pace.sent()
+        batch.began_s = time.monotonic()
+        if len(batch.ops) <= limits.short_batch_ops_max:
+            try:
+                batch.handed_over = self._store.write_unsynced(batch.ops, wait=False)
+            except StoreFailed as error:
+                self._on_failed(error)
+                return
         self._queue.put(batch)
 
-    def _done(self, batch: Batch, seconds: float) -> None:
+    def _done(self, batch: Batch) -> None:
         self._busy = False
-        if (self._next.ops or self._next.then) and not self._closed:
-            self._send()
+        seconds = time.monotonic() - batch.began_s
+        self._pace.ready(0)
         self._on_written(batch, seconds)
         for then in batch.then:
             then()
 
     def _run(self) -> None:
+        store = self._store
         while (batch := self._queue.get()) is not None:
-            began = time.monotonic()
             try:
-                self._store.write(batch.ops)
+                if batch.handed_over:
+                    store.sync()
+                else:
+                    store.write(batch.ops)
             except StoreFailed as error:
                 self._loop.call_soon_threadsafe(self._on_failed, error)
                 return
-            self._loop.call_soon_threadsafe(self._done, batch, time.monotonic() - began)
+            self._loop.call_soon_threadsafe(self._done, batch)
+            store.settle()
 
     async def close(self) -> None:
         """Write what is there, then end the thread."""
-        while self._busy and self._thread.is_alive():
+        while (self._busy or self._next.ops or self._next.then) and self._thread.is_alive():
             await asyncio.sleep(0.005)
         self._closed = True
         self._queue.put(None)
