@@ -105,6 +105,7 @@ class NodeLink:
         self._cancels: list[int] = []
         self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
         self._wake = asyncio.Event()
+        self._pace = Pace(self._wake.set)
         self._next_id = 0
         self._channel: grpc.aio.Channel | None = None
 
@@ -128,8 +129,7 @@ class NodeLink:
         pending.link = self
         pending.written = False
         self._queue.append(pending)
-        if not self._wake.is_set():
-            self._wake.set()
+        self._pace.ready()
         return True
 
     def drop(self, pending: Pending) -> None:
@@ -254,14 +254,16 @@ class NodeLink:
             self._owner.answered(pending, reply)
 
     async def _write(self, stream: _Stream) -> None:
-        wake, pace = self._wake, Pace()
+        wake = self._wake
+        more = False  # than fitted into the last message
         while True:
-            await wake.wait()
+            if not more:
+                await wake.wait()
             wake.clear()
-            while self._queue or self._cancels or self._pieces:
-                await pace.wait()
+            if self._queue or self._cancels or self._pieces:
                 batch = self._next_batch()
-                pace.sent(len(batch.calls))
+                more = bool(self._queue or self._pieces)
+                self._pace.sent()
                 try:
                     await stream.write(batch)
                 except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:

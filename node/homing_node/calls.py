@@ -33,13 +33,14 @@ class _Exchange:
         self._target = target
         self._ready: list[wire.Reply] = []
         self._wake = asyncio.Event()
+        self._pace = Pace(self._wake.set)
         self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
         self._partial_bytes = 0
 
     def reply(self, reply: wire.Reply) -> None:
         """Queue an answer; it leaves with all that are ready."""
         self._ready.append(reply)
-        self._wake.set()
+        self._pace.ready()
 
     def on_batch(self, batch: wire.CallBatch) -> None:
         """Start what is complete, keep what is not."""
@@ -82,11 +83,9 @@ class _Exchange:
     async def write(self, context: Any) -> None:
         """Send what is ready until cancelled; a large body goes in pieces, other answers between them."""
         large: list[tuple[int, bytes, int]] = []
-        pace = Pace()
         while True:
             if not large:
                 await self._wake.wait()
-                await pace.wait()
             self._wake.clear()
             ready, self._ready = self._ready, []
             pieces: list[wire.Piece] = []
@@ -101,7 +100,7 @@ class _Exchange:
                 if end < len(body):
                     large.append((call_id, body, end))
             if ready or pieces:
-                pace.sent(len(ready))
+                self._pace.sent()
                 await context.write(wire.ReplyBatch(replies=ready, pieces=pieces))
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from homing.wire.v1.peer_pb2 import Append, Appended, Confirm, Confirmed, Fetch, Fetched, Seal, Sealed
 from homing_node.log.store import Op
 
 Message = Append | Appended | Seal | Sealed | Fetch | Fetched | Confirm | Confirmed
 
 
-@dataclass(slots=True, frozen=True)
-class Advanced:
+class Advanced(Struct, frozen=True):
     """Every record of the slot up to `lsn` is committed, under this owner's epoch."""
 
     slot: int
@@ -19,24 +20,21 @@ class Advanced:
     lsn: int
 
 
-@dataclass(slots=True, frozen=True)
-class Recovered:
+class Recovered(Struct, frozen=True):
     """The log is on a majority of the next replicas under this epoch; the slot record may become ACTIVE (rule 14)."""
 
     slot: int
     epoch: int
 
 
-@dataclass(slots=True, frozen=True)
-class EpochConfirmed:
+class EpochConfirmed(Struct, frozen=True):
     """A majority confirmed the epoch in messages sent after question `number` was put (rule 19)."""
 
     slot: int
     number: int
 
 
-@dataclass(slots=True, frozen=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """This node owns the slot no more: abort its activations, answer *unknown* (rule 9).
 
     `promised` is the highest epoch met; a new claim must go above it.
@@ -48,8 +46,7 @@ class Lost:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
-class Halted:
+class Halted(Struct, frozen=True):
     """An invariant of the slot is broken on this node; it takes no further part in it. An alarm."""
 
     slot: int

@@ -71,6 +71,7 @@ class Link:
         self._waiting: dict[str, list[Any]] = {}
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._pace = Pace(self._wake.set, limits.link_gap_s)
         self._overrun = False
         self.node = ""
 
@@ -80,7 +81,9 @@ class Link:
         if isinstance(m, wire.Append | wire.Fetched):
             self._bytes += sum(map(len, m.records))
             self._overrun = self._bytes > limits.link_waiting_bytes_max
-        self._wake.set()
+        self._pace.ready()
+        if isinstance(m, wire.Confirm | wire.Confirmed):
+            self._pace.hurry()  # one round at a time is on its way to a peer: that is pace enough
 
     async def run(self, stream: Stream) -> None:
         """Speak until the stream ends; never raises for a stream that broke."""
@@ -111,14 +114,12 @@ class Link:
             self._on_batch(self.node, batch)
 
     async def _write(self, stream: Stream) -> None:
-        pace = Pace()
         while not self._overrun:
             await self._wake.wait()
-            await pace.wait()
             self._wake.clear()
             if self._waiting:
                 waiting, self._waiting, self._bytes = self._waiting, {}, 0
-                pace.sent(sum(map(len, waiting.values())))
+                self._pace.sent()
                 await stream.write(wire.PeerBatch(**cast(Any, waiting)))
         _log.warning("a peer takes too little; its link is closed", peer=self.node)
 

@@ -198,22 +198,29 @@ class Owner:
 
     def replicate(self) -> None:
         """Send every replica what it has not been sent, as far as it keeps up."""
+        made: dict[int, wire.Append] = {}
         for node, follower in self.followers.items():
-            self._replicate(node, follower)
+            self._replicate(node, follower, made)
 
-    def _replicate(self, node: str, follower: _Follower) -> None:
+    def _replicate(self, node: str, follower: _Follower, made: dict[int, wire.Append] | None = None) -> None:
+        """Send what is missing; `made` holds messages that another replica gets just now, by the lsn before them."""
         if not self._counts(node, follower):
             return
         replica = self.replica
         while follower.sent < replica.last_lsn and follower.ahead_bytes < limits.append_ahead_bytes_max:
-            prev = replica.before(follower.sent + 1)
-            assert prev is not None, "the record before a sent one is kept"
-            found = replica.read(follower.sent + 1, limits.append_bytes_max)
-            assert found, "a sent record is kept"
-            self.out.sends.append((node, self._append(follower.sent, prev, found)))
-            follower.sent += len(found)
+            message = made.get(follower.sent) if made is not None else None
+            if message is None:
+                prev = replica.before(follower.sent + 1)
+                assert prev is not None, "the record before a sent one is kept"
+                found = replica.read(follower.sent + 1, limits.append_bytes_max)
+                assert found, "a sent record is kept"
+                message = self._append(follower.sent, prev, found)
+                if made is not None:
+                    made[follower.sent] = message
+            self.out.sends.append((node, message))
+            follower.sent += len(message.records)
             follower.commit_sent = replica.commit
-            follower.ahead_bytes += sum(map(len, found))
+            follower.ahead_bytes += sum(map(len, message.records))
 
     def _counts(self, node: str, follower: _Follower) -> bool:
         """Whether this replica is linked, and on the disk that the set names (rule 17).
@@ -245,7 +252,8 @@ class Owner:
                 follower.match, follower.moved_at = m.lsn, now
                 follower.ahead_bytes = 0 if m.lsn >= follower.sent else follower.ahead_bytes // 2
                 follower.sent = max(follower.sent, m.lsn)
-                self.advance(now)
+                if m.lsn > self.replica.commit:
+                    self.advance(now)
             self._replicate(node, follower)
 
     def _serve_need(self, node: str, follower: _Follower, lsn: int, now: float) -> None:

@@ -18,7 +18,7 @@ from homing_node.log import limits
 from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, Message, Recovered
 from homing_node.log.owner import Member
-from homing_node.log.store import Op, Store
+from homing_node.log.store import Op, PutRecord, Store
 from homing_node.log.writer import Batch, Writer
 
 _log = structlog.stdlib.get_logger("homing.log")
@@ -172,7 +172,7 @@ class LogShell:
 
     def _written(self, batch: Batch, seconds: float) -> None:
         if batch.marks:
-            self._metrics.log_written(seconds, sum(1 for op in batch.ops if type(op).__name__ == "PutRecord"))
+            self._metrics.log_written(seconds, sum(type(op) is PutRecord for op in batch.ops))
             self.core.written(batch.marks, time.monotonic())
             self._flush()  # answers and commits that waited for this leave now
 

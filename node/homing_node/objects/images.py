@@ -98,9 +98,9 @@ class Source(Protocol):
 
 
 def turns(records: Iterable[bytes]) -> Iterator[tuple[bytes, int, TurnBody]]:
-    """Object, time and body of every TURN record."""
+    """Object, time and body of every TURN record; a replica has checked them when it took them in."""
     for data in records:
-        found = record.decode(data)
+        found = record.read(data)
         if found.kind == record.TURN:
             yield found.object, found.at_ms, decode_body(found.body)
 
@@ -122,7 +122,7 @@ def apply_batch(slot: int, records: list[bytes], *, source: Source) -> list[Op]:
         fold.verify()
         ops.append(PutPages(object_id, fold.pages, fold.meta.page_count))
         ops.append(PutObject(object_id, encode_meta(fold.final_meta())))
-    last = record.decode(records[-1])
+    last = record.read(records[-1])
     ops.append(SetApplied(slot, last.lsn, last.epoch, last.hash))
     return ops
 

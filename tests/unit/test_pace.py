@@ -1,0 +1,125 @@
+"""The pace of a writer: a lone frame leaves at once, a busy writer's frames leave together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from homing.pace import Pace
+
+
+class Clock:
+    """A loop's clock and timers, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.timers: list[tuple[float, object]] = []
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, callback: object) -> Timer:
+        timer = Timer(self, (self.now_s + delay_s, callback))
+        self.timers.append(timer.entry)
+        return timer
+
+    def move(self, seconds: float) -> None:
+        self.now_s += seconds
+        due = [entry for entry in self.timers if entry[0] <= self.now_s + 1e-9]
+        self.timers = [entry for entry in self.timers if entry not in due]
+        for _, callback in due:
+            assert callable(callback)
+            callback()
+
+
+class Timer:
+    def __init__(self, clock: Clock, entry: tuple[float, object]) -> None:
+        self.clock, self.entry = clock, entry
+
+    def cancel(self) -> None:
+        self.clock.timers.remove(self.entry)
+
+
+class Writer:
+    """Sends whenever it may, and notes when and how much."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.queued = 0
+        self.sent: list[tuple[float, int]] = []
+        self.pace = Pace(self.go, gap_s=0.004, enough=16)
+
+    def put(self, frames: int = 1) -> None:
+        self.queued += frames
+        self.pace.ready(frames)
+
+    def go(self) -> None:
+        if self.queued:
+            self.pace.sent()
+            self.sent.append((round(self.clock.now_s, 6), self.queued))
+            self.queued = 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: made)
+    return made
+
+
+@pytest.fixture
+def writer(clock: Clock) -> Writer:
+    return Writer(clock)
+
+
+def test_frames_one_at_a_time_are_never_held(clock: Clock, writer: Writer) -> None:
+    """A caller that waits for each answer; seen to fail when every batch is followed by a gap."""
+    for _ in range(10):
+        writer.put()
+        clock.move(0.002)
+    assert [frames for _, frames in writer.sent] == [1] * 10
+    assert [at for at, _ in writer.sent] == [round(0.002 * n, 6) for n in range(10)]
+
+
+def test_after_several_frames_the_next_wait_for_the_gap(clock: Clock, writer: Writer) -> None:
+    """Seen to fail without a gap."""
+    writer.put(3)
+    clock.move(0.001)
+    writer.put()
+    writer.put()
+    clock.move(0.003)
+    assert writer.sent == [(0.0, 3), (0.004, 2)]
+
+
+def test_many_lone_frames_make_a_writer_busy(clock: Clock, writer: Writer) -> None:
+    """Seen to fail when only the last batch counts: frames that came one by one were never gathered."""
+    for _ in range(40):
+        writer.put()
+        clock.move(0.0005)
+    clock.move(0.01)
+    assert sum(frames for _, frames in writer.sent) == 40
+    assert max(frames for _, frames in writer.sent) >= 6
+
+
+def test_enough_frames_do_not_wait(clock: Clock, writer: Writer) -> None:
+    writer.put(2)
+    writer.put(15)
+    assert writer.sent == [(0.0, 2)]
+    writer.put()
+    assert writer.sent == [(0.0, 2), (0.0, 16)]
+
+
+def test_a_hurry_takes_along_what_waits(clock: Clock, writer: Writer) -> None:
+    writer.put(2)
+    writer.put(4)
+    writer.pace.hurry()
+    assert writer.sent == [(0.0, 2), (0.0, 4)]
+
+
+def test_what_is_held_leaves_when_no_more_comes(clock: Clock, writer: Writer) -> None:
+    writer.put(2)
+    writer.put()
+    clock.move(1.0)
+    assert writer.queued == 0
+    assert clock.timers == []
