@@ -2,7 +2,8 @@
 
 A question has a number that grows over the whole node. A round to a peer asks for all slots with open questions and
 answers every question put before the round was sent; there is one round on its way to a peer at a time. Only as many
-peers are asked as a majority needs; the others when an answer is late.
+peers are asked as a majority needs, for all slots the same ones where that can be, so that rounds are few and long; the
+others when an answer is late.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class _Slot:
     """Open questions of one slot. Invariant: confirmed <= asked."""
 
     epoch: int
-    disks: dict[str, str]  # the other members of the set: node to disk (rule 17)
+    disks: dict[str, str]  # the other members of the set, in the order of asking: node to disk (rule 17)
     needed: int  # how many of them make a majority with the node's own store
     asked: int = 0
     confirmed: int = 0
@@ -37,9 +38,15 @@ class _Slot:
 
 
 class Confirmer:
-    """All open questions of a node."""
+    """All open questions of a node.
 
-    def __init__(self, out: Outbox) -> None:
+    Args:
+        node: whose they are. It asks the peers that follow it in the order of ids first: so each node is asked by one.
+        out: where rounds and news go.
+    """
+
+    def __init__(self, node: str, out: Outbox) -> None:
+        self._node = node
         self.out = out
         self._slots: dict[int, _Slot] = {}
         self._todo: dict[str, dict[int, int]] = {}  # peer to the slots of its next round
@@ -51,7 +58,8 @@ class Confirmer:
 
     def open(self, slot: int, epoch: int, others: Mapping[str, str]) -> None:
         """A slot became ACTIVE here; `others` are the other members of its set, node to disk."""
-        self._slots[slot] = _Slot(epoch, dict(others), (len(others) + 1) // 2)
+        in_turn = sorted(others, key=lambda peer: (peer < self._node, peer))
+        self._slots[slot] = _Slot(epoch, {peer: others[peer] for peer in in_turn}, (len(others) + 1) // 2)
 
     def close(self, slot: int) -> None:
         """A slot is owned here no more."""

@@ -56,7 +56,7 @@ class LogCore:
         self.replicas: dict[int, Replica] = {}
         self.owners: dict[int, Owner] = {}
         self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
-        self.confirmer = Confirmer(self.out)
+        self.confirmer = Confirmer(node, self.out)
         self._ticked_at = float("-inf")
         self._dirty: set[int] = set()  # owned slots with records that were not sent
         for slot in list(self._images):

@@ -11,7 +11,7 @@ commit_notice_s = 2.0  # an idle replica learns the commit point within about th
 """How long a replica may be ignorant of the last commit; pages on it lag by as much."""
 link_message_bytes_max = 64 << 20
 link_waiting_bytes_max = 64 << 20  # queued for a peer that does not read; more closes its link
-link_gap_s = 0.005  # between two messages to a peer while many frames pass; see homing.pace
+link_gap_s = 0.003  # between two messages to a peer while many frames pass; see homing.pace
 batch_gap_s = 0.002  # between the beginnings of two batches to the disk, while each holds several slots
 batch_slots_enough = 32  # so many slots go to the disk without that gap
 short_batch_ops_max = 256  # a batch of more is made in a thread, for the event loop would stand still

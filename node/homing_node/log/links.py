@@ -81,9 +81,9 @@ class Link:
         if isinstance(m, wire.Append | wire.Fetched):
             self._bytes += sum(map(len, m.records))
             self._overrun = self._bytes > limits.link_waiting_bytes_max
-        self._pace.ready()
-        if isinstance(m, wire.Confirm | wire.Confirmed):
-            self._pace.hurry()  # one round at a time is on its way to a peer: that is pace enough
+        self._pace.ready(len(m.slots) if isinstance(m, wire.Confirm) else 1)  # a round asks for many slots
+        if isinstance(m, wire.Confirmed):
+            self._pace.hurry()  # the peer has one round on its way, and the next waits for this
 
     async def run(self, stream: Stream) -> None:
         """Speak until the stream ends; never raises for a stream that broke."""
