@@ -105,7 +105,7 @@ class App:
             error = HomingError("the gateway failed on this request")
             answer = exchange.problem(error)
         await _send(send, answer)
-        self._record(exchange, error)
+        self._record(exchange, error, time.monotonic_ns())
 
     async def _answer(self, exchange: _Exchange) -> Answer:
         kind = exchange.route.kind
@@ -174,12 +174,12 @@ class App:
         assert exchange.pending is not None
         return exchange.pending
 
-    def _record(self, exchange: _Exchange, error: HomingError | None) -> None:
+    def _record(self, exchange: _Exchange, error: HomingError | None, written_ns: int) -> None:
         label = _LABELS.get(exchange.route.kind, "admin")
         if exchange.pending is not None:
             if error is not None:
                 exchange.pending.error = error  # the answer came, but it could not be passed on
-            self._gateway.metrics.call(label, exchange.pending)
+            self._gateway.metrics.call(label, exchange.pending, written_ns)
         else:
             self._gateway.metrics.request(label, outcome_of(error), exchange.entered_ns)
 

@@ -202,7 +202,9 @@ class Forwarder:
 
     def _park(self, pending: Pending, why: HomingError | None) -> None:
         """Put a call off for a moment; give up when nobody could take it for too long."""
-        now_s = time.monotonic()
+        now_ns = time.monotonic_ns()
+        now_s = now_ns * 1e-9
+        pending.lose_sending(now_ns)
         pending.last_error = why
         if not pending.waiting_since_s:
             pending.waiting_since_s = now_s

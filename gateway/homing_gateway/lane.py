@@ -107,7 +107,7 @@ class _RpcCycle:
             self.protocol.write_json(pending.answer, self.request_id, keep_alive=self.keep_alive)
         else:
             self._write_problem(problem(pending.error, self.request_id, has_key=bool(pending.key)))
-        self.protocol.gateway.metrics.call("rpc", pending)
+        self.protocol.gateway.metrics.call("rpc", pending, time.monotonic_ns())
         self._complete()
 
     def _write_problem(self, answer: tuple[int, HeaderList, bytes]) -> None:

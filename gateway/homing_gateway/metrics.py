@@ -50,20 +50,27 @@ class GatewayMetrics:
         """A request ends that was no call, or whose call never came to a node."""
         self._total(route, outcome, (time.monotonic_ns() - entered_ns) * _NS)
 
-    def call(self, route: str, pending: Pending) -> None:
-        """A call ends: record its whole time and the stages, each with a start and an end of its own.
+    def call(self, route: str, pending: Pending, written_ns: int) -> None:
+        """A call ends: record its whole time, and the stages when a node answered it (docs/reference/metrics.md).
 
-        Clocks of two machines are only subtracted in pairs: the way there and the way back are one stage.
+        No stage is what the others leave over: each is made of times that were taken where it starts and ends, so a
+        time that belongs to none would be missing from their sum. Clocks of two machines are only subtracted in pairs:
+        the way there and the way back are one stage.
+
+        Args:
+            route: the value of the label.
+            pending: the call, with an answer or an error.
+            written_ns: when the answer was handed to the transport; this process's clock.
         """
         total_ns = time.monotonic_ns() - pending.entered_ns
         self._total(route, "ok" if pending.error is None else outcome_of(pending.error), total_ns * _NS)
         received_ns = pending.received_ns
         if not received_ns:
             return
-        away_ns = pending.arrived_ns - pending.sent_ns
+        sent_ns, arrived_ns, lost_ns = pending.sent_ns, pending.arrived_ns, pending.lost_ns
         released_ns = pending.released_ns
-        self._gateway.observe((total_ns - away_ns) * _NS)
-        self._forward.observe((away_ns - (released_ns - received_ns)) * _NS)
+        self._gateway.observe((sent_ns - pending.entered_ns - lost_ns + written_ns - arrived_ns) * _NS)
+        self._forward.observe((arrived_ns - sent_ns - (released_ns - received_ns) + lost_ns) * _NS)
         started_ns = pending.started_ns
         if not started_ns:
             self._queue.observe((released_ns - received_ns) * _NS)

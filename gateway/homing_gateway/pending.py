@@ -30,6 +30,7 @@ class Pending:
         waiting_since_s: since when there was nobody to take it; 0 while somebody is.
         tries: how often it was put off.
         entered_ns, sent_ns, arrived_ns: this process's clock: request in, frame written, answer read.
+        lost_ns: how long earlier sendings that came to nothing were away.
         received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
     """
 
@@ -55,6 +56,7 @@ class Pending:
         "kind",
         "last_error",
         "link",
+        "lost_ns",
         "maybe_started",
         "method",
         "name",
@@ -124,10 +126,17 @@ class Pending:
         self.answer_size = 0
         self.sent_ns = 0
         self.arrived_ns = 0
+        self.lost_ns = 0
         self.received_ns = 0
         self.started_ns = 0
         self.ended_ns = 0
         self.released_ns = 0
+
+    def lose_sending(self, now_ns: int) -> None:
+        """What was sent came to nothing; the call is in the gateway again. Nothing happens if it was not sent."""
+        if self.sent_ns:
+            self.lost_ns += (self.arrived_ns or now_ns) - self.sent_ns
+            self.sent_ns = self.arrived_ns = self.received_ns = 0
 
     def begin_answer(self, reply: call_pb2.Reply) -> None:
         """Keep the first piece of a long answer."""

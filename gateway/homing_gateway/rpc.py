@@ -111,7 +111,8 @@ class RpcServer:
             _log.exception("request failed", request_id=request_id)
             error = HomingError("the gateway failed on this request")
         if pending is not None:
-            self._gateway.metrics.call("rpc", pending)
+            # gRPC writes after this returns and does not say when: the answer counts as written when it is handed over.
+            self._gateway.metrics.call("rpc", pending, time.monotonic_ns())
         else:
             self._gateway.metrics.request("rpc", outcome_of(error), entered_ns)
         if error is not None:

@@ -94,6 +94,15 @@ def test_a_stage_that_saw_fewer_calls_is_named() -> None:
     assert judge(0.006, 0.0005, staged(0.001, 0.005), 2)[0] == "gateway saw 1 of 2 calls"
 
 
+def test_a_stage_below_nothing_is_named() -> None:
+    """Seen to fail without its check: a stage that counts twice and one that counts backwards add up."""
+    metrics = Metrics()
+    for stage, seconds in zip(STAGES, (0.004, -0.001, 0.0005, 0.0005, 0.001), strict=True):
+        metrics.histogram("homing_stage_seconds", stage).observe(seconds)
+    metrics.histogram("homing_request_seconds", "rpc", "ok").observe(0.005)
+    assert judge(0.0055, 0.0005, scraped(metrics), 1) == ["forward is -1.000 ms: below nothing"]
+
+
 def test_the_table_sets_the_whole_against_the_target() -> None:
     assert stage_table(staged(0.001, 0.005))[-1].endswith("within the target of 15 ms")
     assert "OVER" in stage_table(staged(0.001, 0.025))[-1]
