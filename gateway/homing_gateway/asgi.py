@@ -101,7 +101,7 @@ class App:
             error = refused
             answer = exchange.problem(refused)
         except Exception:  # a fault in one request ends that request only
-            _log.exception("request failed", request_id=request_id)
+            _log.exception("request failed", request_id=request_id, trace_id=asked.trace_id())
             error = HomingError("the gateway failed on this request")
             answer = exchange.problem(error)
         await _send(send, answer)

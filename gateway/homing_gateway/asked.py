@@ -110,6 +110,10 @@ class Asked:
         text = self.traceparent.decode("latin-1")
         return text if trace.parse(text) is not None else ""
 
+    def trace_id(self) -> str:
+        """The caller's trace, for log lines; or empty."""
+        return trace.id_of(self.trace())
+
     def check_json(self) -> None:
         """RPC takes `application/json` only, with or without a body: a form of another site cannot send it.
 

@@ -15,6 +15,7 @@ import grpc
 import structlog
 
 from homing.errors import DeadlineExceeded, HomingError, NotFound, OutcomeUnknown, Overloaded, Unavailable
+from homing.observability import trace
 from homing.wire.v1 import call_pb2
 from homing_gateway.classes import Classes
 from homing_gateway.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
@@ -224,7 +225,8 @@ class Forwarder:
         try:
             pending.on_done(pending)
         except Exception:  # a fault in one request's answer must not take the stream's reader with it
-            _log.exception("answer not delivered", request_id=pending.request_id)
+            trace_id = trace.id_of(pending.traceparent)
+            _log.exception("answer not delivered", request_id=pending.request_id, trace_id=trace_id)
 
     def _forget(self, pending: Pending) -> None:
         self._live.discard(pending)

@@ -84,6 +84,8 @@ class Gateway:
         if asked.key is not None:
             pending.key = asked.idempotency_key()
             pending.fingerprint = fingerprints.of_rpc(route, body)
+        if self.metrics.spans is not None:
+            self.metrics.spans.begin(pending)
         return pending
 
     def fetch(
@@ -124,6 +126,8 @@ class Gateway:
         if asked.key is not None and not is_default:
             pending.key = asked.idempotency_key()
             pending.fingerprint = fingerprints.of_fetch(route, verb, url, body)
+        if self.metrics.spans is not None:
+            self.metrics.spans.begin(pending)
         return pending
 
     async def call(self, make: Callable[[OnDone], Pending]) -> Pending:

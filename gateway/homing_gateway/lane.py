@@ -90,7 +90,7 @@ class _RpcCycle:
         except HomingError as error:
             self._refuse(error)
         except Exception:  # a fault in one request ends that request only
-            _log.exception("request failed", request_id=self.request_id)
+            _log.exception("request failed", request_id=self.request_id, trace_id=asked.trace_id())
             self._refuse(HomingError("the gateway failed on this request"))
 
     def _refuse(self, error: HomingError) -> None:

@@ -1,13 +1,17 @@
-"""What the gateway records of each request: its time, its outcome and the stages of its call."""
+"""What the gateway records of each request: its time, its outcome, its stages, and a span if one is wanted."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from homing.errors import ApplicationError, HomingError, OutcomeUnknown
 from homing.observability.catalogue import LATENCY_TARGET_S, OUTCOMES, ROUTES
 from homing.observability.metrics import Metrics
 from homing_gateway.pending import Pending
+
+if TYPE_CHECKING:
+    from homing_gateway.spans import Spans
 
 _NS = 1e-9
 
@@ -29,9 +33,15 @@ def outcome_of(error: HomingError | None) -> str:
 
 
 class GatewayMetrics:
-    """Recorders of one gateway, every child made ahead."""
+    """Recorders of one gateway, every child made ahead.
 
-    def __init__(self, target_s: float = LATENCY_TARGET_S) -> None:
+    Args:
+        target_s: the latency target in seconds.
+        spans: what makes spans of calls, or None.
+    """
+
+    def __init__(self, target_s: float = LATENCY_TARGET_S, spans: Spans | None = None) -> None:
+        self.spans = spans
         self.registry = Metrics(target_s=target_s, process=True)
         self._requests = {
             route: {outcome: self.registry.histogram("homing_request_seconds", route, outcome) for outcome in OUTCOMES}
@@ -63,7 +73,10 @@ class GatewayMetrics:
             written_ns: when the answer was handed to the transport; this process's clock.
         """
         total_ns = time.monotonic_ns() - pending.entered_ns
-        self._total(route, "ok" if pending.error is None else outcome_of(pending.error), total_ns * _NS)
+        outcome = "ok" if pending.error is None else outcome_of(pending.error)
+        self._total(route, outcome, total_ns * _NS)
+        if self.spans is not None:
+            self.spans.end(pending, route, outcome, written_ns)
         received_ns = pending.received_ns
         if not received_ns:
             return

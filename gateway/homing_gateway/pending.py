@@ -9,6 +9,8 @@ from homing.errors import ApplicationError, HomingError
 from homing_gateway.limits import RESPONSE_BYTES_MAX
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Span
+
     from homing.wire.v1 import call_pb2
     from homing_gateway.link import NodeLink
 
@@ -31,6 +33,7 @@ class Pending:
         tries: how often it was put off.
         entered_ns, sent_ns, arrived_ns: this process's clock: request in, frame written, answer read.
         lost_ns: how long earlier sendings that came to nothing were away.
+        span: what is exported of it, or None.
         received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
     """
 
@@ -68,6 +71,7 @@ class Pending:
         "retry_at_s",
         "sent_ns",
         "slot",
+        "span",
         "started_ns",
         "status",
         "traceparent",
@@ -105,6 +109,7 @@ class Pending:
         self.key = ""
         self.fingerprint = b""
         self.traceparent = ""
+        self.span: Span | None = None
         self.url = ""
         self.headers: Sequence[tuple[str, str]] = ()
         self.id = 0

@@ -108,7 +108,7 @@ class RpcServer:
         except HomingError as refused:
             error = refused
         except Exception:  # a fault in one request ends that request only
-            _log.exception("request failed", request_id=request_id)
+            _log.exception("request failed", request_id=request_id, trace_id=asked.trace_id())
             error = HomingError("the gateway failed on this request")
         if pending is not None:
             # gRPC writes after this returns and does not say when: the answer counts as written when it is handed over.

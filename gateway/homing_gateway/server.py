@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -35,6 +36,11 @@ from homing_placement.membership import Registration
 from homing_placement.records import GatewayRecord
 from homing_placement.table import SlotTable
 
+if TYPE_CHECKING:
+    from homing_gateway.spans import Spans
+
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
 _log = structlog.stdlib.get_logger("homing.gateway")
 
 
@@ -59,7 +65,8 @@ class GatewayProcess:
         async with EtcdClient(settings.etcd, _etcd_tls(settings)) as client:
             keys = ClusterKeys(settings.cluster)
             table = SlotTable(client, keys)
-            gateway = self._gateway(table)
+            spans = _spans(self.id)
+            gateway = self._gateway(table, spans)
             http_socket = _bind(settings.listen)
             metrics = MetricsServer(gateway.metrics.registry.exposition)
             rpc = RpcServer(gateway, None if settings.tls is None else settings.tls.server_credentials())
@@ -75,15 +82,17 @@ class GatewayProcess:
                 await registration.close()
                 await rpc.stop(0)
                 await metrics.stop()
+                if spans is not None:
+                    await spans.close()
 
-    def _gateway(self, table: SlotTable) -> Gateway:
+    def _gateway(self, table: SlotTable, spans: Spans | None) -> Gateway:
         settings = self.settings
         credentials = None if settings.tls is None else settings.tls.node_credentials()
         return Gateway(
             Router(settings.slots),
             Forwarder(table, credentials=credentials),
             Doorkeeper(settings.api_token),
-            GatewayMetrics(settings.latency_target_ms / 1_000),
+            GatewayMetrics(settings.latency_target_ms / 1_000, spans),
             rpc_bytes_max=settings.rpc_bytes_max,
         )
 
@@ -211,6 +220,24 @@ async def _listen_metrics(server: MetricsServer, address: str) -> str:
         return await server.start(*split_address(address))
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _spans(gateway_id: str) -> Spans | None:
+    """What exports spans, if the variables of OpenTelemetry say where to; else none of its code is loaded.
+
+    Raises:
+        ConfigurationError: its packages are missing.
+    """
+    if not any(os.environ.get(name) for name in _OTLP_ENDPOINTS):
+        return None
+    try:
+        from homing_gateway.spans import Spans  # noqa: PLC0415 - an extra, loaded only for those who asked for it
+    except ImportError as error:
+        raise ConfigurationError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the packages that export spans are not installed. Install them "
+            "with `pip install 'homing[otel]'`, or unset the variable."
+        ) from error
+    return Spans(gateway_id)
 
 
 def _etcd_tls(settings: GatewaySettings) -> TlsFiles | None:

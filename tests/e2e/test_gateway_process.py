@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,59 +11,14 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from etcd_process import EtcdProcess, free_port
+from etcd_process import EtcdProcess
+from gateway_command import KEYS, SLOTS, GatewayCommand, lay_out
 from gateway_process import until
-from homing_placement.etcd import Compare, Delete, EtcdClient, Put
-from homing_placement.keys import ClusterKeys
-from homing_placement.records import ClusterConfig, encode
-from stub_node import StaticTable, StubNode, answer
+from homing_placement.etcd import Delete, EtcdClient
+from stub_node import StubNode, answer
 
-SLOTS = 64
-KEYS = ClusterKeys("gwtest")
 CALL = "/_homing/v1/objects/Counter/a/rpc/x"
 JSON = {"content-type": "application/json"}
-
-
-class GatewayCommand:
-    """The process and its addresses."""
-
-    def __init__(self, etcd: str, **env: str) -> None:
-        self.port, self.grpc_port, self.metrics_port = free_port(), free_port(), free_port()
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("HOMING_")},
-            "HOMING_ETCD": etcd,
-            "HOMING_CLUSTER": "gwtest",
-            "HOMING_SLOTS": str(SLOTS),
-            "HOMING_LISTEN": f"127.0.0.1:{self.port}",
-            "HOMING_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
-            "HOMING_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
-            **env,
-        }
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
-
-    async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from homing_gateway.cli import gateway; gateway()",
-            env=self.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-
-    async def status(self, path: str) -> int:
-        try:
-            return (await self.http.get(path)).status_code
-        except httpx.TransportError:
-            return 0
-
-    async def until_status(self, path: str, status: int) -> None:
-        async with asyncio.timeout(20):
-            while await self.status(path) != status:
-                await asyncio.sleep(0.05)
-
-    async def end(self) -> str:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.http.aclose()
-        out, _ = await self.process.communicate()
-        return out.decode()
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +33,6 @@ async def client(etcd: EtcdProcess) -> AsyncIterator[EtcdClient]:
         for entry in (await found.list_prefix(KEYS.prefix)).entries:
             await found.txn([], [Delete(entry.key)])
         yield found
-
-
-async def lay_out(client: EtcdClient, node: StubNode) -> None:
-    """Write what a cluster of one stub node would have in etcd."""
-    table = StaticTable(SLOTS)
-    table.add(node)
-    puts = [Put(KEYS.config, encode(ClusterConfig(SLOTS))), Put(KEYS.node(node.id), encode(node.record()))]
-    await client.txn([Compare.mod(KEYS.config, 0)], puts)
-    await client.txn([], [Put(KEYS.slot(slot), encode(record)) for slot, record in table.records.items()])
 
 
 async def test_a_gateway_from_start_to_drain(etcd: EtcdProcess, client: EtcdClient) -> None:

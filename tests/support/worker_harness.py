@@ -124,7 +124,7 @@ class WorkerHarness:
         call = next(self._calls)
         if body is None:
             body = msgspec.json.encode({"args": args, "kwargs": kwargs}) if args or kwargs else b""
-        self.send(channel.EVENT, act, call, channel.RPC, method, body, timeout_ms, f"req-{call}", "", None)
+        self.send(channel.EVENT, act, call, channel.RPC, method, body, timeout_ms, f"req-{call}", f"trace-{call}", None)
         return call
 
     def http(self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = ()) -> Any:

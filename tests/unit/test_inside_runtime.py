@@ -218,8 +218,8 @@ def test_what_objects_print_is_logged_with_its_call_and_bounded(start: Callable[
         worker.answer(call)
         worker.settle()
         assert [frame[1:] for frame in worker.logs()] == [
-            [act, f"req-{call}", "stdout", "hello world"],
-            [act, f"req-{call}", "stderr", "err"],
+            [act, f"req-{call}", "stdout", "hello world", f"trace-{call}"],
+            [act, f"req-{call}", "stderr", "err", f"trace-{call}"],
         ]
         worker.call(act, "run", "print('x' * 100_000)")
         worker.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from homing_node.objects import limits
 from host_world import HostWorld
 
@@ -222,3 +224,19 @@ def test_a_frame_that_is_none_kills_the_worker_and_nothing_else() -> None:
         world.worker.killed = ""
         world.host.on_frame(world.worker, frame)
         assert world.worker.killed, frame
+
+
+def test_what_object_code_prints_is_logged_with_its_call_and_its_trace() -> None:
+    """Seen to fail without the worker's last field: a trace could be followed up to the object, and not into it."""
+    world = HostWorld()
+    world.call()
+    act = world.event()[1]
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as lines:
+        for traceparent in ("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "not one"):
+            world.host.on_frame(world.worker, [5, act, "r-1", "stdout", "hello", traceparent])
+    assert [(line["event"], line["request_id"], line["trace_id"]) for line in lines] == [
+        ("hello", "r-1", "a" * 32),
+        ("hello", "r-1", ""),
+    ]
+    assert {(line["class"], line["name"]) for line in lines} == {("Counter", "a")}

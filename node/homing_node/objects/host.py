@@ -248,7 +248,7 @@ class ObjectHost:
             elif kind == CLOSED:
                 self._on_closed(worker, frame[1], bool(frame[2]))
             elif kind == LOG:
-                object_log.emit(self._by_id.get(frame[1]), worker.id, *frame[2:5])
+                object_log.emit(self._by_id.get(frame[1]), worker.id, *frame[2:6])
             elif kind == RESET:
                 self._on_reset(worker, *frame[1:4])
         except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:

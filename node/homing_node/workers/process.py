@@ -272,7 +272,7 @@ class WorkerProcess:
         def emit(line: str) -> None:
             if not self.ready.done():
                 self._last_words.append(line)
-            self._on_frame(self, [LOG, 0, "", stream, line])
+            self._on_frame(self, [LOG, 0, "", stream, line, ""])
 
         return emit
 

@@ -42,6 +42,12 @@ def parse(traceparent: str) -> TraceContext | None:
     return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
 
 
+def id_of(traceparent: str) -> str:
+    """The trace that a header names, for log lines; empty when it names none."""
+    found = parse(traceparent)
+    return "" if found is None else found.trace_id
+
+
 def start(*, sampled: bool = False) -> TraceContext:
     """The first span of a new trace."""
     return TraceContext(secrets.token_hex(16), _span_id(), sampled)

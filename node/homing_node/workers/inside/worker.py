@@ -143,11 +143,11 @@ class Worker:
     def log(self, event: Event | None, act: int, stream: str, text: str) -> None:
         """Send text of an object's code to the node; from any thread."""
         allowed, dropped = self._budget.take()
-        request_id = event[7] if event is not None else ""
+        request_id, traceparent = (event[7], event[8]) if event is not None else ("", "")
         if dropped:
-            self._send_log((channel.LOG, act, "", "error", f"{dropped} lines of output were dropped"))
+            self._send_log((channel.LOG, act, "", "error", f"{dropped} lines of output were dropped", ""))
         if allowed:
-            self._send_log((channel.LOG, act, request_id, stream, text))
+            self._send_log((channel.LOG, act, request_id, stream, text, traceparent))
 
     def _send_log(self, message: tuple[Any, ...]) -> None:
         if self.wire is None:
