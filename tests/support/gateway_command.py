@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
 
 import httpx
@@ -15,25 +16,36 @@ from homing_placement.records import ClusterConfig, encode
 from stub_node import StaticTable, StubNode
 
 SLOTS = 64
-KEYS = ClusterKeys("gwtest")
+CLUSTER = "gwtest"
+KEYS = ClusterKeys(CLUSTER)
 
 
 class GatewayCommand:
-    """The process and its addresses."""
+    """The process and its addresses.
+
+    Args:
+        etcd: URL.
+        env: further variables; with those of TLS, `http` speaks https and trusts their authority.
+    """
 
     def __init__(self, etcd: str, **env: str) -> None:
         self.port, self.grpc_port, self.metrics_port = free_port(), free_port(), free_port()
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("HOMING_", "OTEL_"))},
             "HOMING_ETCD": etcd,
-            "HOMING_CLUSTER": "gwtest",
+            "HOMING_CLUSTER": CLUSTER,
             "HOMING_SLOTS": str(SLOTS),
             "HOMING_LISTEN": f"127.0.0.1:{self.port}",
             "HOMING_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
             "HOMING_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             **env,
         }
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
+        ca = env.get("HOMING_TLS_CA")
+        self.http = httpx.AsyncClient(
+            base_url=f"{'https' if ca else 'http'}://127.0.0.1:{self.port}",
+            verify=ssl.create_default_context(cafile=ca) if ca else True,
+            timeout=15,
+        )
 
     async def start(self, before: str = "pass") -> None:
         self.process = await asyncio.create_subprocess_exec(
@@ -47,8 +59,8 @@ class GatewayCommand:
         except httpx.TransportError:
             return 0
 
-    async def until_status(self, path: str, status: int) -> None:
-        async with asyncio.timeout(20):
+    async def until_status(self, path: str, status: int, *, limit_s: float = 20) -> None:
+        async with asyncio.timeout(limit_s):
             while await self.status(path) != status:
                 await asyncio.sleep(0.05)
 
