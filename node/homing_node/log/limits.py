@@ -10,6 +10,8 @@ majority_s = 4.0  # no majority for this long: the slot stops (rule 9)
 commit_notice_s = 2.0  # an idle replica learns the commit point within about this time
 """How long a replica may be ignorant of the last commit; pages on it lag by as much."""
 link_message_bytes_max = 64 << 20
+piece_bytes_max = 256 << 10  # records of one message; a longer one travels in pieces
+long_messages_max = 1_024  # of one peer at once: one for each slot
 link_waiting_bytes_max = 64 << 20  # queued for a peer that does not read; more closes its link
 link_gap_s = 0.003  # between two messages to a peer while many frames pass; see homing.pace
 batch_gap_s = 0.002  # between the beginnings of two batches to the disk, while each holds several slots

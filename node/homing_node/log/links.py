@@ -13,11 +13,13 @@ from typing import Any, Protocol, cast
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from homing.pace import Pace
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.effects import Message
+from homing_node.log.pieces import Incoming, Outgoing, TooMuch
 
 LINK = "/homing.wire.v1.Peers/Link"
 PROBE = "/homing.wire.v1.Peers/Probe"
@@ -35,10 +37,6 @@ GRPC_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.optimization_target", 0),
 ]
-_FIELDS: dict[type, str] = {
-    wire.Append: "appends", wire.Appended: "appended", wire.Seal: "seals", wire.Sealed: "sealed",
-    wire.Fetch: "fetches", wire.Fetched: "fetched", wire.Confirm: "confirms", wire.Confirmed: "confirmed",
-}  # fmt: skip
 _log = structlog.stdlib.get_logger("homing.links")
 
 
@@ -68,8 +66,8 @@ class Link:
     ) -> None:
         self._hello = hello
         self._on_up, self._on_batch, self._on_down = on_up, on_batch, on_down
-        self._waiting: dict[str, list[Any]] = {}
-        self._bytes = 0
+        self._outgoing = Outgoing()
+        self._incoming = Incoming()
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, limits.link_gap_s)
         self._overrun = False
@@ -77,10 +75,9 @@ class Link:
 
     def send(self, m: Message) -> None:
         """Queue a message; it leaves with everything else that is ready when the stream takes the next batch."""
-        self._waiting.setdefault(_FIELDS[type(m)], []).append(m)
-        if isinstance(m, wire.Append | wire.Fetched):
-            self._bytes += sum(map(len, m.records))
-            self._overrun = self._bytes > limits.link_waiting_bytes_max
+        self._outgoing.put(m)
+        if self._outgoing.bytes > limits.link_waiting_bytes_max:
+            self._overrun = True
         self._pace.ready(len(m.slots) if isinstance(m, wire.Confirm) else 1)  # a round asks for many slots
         if isinstance(m, wire.Confirmed):
             self._pace.hurry()  # the peer has one round on its way, and the next waits for this
@@ -103,6 +100,8 @@ class Link:
                     task.result()
             finally:
                 await _cancel(writer, reader)
+        except (TooMuch, DecodeError) as error:
+            _log.error("a peer broke the protocol of its link", peer=self.node, error=str(error))
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, ConnectionError) as error:
             _log.debug("link broke", peer=self.node, error=str(error))
         finally:
@@ -111,16 +110,18 @@ class Link:
 
     async def _read(self, stream: Stream) -> None:
         while isinstance(batch := await stream.read(), wire.PeerBatch):
+            if batch.pieces:
+                self._incoming.join(batch)
             self._on_batch(self.node, batch)
 
     async def _write(self, stream: Stream) -> None:
         while not self._overrun:
-            await self._wake.wait()
+            if not self._outgoing.has_long:
+                await self._wake.wait()
             self._wake.clear()
-            if self._waiting:
-                waiting, self._waiting, self._bytes = self._waiting, {}, 0
+            if self._outgoing:
                 self._pace.sent()
-                await stream.write(wire.PeerBatch(**cast(Any, waiting)))
+                await stream.write(self._outgoing.take())
         _log.warning("a peer takes too little; its link is closed", peer=self.node)
 
 
