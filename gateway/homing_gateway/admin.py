@@ -76,6 +76,21 @@ class Admin:
             "cursor": page[-1].hex() if page and more else None,
         }
 
+    async def drain(self, node_id: str, *, stay: bool) -> dict[str, object]:
+        """Tell a node to give every slot away, or to stay after all; it has begun when this returns.
+
+        Raises:
+            NotFound: no such node is registered.
+            Unavailable: it did not answer.
+        """
+        if node_id not in self._forwarder.table.nodes:
+            raise NotFound(f"there is no node {node_id[:100]}")
+        link = self._forwarder.links.get(node_id)
+        if link is None:
+            raise Unavailable(f"node {node_id} cannot be reached")
+        await link.drain(stay=stay)
+        return {"node": node_id, "state": "up" if stay else "draining"}
+
     async def cluster(self) -> dict[str, object]:
         """Nodes, gateways, workers and slots, as far as they can be seen from here."""
         table = self._forwarder.table

@@ -123,6 +123,9 @@ class App:
             return exchange.json({"status": "ready"})
         if kind is Kind.CLUSTER:
             return exchange.json(await self._admin.cluster())
+        if kind is Kind.NODE:
+            stay = exchange.route.method == "stay"
+            return exchange.json(await self._admin.drain(exchange.route.name, stay=stay))
         if kind is Kind.LIST:
             return exchange.json(await self._admin.list_objects(exchange.route.class_name, exchange.query))
         return exchange.json(await self._admin.describe(exchange.route))

@@ -199,6 +199,9 @@ class Forwarder:
 
     def _any_link(self) -> NodeLink | None:
         standing = [link for link in self.links.values() if link.up]
+        nodes = self.table.nodes
+        staying = [link for link in standing if link.node.id in nodes and nodes[link.node.id].state == "up"]
+        standing = staying or standing
         return standing[next(self._turn) % len(standing)] if standing else None
 
     def _park(self, pending: Pending, why: HomingError | None) -> None:

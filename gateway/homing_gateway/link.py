@@ -33,6 +33,7 @@ from homing_placement.records import NodeRecord
 
 EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
+DRAIN = "/homing.wire.v1.Calls/Drain"
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -155,6 +156,20 @@ class NodeLink:
         )
         try:
             return await ask(request, timeout=INSPECT_S_MAX)
+        except grpc.RpcError as error:
+            raise Unavailable(f"node {self.node.id} did not answer") from error
+
+    async def drain(self, *, stay: bool) -> None:
+        """Tell the node to give every slot away, or to stay after all.
+
+        Raises:
+            Unavailable: it did not answer in time.
+        """
+        if self._channel is None:
+            raise Unavailable(f"node {self.node.id} cannot be reached")
+        ask = self._channel.unary_unary(DRAIN, call_pb2.DrainRequest.SerializeToString, call_pb2.DrainReply.FromString)
+        try:
+            await ask(call_pb2.DrainRequest(stay=stay), timeout=INSPECT_S_MAX)
         except grpc.RpcError as error:
             raise Unavailable(f"node {self.node.id} did not answer") from error
 

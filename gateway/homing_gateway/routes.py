@@ -12,6 +12,8 @@ from homing.ids import SLOTS_DEFAULT, ObjectId
 from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX
 
 OBJECTS = b"/_homing/v1/objects/"
+NODES = b"/_homing/v1/nodes/"
+NODE_VERBS = ("drain", "stay")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _OBJECT_BY_ID = "id:"
 
@@ -25,6 +27,7 @@ class Kind(Enum):
     LIST = "list"
     EXPORT = "export"
     CLUSTER = "cluster"
+    NODE = "node"
     HEALTHZ = "healthz"
     READYZ = "readyz"
     DEFAULT = "default"
@@ -38,6 +41,7 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.LIST: ("GET", "HEAD"),
     Kind.EXPORT: ("GET", "HEAD"),
     Kind.CLUSTER: ("GET", "HEAD"),
+    Kind.NODE: ("POST",),
     Kind.HEALTHZ: ("GET", "HEAD"),
     Kind.READYZ: ("GET", "HEAD"),
     Kind.DEFAULT: None,
@@ -52,10 +56,10 @@ class Route:
         kind: what it names.
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
-        name: the object's name; empty when it was addressed by id, or when no object is named.
+        name: the object's or the node's name; empty when an object was addressed by id, or nothing is named.
         object_id: 32 bytes, or empty.
         slot: the slot of the object, or 0.
-        method: the RPC method.
+        method: the RPC method, or what a node shall do.
         rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
         verbs: what it takes; None: every verb.
     """
@@ -123,11 +127,22 @@ class Router:
             return self._object_route(raw_path[len(OBJECTS) :])
         if raw_path in _FIXED:
             return _FIXED[raw_path]
+        if raw_path.startswith(NODES):
+            return self._node_route(raw_path[len(NODES) :])
         if raw_path.startswith(b"/_homing/v1/"):
             return _UNKNOWN_GUARDED
         if raw_path == b"/_homing" or raw_path.startswith(b"/_homing/"):
             return _UNKNOWN
         return _DEFAULT
+
+    @staticmethod
+    def _node_route(tail: bytes) -> Route:
+        name, _, verb = tail.partition(b"/")
+        if not name or verb.decode("ascii", "replace") not in NODE_VERBS:
+            return _UNKNOWN_GUARDED
+        route = Route(Kind.NODE)
+        route.name, route.method = _decode(name), verb.decode()
+        return route
 
     def _object_route(self, tail: bytes) -> Route:
         class_raw, _, tail = tail.partition(b"/")

@@ -110,11 +110,13 @@ class CallService:
     Args:
         target: runs calls.
         inspect: answers questions about objects and the node.
+        drain: gives every slot away; with False, the node stays.
     """
 
-    def __init__(self, target: CallTarget, inspect: Inspect) -> None:
+    def __init__(self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None]) -> None:
         self._target = target
         self._inspect = inspect
+        self._drain = drain
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -131,6 +133,10 @@ class CallService:
         except HomingError as error:
             return wire.InspectReply(failure=replies.of_error(0, error, started=False).failure)
 
+    async def _leave(self, request: wire.DrainRequest, _: object) -> wire.DrainReply:
+        self._drain(not request.stay)
+        return wire.DrainReply()
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
@@ -143,6 +149,11 @@ class CallService:
                 cast(Any, self._ask),
                 request_deserializer=wire.InspectRequest.FromString,
                 response_serializer=wire.InspectReply.SerializeToString,
+            ),
+            "Drain": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._leave),
+                request_deserializer=wire.DrainRequest.FromString,
+                response_serializer=wire.DrainReply.SerializeToString,
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

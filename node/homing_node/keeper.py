@@ -10,10 +10,12 @@ from importlib.metadata import version
 
 import structlog
 
+from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log.links import Links
 from homing_node.log.owner import Member
 from homing_node.log.shell import LogShell
 from homing_node.metrics import NodeMetrics
+from homing_node.mover import Mover
 from homing_node.objects.host import ObjectHost
 from homing_node.settings import NodeSettings, host_name
 from homing_placement.etcd import EtcdClient, TlsFiles
@@ -50,6 +52,7 @@ class Keeper:
         self._links, self._log, self._host, self._metrics = links, log, host, metrics
         self._client: EtcdClient | None = None
         self._placer: Placer | None = None
+        self._mover: Mover | None = None
         self._activations: set[asyncio.Task[None]] = set()
 
     async def start(self, address: str, metrics_address: str) -> None:
@@ -70,6 +73,7 @@ class Keeper:
             initial_nodes=settings.registered_first, probe=self._probe, on_claimed=self._claimed, on_lost=self._lost,
         )  # fmt: skip
         placer.table.on_change(lambda seen: self._dial(fact.record for fact in seen.nodes))
+        self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host)
         await placer.start()
 
     def _dial(self, records: Iterable[NodeRecord | None]) -> None:
@@ -81,13 +85,40 @@ class Keeper:
         return await self._links.probe(node.id, node.address)
 
     async def wait(self) -> None:
-        """Return after `stop`; raise what ended placement otherwise.
+        """Return after `stop`; raise what ended placement or the moves of slots otherwise.
 
         Raises:
             NodeReplaced: another process runs under this node's id.
         """
         assert self._placer is not None, "start comes first"
-        await self._placer.wait()
+        assert self._mover is not None, "start comes first"
+        moving = asyncio.ensure_future(self._mover.run())
+        placing = asyncio.ensure_future(self._placer.wait())
+        try:
+            done, _ = await asyncio.wait((moving, placing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            moving.cancel()
+            placing.cancel()
+            await asyncio.gather(moving, placing, return_exceptions=True)
+
+    def drain(self, *, draining: bool) -> None:
+        """Give every slot away and claim none, or stay after all. Returns at once."""
+        if self._mover is not None:
+            self._mover.drain(draining=draining)
+
+    async def leave(self, background: Iterable[asyncio.Future[None]]) -> None:
+        """Give every slot away, as long as somebody takes them and nothing in the background has failed."""
+        if self._mover is None or any(task.done() for task in background):
+            return
+        self._mover.drain()
+        await self._mover.drained()
+
+    def offered(self, offer: wire.Offer) -> None:
+        """A peer wants this node to own slots of its."""
+        if self._mover is not None:
+            self._mover.offered(offer)
 
     async def stop(self) -> None:
         """Leave the cluster: others find this node's slots without an owner that answers."""

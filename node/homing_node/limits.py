@@ -7,3 +7,15 @@ disk_free_bytes_min = 128 << 20  # below it a node neither registers nor claims;
 disk_check_s = 0.5
 drain_s = 10.0  # running calls get this long to end when the node stops
 """How long a stopping node waits for its calls."""
+
+# Moves of slots
+moves_at_once_max = 32  # slots of a node that rest at the same time
+move_lag_records_max = 1_000  # a replica that lacks more must catch up first
+look_s = 0.25  # how often a node looks whether a slot belongs elsewhere
+move_tick_s = 0.01  # and how often while one moves
+settle_s = 3.0  # a node is left alone for so long after it came
+rest_patience_s = 2.0  # a slot that does not come to rest is tried later
+drain_grace_s = 30.0  # unless the node leaves: then what still runs is ended, outcome unknown
+offer_patience_s = 1.5  # an offer that is not taken for this long is withdrawn
+move_pause_s = 5.0  # between two tries to move a slot
+drain_s_max = 60.0  # a stopping node tries to give its slots away for this long

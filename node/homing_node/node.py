@@ -107,13 +107,13 @@ class Node:
         inspector = Inspector(
             settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
         )
-        calls = CallService(self.host, inspector)
+        calls = CallService(self.host, inspector, lambda draining: self.keeper.drain(draining=draining))
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
-        work = (self.log.run(), self.host.run(), self.workforce.run(), self._watch_disk())
+        work = (self.log.run(), self.host.evictions.run(), self.workforce.run(), self._watch_disk())
         background = [asyncio.ensure_future(one) for one in work]
         try:
             await self.keeper.start(address, self._metrics_address)
@@ -130,8 +130,9 @@ class Node:
         return self.exit_code
 
     async def _stop(self, server: grpc.aio.Server, background: list[asyncio.Task[None]]) -> None:
-        """Let running calls end, then go: leave the cluster, the workers, the disk."""
+        """Give the slots away, let running calls end, then go: leave the cluster, the workers, the disk."""
         _log.info("node stops", node=self.settings.node_id)
+        await self.keeper.leave(background)
         self.host.draining = True
         deadline = time.monotonic() + limits.drain_s
         while self.host.busy() and time.monotonic() < deadline:
@@ -150,6 +151,8 @@ class Node:
 
     def _on_batch(self, node: str, batch: wire.PeerBatch) -> None:
         self.log.on_batch(node, batch)
+        for offer in batch.offers:
+            self.keeper.offered(offer)
 
     def _on_up(self, node: str, disk: str) -> None:
         self.log.peer_up(node, disk)

@@ -83,6 +83,8 @@ class Claims:
                 self._on_fenced(event)
             case ev.Ready():
                 self._on_ready(event)
+            case ev.Offered():
+                self._on_offered(event)
             case ev.MayClaim():
                 self._may_claim = event.allowed
             case ev.Tick():
@@ -263,6 +265,21 @@ class Claims:
             for write in batch.writes:
                 self._slots[write.slot].writing = self._batch
             self._effects.append(batch)
+
+    def _on_offered(self, event: ev.Offered) -> None:
+        """Claim what its living owner gives away; an offer of another epoch than the record's is out of date."""
+        if not self._may_claim:
+            return
+        writes: list[ev.SlotWrite] = []
+        for slot, epoch in event.slots:
+            view = self._slots[slot] if 0 <= slot < len(self._slots) else None
+            record = view.record if view is not None else None
+            if view is None or record is None or view.writing or record.epoch != epoch:
+                continue
+            if record.state is SlotState.ACTIVE and record.owner != self._owner and self._rules.keeps(record):
+                view.contact_at = None
+                writes.append(ev.SlotWrite(slot, view.mod_revision, record.claimed_by(self._owner, above=view.floor)))
+        self._write(writes)
 
     # First boot
 

@@ -98,6 +98,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """The living owner of these slots (slot, epoch) has let them come to rest and wants me to own them."""
+
+    slots: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MayClaim:
     """Whether this node may claim at all: not while it drains or its disk is nearly full."""
 
@@ -109,7 +116,7 @@ class Tick:
     """Time went by."""
 
 
-Event = TableSeen | Probed | Written | Refused | SlotsRead | Suspect | Fenced | Ready | MayClaim | Tick
+Event = TableSeen | Probed | Written | Refused | SlotsRead | Suspect | Fenced | Ready | Offered | MayClaim | Tick
 
 
 # Effects

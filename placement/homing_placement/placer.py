@@ -151,11 +151,11 @@ class Placer:
             activation.set_result(False)
         self._activations.clear()
 
-    def drain(self) -> None:
-        """Show that this node is leaving, and claim nothing more."""
-        self._node = msgspec.structs.replace(self._node, state="draining")
+    def drain(self, *, draining: bool = True) -> None:
+        """Show that this node is leaving, and claim nothing more; or that it stays after all."""
+        self._node = msgspec.structs.replace(self._node, state="draining" if draining else "up")
         self.registration.update(self._node)
-        self.may_claim(False)
+        self.may_claim(not draining)
 
     def may_claim(self, allowed: bool) -> None:
         """Whether this node may claim slots: not while it drains or its disk is nearly full."""
@@ -181,6 +181,10 @@ class Placer:
         If the slot is still this node's, it is claimed anew above `promised`, and `on_claimed` follows.
         """
         self._handle(ev.Fenced(slot, promised))
+
+    def offered(self, slots: Sequence[tuple[int, int]]) -> None:
+        """The living owner of these slots (slot, epoch) wants this node to own them: claim them now."""
+        self._handle(ev.Offered(tuple(slots)))
 
     def suspect(self, node_id: str) -> None:
         """A link to a node broke, or a call to it failed: probe it now instead of within a second."""

@@ -168,11 +168,11 @@ def test_an_idle_activation_is_closed_but_not_with_unfinished_commits() -> None:
     world.hold_disk = True
     world.turn(world.event(), 1)
     world.clock.seconds += limits.idle_s + 1
-    world.host.sweep()
+    world.host.evictions.sweep()
     assert not world.worker.frames(4)
     world.disk()
     world.pump()
-    world.host.sweep()
+    world.host.evictions.sweep()
     assert len(world.worker.frames(4)) == 1
 
 
@@ -181,7 +181,7 @@ def test_an_activation_that_would_not_close_goes_on() -> None:
     world.call()
     world.turn(world.event(), 1)
     world.clock.seconds += limits.idle_s + 1
-    world.host.sweep()
+    world.host.evictions.sweep()
     world.call()
     assert len(world.worker.frames(3)) == 1, "it waits for the answer"
     world.host.on_frame(world.worker, [3, world.event()[1], False])
@@ -196,7 +196,7 @@ def test_pending_timers_keep_an_activation_fifteen_minutes_at_most() -> None:
     world.turn(world.event(), 1)
     for _ in range(int(limits.kept_open_s_max // 20) + 2):
         world.clock.seconds += 20
-        world.host.sweep()
+        world.host.evictions.sweep()
         world.host.on_frame(world.worker, [3, act, False])
     assert world.worker.frames(5) == [(5, act, "timers or wait_until kept it from eviction for too long")]
 
@@ -240,3 +240,40 @@ def test_what_object_code_prints_is_logged_with_its_call_and_its_trace() -> None
         ("hello", "r-1", ""),
     ]
     assert {(line["class"], line["name"]) for line in lines} == {("Counter", "a")}
+
+
+def test_a_slot_at_rest_takes_no_call_and_what_runs_ends() -> None:
+    """A planned move; seen to fail when `rest` is ignored, and when a held effect does not count."""
+    world = HostWorld()
+    running = world.call()
+    world.host.rest(0)
+    refused = world.call()
+    assert code(world, refused) == "not-owner"
+    assert not world.replies[refused].failure.started, "so the gateway sends it again"
+    assert not world.host.at_rest(0)
+    world.hold_disk = True
+    world.turn(world.event(), 1)
+    assert not world.host.at_rest(0), "its effect is held at the gate"
+    world.disk()
+    world.pump()
+    assert world.replies[running].body == b"1"
+    assert world.host.at_rest(0)
+
+
+def test_a_slot_whose_move_did_not_come_off_takes_calls_again() -> None:
+    world = HostWorld()
+    world.host.rest(0)
+    world.host.rest(0, resting=False)
+    call = world.call()
+    world.turn(world.event(), 1)
+    assert world.replies[call].body == b"1"
+
+
+def test_what_runs_for_too_long_before_a_move_ends_as_unknown_if_it_wrote() -> None:
+    world = HostWorld()
+    call = world.call()
+    world.turn(world.event(), 1, ends=None)
+    world.host.rest(0)
+    world.host.abort_calls(0, "it took too long")
+    assert code(world, call) == "outcome-unknown"
+    assert world.host.at_rest(0)

@@ -213,3 +213,27 @@ def test_before_the_table_is_complete_nothing_is_created() -> None:
     assert [(write.expected, write.record) for write in batch.writes] == [
         (0, SlotRecord(0, SlotState.ACTIVE, None, (Replica("a", "disk-a"),)))
     ] * 4
+
+
+def test_what_a_living_owner_offers_is_claimed_at_once_in_one_batch() -> None:
+    """Seen to fail without `Offered`: a slot of an owner that answers its probes is left alone."""
+    driver = Driver(of_b(3))
+    found = batches(driver.do(ev.Offered(((0, 1), (2, 1))), 1.0))
+    assert [write.slot for batch in found for write in batch.writes] == [0, 2]
+    assert found[0].writes[0].record == SlotRecord(2, SlotState.RECOVERING, Owner("a", "a1"), SET, SET)
+    assert batches(driver.do(ev.Offered(((0, 1),)), 1.1)) == [], "it is under way"
+
+
+def test_an_offer_that_is_out_of_date_or_of_no_slot_of_mine_is_passed_over() -> None:
+    """Seen to fail without the comparison of epochs: an offer that came late would take a slot from its next owner."""
+    other = SlotRecord(1, SlotState.ACTIVE, Owner("b", "b1"), SET[1:])
+    recovering = record(1, "b1", SlotState.RECOVERING)
+    facts = [*of_b(1), ev.SlotFact(1, other, 10), ev.SlotFact(2, recovering, 10), ev.SlotFact(3, record(1, "a1"), 10)]
+    driver = Driver(facts)
+    assert batches(driver.do(ev.Offered(((0, 2), (0, 0), (1, 1), (2, 1), (3, 1), (-1, 1), (99, 1))), 1.0)) == []
+
+
+def test_a_node_that_may_not_claim_takes_no_offer() -> None:
+    driver = Driver(of_b(1))
+    driver.do(ev.MayClaim(allowed=False), 1.0)
+    assert batches(driver.do(ev.Offered(((0, 1),)), 1.0)) == []

@@ -134,6 +134,11 @@ class LogCore:
         owner = self.owners.get(slot)
         return owner.epoch if owner is not None and owner.stage is Stage.ACTIVE else 0
 
+    def lag_of(self, slot: int, node: str) -> int | None:
+        """Records that a replica of a served slot has not confirmed; None if it is not linked, or on another disk."""
+        owner = self.owners.get(slot)
+        return owner.lag_of(node) if owner is not None and owner.stage is Stage.ACTIVE else None
+
     # -- the owner's work -------------------------------------------------------------------------------------
 
     def propose(self, slot: int, kind: int, at_ms: int, object_id: bytes, body: bytes, now: float) -> int:

@@ -347,6 +347,13 @@ class Owner:
         """Records that the slowest replica has not confirmed."""
         return max((self.replica.last_lsn - f.match for f in self.followers.values()), default=0)
 
+    def lag_of(self, node: str) -> int | None:
+        """Records that a replica has not confirmed; None if it is not linked, or on another disk than the set names."""
+        follower = self.followers.get(node)
+        if follower is None or node not in self.replicas or not self._counts(node, follower):
+            return None
+        return self.replica.last_lsn - follower.match
+
     def check(self) -> None:
         """Assert the invariants; tests call it after every event."""
         for follower in self.followers.values():

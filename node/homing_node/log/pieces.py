@@ -13,9 +13,13 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.effects import Message
 
+Sendable = Message | wire.Offer
+"""What goes to a peer: the log's messages, and offers of slots."""
+
 _FIELDS: dict[type, str] = {
     wire.Append: "appends", wire.Appended: "appended", wire.Seal: "seals", wire.Sealed: "sealed",
     wire.Fetch: "fetches", wire.Fetched: "fetched", wire.Confirm: "confirms", wire.Confirmed: "confirmed",
+    wire.Offer: "offers",
 }  # fmt: skip
 
 
@@ -34,7 +38,9 @@ class _Long:
     first: bytes
     first_size: int  # of its records
     fetched: bool
-    waiting: deque[tuple[Message, int]] = field(default_factory=deque[tuple[Message, int]])  # with their records' sizes
+    waiting: deque[tuple[Sendable, int]] = field(
+        default_factory=deque[tuple[Sendable, int]]
+    )  # with their records' sizes
     sent: int = 0
 
 
@@ -51,7 +57,7 @@ class Outgoing:
     """
 
     def __init__(self) -> None:
-        self._short: dict[str, list[Message]] = {}
+        self._short: dict[str, list[Sendable]] = {}
         self._long: dict[int, _Long] = {}  # by slot, in the order of their turns
         self._ids = 0
         self._short_bytes = 0
@@ -70,10 +76,10 @@ class Outgoing:
         """Records that wait, in bytes."""
         return self._short_bytes + self._long_bytes
 
-    def put(self, m: Message) -> None:
+    def put(self, m: Sendable) -> None:
         """Add a message."""
         size = sum(map(len, m.records)) if isinstance(m, wire.Append | wire.Fetched) else 0
-        if self._long and not isinstance(m, wire.Confirm | wire.Confirmed):
+        if self._long and not isinstance(m, wire.Confirm | wire.Confirmed | wire.Offer):
             before = self._long.get(m.slot)
             if before is not None:
                 before.waiting.append((m, size))

@@ -40,6 +40,7 @@ class ServedSlot:
     confirmed: int = 0
     held: deque[Held] = field(default_factory=deque[Held])
     activations: set[bytes] = field(default_factory=set[bytes])
+    resting: bool = False  # no event is taken: the slot is about to move
 
 
 class OutputGate:

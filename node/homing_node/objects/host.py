@@ -6,7 +6,6 @@ it depends on is committed and the epoch confirmed (rules 19, 21). See docs/gate
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +30,8 @@ from homing_node.log import record
 from homing_node.log.store import Store
 from homing_node.objects import limits, object_log, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
-from homing_node.objects.frames import ABORT, CLOSE, CLOSED, LOG, RESET, TURN, event, opening
+from homing_node.objects.eviction import Evictions
+from homing_node.objects.frames import ABORT, CLOSED, LOG, RESET, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
 from homing_node.objects.images import Image, image
 from homing_node.objects.keys import KeyTable
@@ -69,7 +69,6 @@ class ObjectHost:
     ) -> None:
         self._log, self._store, self._pool = log, store, pool
         self._owner_of = owner_of
-        self._limits = host_limits or limits.HostLimits()
         self._clock = clock or SystemClock()
         self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
@@ -79,6 +78,7 @@ class ObjectHost:
         self._ids = itertools.count(1)
         self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
+        self.evictions = Evictions(self.objects, self.gate, host_limits or limits.HostLimits(), self._now, self._abort)
         self.draining = False
 
     # -- slots ------------------------------------------------------------------------------------------------
@@ -108,6 +108,30 @@ class ObjectHost:
             if act is not None:
                 self._abort(act, reason)
 
+    def rest(self, slot: int, *, resting: bool = True) -> None:
+        """Take no more events of a slot, or take them again; what runs goes on."""
+        served = self.gate.slots.get(slot)
+        if served is not None:
+            served.resting = resting
+
+    def at_rest(self, slot: int) -> bool:
+        """Whether no call of the slot runs or waits here, and nothing is held at its gate."""
+        served = self.gate.slots.get(slot)
+        if served is None:
+            return True
+        if served.held or any(waiting[0].m.slot == slot for waiting in self._opening.values()):
+            return False
+        acts = (self.objects.get(object_id) for object_id in served.activations)
+        return not any(act.calls or act.successor for act in acts if act is not None)
+
+    def abort_calls(self, slot: int, reason: str) -> None:
+        """End every activation of a slot that still runs a call."""
+        served = self.gate.slots.get(slot)
+        for object_id in list(served.activations) if served is not None else ():
+            act = self.objects.get(object_id)
+            if act is not None and act.calls:
+                self._abort(act, reason)
+
     # -- calls ------------------------------------------------------------------------------------------------
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
@@ -117,7 +141,7 @@ class ObjectHost:
             self._stateless.call(call)
             return
         served = self.gate.slots.get(m.slot)
-        if served is None or served.epoch != m.epoch or self.draining:
+        if served is None or served.epoch != m.epoch or served.resting or self.draining:
             self._fail_not_owner(call)
             return
         act = self.objects.get(m.object)
@@ -230,8 +254,7 @@ class ObjectHost:
         served.activations.add(act.object)
         mine = self._workers.setdefault(worker.id, {})
         mine[act.id] = act
-        if len(mine) > self._limits.activations_per_worker_max:
-            self._evict_oldest(mine)
+        self.evictions.keep_room(mine)
         for frame in opening(act, found):
             worker.send(frame)
         for call in calls:
@@ -356,43 +379,12 @@ class ObjectHost:
     def _fail(self, call: PendingCall, error: HomingError, *, started: bool = False) -> None:
         call.reply(replies.of_error(call.m.id, error, started=started))
 
-    # -- eviction ---------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Evict what has been idle, until cancelled."""
-        while True:
-            await asyncio.sleep(limits.sweep_s)
-            self.sweep()
-
-    def sweep(self) -> None:
-        """Ask every activation that has been idle to close."""
-        now = self._now()
-        for act in list(self.objects.values()):
-            if now - act.used_at <= self._limits.idle_s or now <= act.ask_again_at:
-                continue
-            if act.kept_since and now - max(act.kept_since, act.used_at) > limits.kept_open_s_max:
-                self._abort(act, "timers or wait_until kept it from eviction for too long")
-            self._close(act)
-
     def _now(self) -> float:
         return self._clock.monotonic_ns() / 1e9
 
-    def _close(self, act: Activation) -> None:
-        """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
-        served = self.gate.slots.get(act.slot)
-        if act.life is Life.OPEN and not act.calls and served is not None and act.last_lsn <= served.committed:
-            act.life = Life.CLOSING
-            act.worker.send((CLOSE, act.id))
-
-    def _evict_oldest(self, mine: dict[int, Activation]) -> None:
-        idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
-        if (oldest := min(idle, key=lambda act: act.used_at, default=None)) is not None:
-            self._close(oldest)
-
     def retire(self, worker: WorkerPort) -> None:
-        """Close every activation of a worker that is to be replaced, as each becomes idle; calls then go to the new."""
-        for act in list(self._workers.get(worker.id, {}).values()):
-            self._close(act)
+        """Close every activation of a worker that is to be replaced."""
+        self.evictions.retire(self._workers.get(worker.id, {}).values())
 
     def busy(self) -> int:
         """Calls that have no answer yet."""

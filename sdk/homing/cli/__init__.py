@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "homing.commands"
 
 _OWN_COMMANDS = {
     "dev": "homing.cli.dev:dev",
-    "drain": "homing.cli.later:drain",
+    "drain": "homing.cli.drain:drain",
     "objects": "homing.cli.objects:objects",
     "status": "homing.cli.status:status",
 }

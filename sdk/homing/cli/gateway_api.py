@@ -1,8 +1,8 @@
-"""How `status` and `objects` ask a gateway: one base address, the token, and errors as ours."""
+"""How `status`, `objects` and `drain` ask a gateway: one base address, the token, and errors as ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -63,8 +63,19 @@ class GatewayApi:
         Raises:
             HomingError: the one that the gateway named; `Unavailable` when no gateway answers.
         """
+        return self._ask("GET", path, query)
+
+    def post(self, path: str) -> bytes:
+        """The same, for a route that changes something.
+
+        Raises:
+            HomingError: as `get`.
+        """
+        return self._ask("POST", path, {})
+
+    def _ask(self, verb: str, path: str, query: Mapping[str, str | int]) -> bytes:
         try:
-            answer = self._client.get(path, params=query)
+            answer = self._client.request(verb, path, params=query)
         except httpx.HTTPError as error:
             raise Unavailable(f"no gateway answers at {self._url} ({error}); is it running? See --url") from error
         if not answer.is_success:

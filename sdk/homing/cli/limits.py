@@ -52,3 +52,8 @@ HTTP_TIMEOUT_S = 10.0
 
 PORT_FIRST = 20_000
 """Free ports are looked for from here up to the first port that the kernel hands to outgoing connections."""
+
+DRAIN_POLL_S = 0.25
+"""How often `homing drain` looks how far it is."""
+DRAIN_STALLED_S = 10.0
+"""It gives up when no slot has moved for so long."""

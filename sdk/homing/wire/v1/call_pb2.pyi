@@ -241,3 +241,13 @@ class InspectReply(_message.Message):
     next: bytes
     node: NodeFacts
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., objects: _Optional[_Iterable[_Union[ObjectFacts, _Mapping]]] = ..., next: _Optional[bytes] = ..., node: _Optional[_Union[NodeFacts, _Mapping]] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("stay",)
+    STAY_FIELD_NUMBER: _ClassVar[int]
+    stay: bool
+    def __init__(self, stay: bool = ...) -> None: ...
+
+class DrainReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -140,6 +140,14 @@ class Confirmed(_message.Message):
     refused_promises: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, round: _Optional[int] = ..., refused_slots: _Optional[_Iterable[int]] = ..., refused_promises: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class Offer(_message.Message):
+    __slots__ = ("slots", "epochs")
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    slots: _containers.RepeatedScalarFieldContainer[int]
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, slots: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class PeerPiece(_message.Message):
     __slots__ = ("id", "data", "last", "fetched")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -153,7 +161,7 @@ class PeerPiece(_message.Message):
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ..., fetched: bool = ...) -> None: ...
 
 class PeerBatch(_message.Message):
-    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces")
+    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces", "offers")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     APPENDS_FIELD_NUMBER: _ClassVar[int]
     APPENDED_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +172,7 @@ class PeerBatch(_message.Message):
     CONFIRMS_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     appends: _containers.RepeatedCompositeFieldContainer[Append]
     appended: _containers.RepeatedCompositeFieldContainer[Appended]
@@ -174,7 +183,8 @@ class PeerBatch(_message.Message):
     confirms: _containers.RepeatedCompositeFieldContainer[Confirm]
     confirmed: _containers.RepeatedCompositeFieldContainer[Confirmed]
     pieces: _containers.RepeatedCompositeFieldContainer[PeerPiece]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ...) -> None: ...
+    offers: _containers.RepeatedCompositeFieldContainer[Offer]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("cluster", "node")

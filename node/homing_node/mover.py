@@ -1,0 +1,113 @@
+"""Moves slots of this node: the facts of placement, log and host for `moves.py`, and its effects carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from homing.wire.v1 import peer_pb2 as wire
+from homing_node import limits
+from homing_node.log.links import Links
+from homing_node.log.shell import LogShell
+from homing_node.moves import Abort, Effect, Moves, Offer, Rest, Resume
+from homing_node.objects.host import ObjectHost
+from homing_placement.placer import Placer
+from homing_placement.records import Replica
+
+_log = structlog.stdlib.get_logger("homing.mover")
+
+
+class Mover:
+    """See `moves.Moves`.
+
+    Args:
+        me: this node's id.
+        placer: knows nodes and slot records; claims what is offered to this node.
+        links: takes offers to peers.
+        log: knows how far replicas are.
+        host: lets slots rest.
+    """
+
+    def __init__(self, me: str, placer: Placer, links: Links, log: LogShell, host: ObjectHost) -> None:
+        self._placer, self._links, self._log, self._host = placer, links, log, host
+        self._moves = Moves(me)
+        self._hurry = asyncio.Event()
+
+    # -- facts ------------------------------------------------------------------------------------------------
+
+    def served(self) -> Iterable[int]:
+        """See `Facts`."""
+        return list(self._host.gate.slots)
+
+    def epoch(self, slot: int) -> int:
+        """See `Facts`."""
+        served = self._host.gate.slots.get(slot)
+        return served.epoch if served is not None else 0
+
+    def replicas(self, slot: int) -> Sequence[Replica]:
+        """See `Facts`."""
+        record = self._placer.table.route(slot)[1]
+        return record.replicas if record is not None and record.epoch == self.epoch(slot) else ()
+
+    def is_up(self, replica: Replica) -> bool:
+        """See `Facts`."""
+        node = self._placer.table.nodes.get(replica.node)
+        return node is not None and node.disk == replica.disk and node.state == "up"
+
+    def lag(self, slot: int, node: str) -> int | None:
+        """See `Facts`."""
+        return self._log.core.lag_of(slot, node)
+
+    def at_rest(self, slot: int) -> bool:
+        """See `Facts`."""
+        return self._host.at_rest(slot)
+
+    # -- effects ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            for effect in self._moves.tick(self, time.monotonic()):
+                self._do(effect)
+            self._hurry.clear()
+            try:
+                async with asyncio.timeout(limits.move_tick_s if self._moves.moving else limits.look_s):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Rest():
+                self._host.rest(effect.slot)
+            case Resume():
+                self._host.rest(effect.slot, resting=False)
+                _log.debug("a slot stays: its move did not come off", slot=effect.slot)
+            case Abort():
+                self._host.abort_calls(effect.slot, "the slot moves, and the call took too long")
+            case Offer():
+                slots, epochs = zip(*effect.slots, strict=True)
+                self._links.send(effect.node, wire.Offer(slots=slots, epochs=epochs))
+
+    def offered(self, offer: wire.Offer) -> None:
+        """A peer wants this node to own slots of its."""
+        self._placer.offered(list(zip(offer.slots, offer.epochs, strict=True)))
+
+    # -- leaving ----------------------------------------------------------------------------------------------
+
+    def drain(self, *, draining: bool = True) -> None:
+        """Give every slot away, or stay after all. Returns at once."""
+        if self._moves.draining != draining:
+            _log.info("node drains" if draining else "node stays")
+        self._moves.draining = draining
+        self._placer.drain(draining=draining)
+        self._hurry.set()
+
+    async def drained(self) -> None:
+        """Return when no slot is left that another node could take, at most `drain_s_max` later."""
+        deadline = time.monotonic() + limits.drain_s_max
+        while not self._moves.stuck(self, time.monotonic()) and time.monotonic() < deadline:
+            await asyncio.sleep(limits.move_tick_s)

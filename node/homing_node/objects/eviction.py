@@ -1,0 +1,70 @@
+"""Evicts activations: those that have been idle for long, and the least recently used of a worker that has too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from homing_node.objects import limits
+from homing_node.objects.activation import Activation, Life
+from homing_node.objects.frames import CLOSE
+from homing_node.objects.gate import OutputGate
+
+
+class Evictions:
+    """Asks activations to close; they may refuse while a timer or `wait_until` is pending.
+
+    Args:
+        objects: every activation of the node.
+        gate: knows what is committed.
+        host_limits: how long is idle, how many are too many.
+        now_s: monotonic seconds.
+        abort: ends an activation that does not close, for a reason.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[bytes, Activation],
+        gate: OutputGate,
+        host_limits: limits.HostLimits,
+        now_s: Callable[[], float],
+        abort: Callable[[Activation, str], None],
+    ) -> None:
+        self._objects, self._gate, self._limits = objects, gate, host_limits
+        self._now_s, self._abort = now_s, abort
+
+    async def run(self) -> None:
+        """Evict what has been idle, until cancelled."""
+        while True:
+            await asyncio.sleep(limits.sweep_s)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Ask every activation that has been idle to close."""
+        now = self._now_s()
+        for act in list(self._objects.values()):
+            if now - act.used_at <= self._limits.idle_s or now <= act.ask_again_at:
+                continue
+            if act.kept_since and now - max(act.kept_since, act.used_at) > limits.kept_open_s_max:
+                self._abort(act, "timers or wait_until kept it from eviction for too long")
+            self.close(act)
+
+    def keep_room(self, mine: Mapping[int, Activation]) -> None:
+        """Close the least recently used activation of a worker if it has too many."""
+        if len(mine) <= self._limits.activations_per_worker_max:
+            return
+        idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
+        if (oldest := min(idle, key=lambda act: act.used_at, default=None)) is not None:
+            self.close(oldest)
+
+    def retire(self, activations: Iterable[Activation]) -> None:
+        """Close every activation of a worker that is to be replaced, as each becomes idle; calls then go to the new."""
+        for act in list(activations):
+            self.close(act)
+
+    def close(self, act: Activation) -> None:
+        """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
+        served = self._gate.slots.get(act.slot)
+        if act.life is Life.OPEN and not act.calls and served is not None and act.last_lsn <= served.committed:
+            act.life = Life.CLOSING
+            act.worker.send((CLOSE, act.id))
