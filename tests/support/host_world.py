@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from homing.ids import ObjectId
@@ -10,6 +11,8 @@ from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, EpochConfirmed, Lost, Recovered
 from homing_node.log.memory_store import MemoryStore
 from homing_node.objects.host import ObjectHost
+from homing_node.objects.images import Image
+from homing_node.objects.limits import HostLimits
 from homing_node.workers.inside import pages
 
 SLOTS = 1
@@ -72,25 +75,29 @@ class Worker:
 
 
 class HostWorld:
-    """One node, one slot, one replica unless `peer` names another."""
+    """One node, one slot, one replica."""
 
-    def __init__(self, *, peers: tuple[str, ...] = ()) -> None:
+    def __init__(self, host_limits: HostLimits | None = None) -> None:
         self.clock = Clock()
         self.store = MemoryStore()
-        self.peers = peers
         self.core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=self.store.records)
         self.worker = Worker(1)
-        self.workers = [self.worker]
         self.host = ObjectHost(
-            Log(self.core, self.clock), self.store, self, lambda slot: (0, ""), clock=self.clock,
-            read_image=lambda read, done: done(read()),
+            Log(self.core, self.clock), self.store, self, lambda slot: (0, ""), host_limits, clock=self.clock,
+            read_image=self._read,
         )  # fmt: skip
         self.replies: dict[int, wire.Reply] = {}
         self.held_batches: list[dict[int, int]] = []
         self.hold_disk = False
+        self.held_reads: list[Callable[[], None]] = []
+        self.hold_reads = False
         self._calls = 0
+        self.claim(1)
+
+    def claim(self, epoch: int) -> None:
+        """This node is the owner of the slot in a new epoch."""
         members = [("n1", "d1")]
-        self.core.claim(0, 1, members, members, self.clock.seconds)
+        self.core.claim(0, epoch, members, members, self.clock.seconds)
         self.pump()
 
     # the workers, as the host sees them
@@ -99,6 +106,12 @@ class HostWorld:
 
     def classes(self) -> set[str]:
         return {"Counter"}
+
+    def _read(self, read: Callable[[], Image], done: Callable[[Image | ValueError], None]) -> None:
+        if self.hold_reads:
+            self.held_reads.append(lambda: done(read()))
+        else:
+            done(read())
 
     def pump(self) -> None:
         """Carry out what the core asks for until it asks for nothing; the disk keeps up unless `hold_disk`."""

@@ -49,9 +49,9 @@ class Evictions:
                 self._abort(act, "timers or wait_until kept it from eviction for too long")
             self.close(act)
 
-    def keep_room(self, mine: Mapping[int, Activation]) -> None:
-        """Close the least recently used activation of a worker if it has too many."""
-        if len(mine) <= self._limits.activations_per_worker_max:
+    def make_room(self, mine: Mapping[int, Activation]) -> None:
+        """Close the least recently used activation of a worker that has as many as it may, before one is added."""
+        if len(mine) < self._limits.activations_per_worker_max:
             return
         idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
         if (oldest := min(idle, key=lambda act: act.used_at, default=None)) is not None:

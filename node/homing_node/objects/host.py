@@ -253,8 +253,8 @@ class ObjectHost:
         self._by_id[act.id] = act
         served.activations.add(act.object)
         mine = self._workers.setdefault(worker.id, {})
+        self.evictions.make_room(mine)
         mine[act.id] = act
-        self.evictions.keep_room(mine)
         for frame in opening(act, found):
             worker.send(frame)
         for call in calls:
@@ -327,10 +327,10 @@ class ObjectHost:
             return
         if done:
             self._gone(act, ObjectReset("the activation was ended"))
-            return
-        now = self._now()
-        act.life, act.ask_again_at = Life.OPEN, now + limits.close_retry_s
-        act.kept_since = act.kept_since or now
+        if act.life is not Life.CLOSING:
+            return  # gone; or an abort came after the question, and its answer is still on the way
+        act.life, act.ask_again_at = Life.OPEN, self._now() + limits.close_retry_s
+        act.kept_since = act.kept_since or self._now()
         waiting, act.successor = act.successor, []
         for call in waiting:
             self._deliver(act, call)
