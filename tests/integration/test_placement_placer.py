@@ -7,15 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etcd_process import EtcdProcess
 from homing.errors import ConfigurationError
-from homing_placement.etcd import Compare, Delete, EtcdClient, Put
+from homing_placement.etcd import Compare, Delete, EtcdClient, Put, TxnResult
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import NodeReplaced, Registration
-from homing_placement.records import SlotRecord, SlotState, decode, encode
+from homing_placement.records import Owner, SlotRecord, SlotState, decode, encode
 from homing_placement.table import SlotTable
 from placed_node import PlacedNode
 
@@ -166,6 +167,34 @@ async def test_activation_after_another_claim_says_false_and_the_slot_is_lost(tm
             await until(lambda: bool(node.lost))
             assert node.lost == [(0, other)]
             assert await node.placer.activated(1, 99) is False, "an epoch that never was"
+
+
+async def test_a_claim_in_which_another_was_faster_changes_nothing(tmp_path: Path) -> None:
+    """Rule 1. Seen to break when transactions compare nothing: the other's record is gone."""
+    with EtcdProcess(tmp_path) as etcd:
+        async with (
+            cluster_of(etcd, "a", slots=4, replicas=1, initial_nodes=1) as cluster,
+            EtcdClient([etcd.url]) as client,
+        ):
+            await until(cluster.served)
+            node = cluster.living["a"]
+            entry = await client.get(KEYS.slot(0))
+            assert entry is not None
+            other = decode(entry.value, SlotRecord).claimed_by(Owner("other", "else"), above=20)
+            own_txn = node.client.txn
+
+            async def overtaken(*arguments: Any, **options: Any) -> TxnResult:
+                node.client.txn = own_txn
+                await client.txn([], [Put(entry.key, encode(other))])
+                return await own_txn(*arguments, **options)
+
+            node.client.txn = overtaken
+            node.placer.fenced(0, 7)
+            await until(lambda: bool(node.lost))
+            found = await client.get(entry.key)
+            assert found is not None
+            assert decode(found.value, SlotRecord) == other
+            assert node.claimed == {1: 1, 2: 1, 3: 1}
 
 
 async def test_another_number_of_slots_is_refused(tmp_path: Path) -> None:

@@ -90,6 +90,15 @@ def test_a_refused_batch_is_split_by_what_was_found() -> None:
     assert [(write.slot, write.expected) for write in again.writes] == [(0, 10), (2, 11)]
 
 
+def test_what_is_read_is_compared_with_also_where_etcd_was_restored_to_an_older_state() -> None:
+    """Revisions go back then. Seen to break when the highest revision seen is kept: no claim would ever be taken."""
+    driver = Driver(of_b(1))
+    (batch,) = batches(driver.kill_b(5.0))
+    driver.do(ev.Refused(batch.batch, (ev.SlotFact(0, record(1, "b1"), 7),), lost=True), 5.1)
+    (again,) = batches(driver.answer(6.0, b=None))
+    assert [(write.slot, write.expected) for write in again.writes] == [(0, 7)]
+
+
 def test_an_unknown_outcome_that_was_done_is_found_by_reading() -> None:
     """Seen to break when `found` is not taken."""
     driver = Driver(of_b(2))
