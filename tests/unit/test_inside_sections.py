@@ -53,6 +53,17 @@ def test_a_section_admits_itself_only_and_siblings_follow_in_order():
     assert gate.is_open
 
 
+def test_siblings_start_in_the_order_in_which_they_came():
+    """Broken by: starting the one that came last."""
+    gate = InputGate()
+    started: list[int] = []
+    sections = [gate.begin(lambda n=n: started.append(n)) for n in range(4)]
+    for section in sections:
+        gate.end(section)
+    assert started == [0, 1, 2, 3]
+    assert gate.is_open
+
+
 def test_sections_nest_and_the_innermost_holds():
     gate = InputGate()
     outer = gate.begin(lambda: None)
