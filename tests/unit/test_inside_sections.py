@@ -96,18 +96,24 @@ def test_events_wait_for_the_constructors_block(worker: WorkerHarness):
     assert worker.answer(calls[2]) == ["init", "begin", "end", "call", "call", "call"]
 
 
-def test_events_wait_for_a_block_and_then_run_in_order(worker: WorkerHarness):
-    """Broken by: delivering while the gate is held."""
+def test_events_wait_for_a_block_and_then_run_in_order(worker: WorkerHarness, tmp_path: Path):
+    """The block goes on until every event has come. Broken by: delivering while the gate is held."""
     act = worker.open("Counter")
-    code = """
+    over = tmp_path / "over"
+    code = f"""
 self.seen = []
 async def block():
-    await asyncio.sleep(0.05)
+    self.ctx.storage.kv.put('begun', 1)
+    while not os.path.exists({str(over)!r}):
+        await asyncio.sleep(0.001)
     self.seen.append('block')
     return 'done'
 return await self.ctx.block_concurrency_while(block)"""
     blocked = worker.event(act, "arun", code)
+    worker.wait(lambda frame: frame[0] == channel.TURN and frame[2] == 1)
     calls = [worker.event(act, "run", f"self.seen.append({n}); result = self.seen") for n in range(3)]
+    worker.settle()
+    over.touch()
     assert worker.answer(calls[2]) == ["block", 0, 1, 2]
     assert worker.answer(blocked) == "done"
 

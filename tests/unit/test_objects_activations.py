@@ -157,11 +157,14 @@ def test_an_activation_is_not_started_for_an_epoch_that_ended_while_its_pages_we
 
 
 def test_a_read_of_what_is_not_committed_waits_for_it() -> None:
-    """Rule 21; seen to fail when an effect depends on its own turn's record only."""
+    """Rule 21. The turn that wrote said nothing, so nothing else holds the gate.
+
+    Seen to fail when an effect depends on its own turn's record only.
+    """
     world = HostWorld()
     world.call()
     world.hold_disk = True
-    world.turn(world.event(), 1)
+    world.turn(world.event(), 1, ends=None)
     read = world.call()
     world.turn(world.event(), 0)
     assert read not in world.replies

@@ -66,11 +66,14 @@ def test_an_aborted_activation_has_no_effect_and_its_successor_waits() -> None:
 
 
 def test_a_successor_starts_from_what_was_appended_and_depends_on_it() -> None:
-    """Rule 25; seen to fail when the image holds committed records only, or `last_lsn` begins at the commit point."""
+    """Rule 25; seen to fail when the image holds committed records only, or `last_lsn` begins at the commit point.
+
+    The turn that wrote said nothing, so nothing else holds the gate.
+    """
     world = HostWorld()
     world.call()
     world.hold_disk = True
-    world.turn(world.event(), 1)
+    world.turn(world.event(), 1, ends=None)
     world.new_worker()
     read = world.call()
     opened = world.worker.frames(1)[0]

@@ -165,6 +165,17 @@ def test_nothing_is_claimed_above_a_promise_before_the_record_was_read() -> None
     assert again.writes[0].record.epoch == 10
 
 
+def test_a_record_that_comes_late_changes_nothing() -> None:
+    """Rule 3: a read and the watch overtake each other. Seen to break when any record is applied."""
+    driver = Driver([ev.SlotFact(0, record(0, None), 10), ev.SlotFact(1, record(3, "b1"), 30)])
+    (batch,) = batches(driver.do(ev.Tick(), 0.1))
+    assert claimed(driver.do(ev.Written(batch.batch, 31), 0.2)) == [0]
+    late = (ev.SlotFact(0, record(0, None), 10), ev.SlotFact(1, record(2, "c1"), 20))
+    assert driver.do(ev.TableSeen(slots=late), 0.3) == [], "slot 0 is not lost"
+    (found,) = batches(driver.kill_b(5.0))
+    assert [(write.slot, write.expected, write.record.epoch) for write in found.writes] == [(1, 30, 4)]
+
+
 def test_ready_slots_share_a_write_and_are_answered_by_it() -> None:
     driver = Driver([ev.SlotFact(slot, record(0, None), 10) for slot in range(3)])
     (batch,) = batches(driver.do(ev.Tick(), 0.1))

@@ -1,0 +1,59 @@
+"""From records to pages: a page that is not what its record promised stops the slot (rule 24)."""
+
+from __future__ import annotations
+
+import pytest
+
+from homing.ids import ObjectId
+from homing_node.log import record
+from homing_node.log.memory_store import MemoryStore
+from homing_node.log.store import Op, PutObject, PutPages
+from homing_node.objects.images import DamagedPages, apply_batch, image
+from homing_node.objects.turn_record import ObjectMeta, TurnBody, encode_body, encode_meta
+from homing_node.workers.inside import pages
+
+OBJECT = ObjectId.from_name("Counter", "a").raw
+OLD, NEW = bytes(1024), bytes(10) + b"new" + bytes(1011)
+
+
+def stored(page: bytes | None, count: int = 1) -> MemoryStore:
+    """A store that holds an object of one page, or of none though its meta value says that there is one."""
+    store = MemoryStore()
+    batch: list[Op] = [PutObject(OBJECT, encode_meta(ObjectMeta("Counter", "a", page_count=count)))]
+    if page is not None:
+        batch.append(PutPages(OBJECT, {1: page}, 1))
+    store.write(batch)
+    return store
+
+
+def update() -> list[bytes]:
+    """A record that changes three bytes of page 1, and carries the checksum of the page that comes of it."""
+    commit = pages.encode(1, [(1, OLD, NEW)])
+    assert len(commit) < 100
+    body = encode_body(TurnBody(commit=commit))
+    return [record.encode(record.TURN, 1, 1, 0, bytes(16), OBJECT, body)]
+
+
+def test_a_change_is_put_on_the_page_that_it_was_made_for() -> None:
+    store = stored(OLD)
+    assert image(OBJECT, update(), store, store.pages(OBJECT)).pages == NEW
+    store.write(apply_batch(7, update(), source=store))
+    assert store.page(OBJECT, 1) == NEW
+    assert store.load()[7].applied_lsn == 1
+
+
+@pytest.mark.parametrize("wrong", [b"\1" + bytes(1023), bytes(1023) + b"\1"])
+def test_a_page_that_is_not_what_its_record_promised_is_refused(wrong: bytes) -> None:
+    """Seen to fail without the comparison of checksums, in either direction."""
+    store = stored(wrong)
+    with pytest.raises(DamagedPages, match="page 1 fails its checksum"):
+        image(OBJECT, update(), store, store.pages(OBJECT))
+    with pytest.raises(DamagedPages, match="page 1 fails its checksum"):
+        apply_batch(7, update(), source=store)
+
+
+def test_a_page_that_is_missing_is_refused() -> None:
+    """Seen to fail when zeros are taken for it."""
+    store = stored(None)
+    with pytest.raises(DamagedPages, match="page 1 is missing"):
+        image(OBJECT, [], store, store.pages(OBJECT))
