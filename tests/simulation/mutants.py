@@ -1,11 +1,12 @@
-"""`make mutants`: every starred rule of the log, broken once, must be noticed.
+"""`make mutants`: every rule of the log, of placement, of the store and of the gates, broken once, must be noticed.
 
-    mutants.py [--only NAME…] [--jobs 2]
+    mutants.py [--only NAME…] [--area AREA…] [--jobs 2]
 
-Each file in `mutants/` is a patch to the packages, one rule or half of a rule; its first lines say which. The packages
-are copied, the patch is applied to the copy, and the simulator runs over the copy until something is violated. A patch
-that names a `Test:` is noticed by that test instead, one that names `Also:` by both. The same seeds, and the same tests,
-must be green over the packages as they are.
+Each file in `mutants/` is a patch to the packages, one rule or half of a rule; its first lines say which, and of which
+`Area:` it is. The packages are copied, the patch is applied to the copy, and the simulator runs over the copy until
+something is violated. A patch that names a `Test:` is noticed by that test instead, one that names `Also:` by both. The
+same seeds, and the same tests, must be green over the packages as they are. No two patches change the same line, and no
+area has fewer than five.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).parent / "mutants"
 PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement")
+AREAS = ("log", "placement", "store", "gates")
+AREA_MUTANTS_MIN = 5
 SEEDS_MAX = 600  # a mutant that survives them is not caught
 TIMEOUT_S = 240
 # What a broken patch raises, rather than a broken rule.
@@ -38,12 +43,14 @@ class Mutant:
     Attributes:
         name: its file, without the suffix.
         rule: what it breaks, from its first line.
+        area: one of `AREAS`.
         test: what notices it instead of the simulator, or empty.
         also: what notices it besides the simulator, or empty.
     """
 
     name: str
     rule: str
+    area: str
     test: str
     also: str
 
@@ -64,7 +71,7 @@ def mutants() -> list[Mutant]:
     found: list[Mutant] = []
     for path in sorted(PATCHES.glob("*.patch")):
         head = path.read_text().split("\n--- ", 1)[0].splitlines()
-        found.append(Mutant(path.stem, head[0], _named("Test:", head), _named("Also:", head)))
+        found.append(Mutant(path.stem, head[0], *(_named(word, head) for word in ("Area:", "Test:", "Also:"))))
     return found
 
 
@@ -81,7 +88,7 @@ def copy_packages(to: Path) -> None:
 def environment(packages: Path) -> dict[str, str]:
     """Of a process that imports these packages rather than the installed ones."""
     paths = [str((packages / package).parent) for package in PACKAGES]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def run(command: list[str], packages: Path) -> tuple[int, str]:
@@ -111,9 +118,9 @@ def simulate(packages: Path, seeds: int, first: int = 0) -> tuple[int, int, str]
     return int(last[1]), int(last[2]), said[0] if said is not None else ""
 
 
-def pytest(packages: Path, test: str) -> tuple[bool, str]:
-    """Whether a test passes, and the end of what it said."""
-    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", test]
+def pytest(packages: Path, tests: Sequence[str]) -> tuple[bool, str]:
+    """Whether some tests pass, and the end of what they said."""
+    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", *tests]
     code, output = run(arguments, packages)
     if code not in (0, 1) or re.search(r"^E +(Name|Attribute|Type|Import|Syntax)Error", output, re.MULTILINE):
         return True, f"the test broke: {output[-600:]}"  # as if it had passed: that catches nothing
@@ -134,35 +141,60 @@ def judge(mutant: Mutant) -> Outcome:
         if applied.returncode != 0:
             return Outcome(mutant, False, 0, f"the patch does not apply: {applied.stdout.strip()}", 0.0)
         if mutant.test:
-            passed, said = pytest(packages, mutant.test)
+            passed, said = pytest(packages, [mutant.test])
             caught, seeds = not passed, 0
         else:
             violations, seeds, said = simulate(packages, SEEDS_MAX)
             caught = violations > 0
         if caught and mutant.also:
-            passed, besides = pytest(packages, mutant.also)
+            passed, besides = pytest(packages, [mutant.also])
             caught, said = not passed, f"{said}; {besides}"
     return Outcome(mutant, caught, seeds, said, time.monotonic() - began)
 
 
+def changed_lines(mutant: Mutant) -> Iterator[tuple[str, float]]:
+    """Where a patch changes what: path and line, as the file is now. What comes after line n is at n + 0.5."""
+    path, hunks = "", list[tuple[str, int, list[str]]]()
+    for line in (PATCHES / f"{mutant.name}.patch").read_text().splitlines():
+        if line.startswith("--- a/"):
+            path = line.removeprefix("--- a/")
+        elif begins := re.match(r"@@ -(\d+)", line):
+            hunks.append((path, int(begins[1]), []))
+        elif hunks and line[:1] in (" ", "-", "+") and not line.startswith("+++ "):
+            hunks[-1][2].append(line)
+    for name, said, lines in hunks:
+        at = _found([line[1:] for line in lines if line[0] != "+"], (ROOT / name).read_text().splitlines(), said)
+        before = " "
+        for line in lines:
+            if line[0] == "-" or (line[0] == "+" and before == " "):
+                yield name, at if line[0] == "-" else at - 0.5
+            at += line[0] != "+"
+            before = line[0]
+
+
+def _found(block: list[str], lines: list[str], said: int) -> int:
+    """The number of the line where a block begins: the place nearest to the one said, for lines move."""
+    places = [at + 1 for at in range(len(lines) - len(block) + 1) if lines[at : at + len(block)] == block]
+    return min(places, key=lambda at: abs(at - said), default=said)
+
+
 def same_lines(found: list[Mutant]) -> list[str]:
     """Pairs of patches that change the same line: each rule must be broken by itself."""
-    owners: dict[tuple[str, str], str] = {}
+    owners: dict[tuple[str, float], str] = {}
     complaints: list[str] = []
     for mutant in found:
-        path, at = "", 0
-        for line in (PATCHES / f"{mutant.name}.patch").read_text().splitlines():
-            if line.startswith("--- "):
-                path = line.split()[1]
-            elif hunk := re.match(r"@@ -(\d+)", line):
-                at = int(hunk[1])
-            elif line.startswith("-"):
-                other = owners.setdefault((path, f"{at}"), mutant.name)
-                if other != mutant.name:
-                    complaints.append(f"{mutant.name} and {other} both change {path}:{at}")
-                at += 1
-            elif line.startswith(" "):
-                at += 1
+        for path, at in changed_lines(mutant):
+            other = owners.setdefault((path, at), mutant.name)
+            if other != mutant.name:
+                complaints.append(f"{mutant.name} and {other} both change {path}:{at:g}")
+    return complaints
+
+
+def thin_areas(found: list[Mutant]) -> list[str]:
+    """Areas that are not held by enough mutants, and mutants of no area."""
+    count = Counter(mutant.area for mutant in found)
+    complaints = [f"{mutant.name} is of no area" for mutant in found if mutant.area not in AREAS]
+    complaints += [f"{area} has {count[area]} mutants" for area in AREAS if count[area] < AREA_MUTANTS_MIN]
     return complaints
 
 
@@ -173,39 +205,56 @@ def control(seeds: int, tests: list[str], jobs: int) -> list[str]:
         copy_packages(packages)
         share = -(-seeds // jobs)
         with ThreadPoolExecutor(jobs) as pool:
-            parts = [pool.submit(simulate, packages, min(share, seeds - i), i) for i in range(0, seeds, share)]
+            parts = [pool.submit(simulate, packages, min(share, seeds - i), i) for i in range(0, seeds, share or 1)]
+            runs = [pool.submit(pytest, packages, tests[i::jobs]) for i in range(min(jobs, len(tests)))]
             wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
-        wrong.extend(
-            f"unmutated: {test} fails: {said}" for test in tests for ok, said in [pytest(packages, test)] if not ok
-        )
+            wrong += [f"unmutated: {said}" for green, said in (r.result() for r in runs) if not green or said]
     return wrong
+
+
+def report(outcome: Outcome) -> None:
+    """Three lines: whether, which and how."""
+    mutant = outcome.mutant
+    how = mutant.test or f"seeds: {outcome.seeds}"
+    print(f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {mutant.name:32} {outcome.seconds:5.1f} s  {how}")
+    print(f"{'':10} {mutant.rule}\n{'':10} -> {outcome.said[:200]}", flush=True)
 
 
 def main() -> int:
     """Judge every mutant, then the packages as they are."""
-    parser = argparse.ArgumentParser(description="Break each rule of the log once; each must be noticed.")
+    parser = argparse.ArgumentParser(description="Break each rule once; each must be noticed.")
     parser.add_argument("--only", nargs="*", default=[], help="names of mutants")
+    parser.add_argument("--area", nargs="*", default=AREAS, help=f"some of {', '.join(AREAS)}")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once")
     options = parser.parse_args()
-    found = [mutant for mutant in mutants() if not options.only or mutant.name in options.only]
-    wrong = same_lines(found)
-    caught = seeds = 0
+    with tempfile.TemporaryDirectory(prefix="homing-compiled-") as cache:
+        # What all runs import is compiled once: most of the time of a short one would go there.
+        os.environ["PYTHONPYCACHEPREFIX"] = cache
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        return judge_all(options)
+
+
+def judge_all(options: argparse.Namespace) -> int:
+    """Judge the mutants that were asked for and the packages as they are; returns the exit code."""
+    every = mutants()
+    found = [m for m in every if (not options.only or m.name in options.only) and m.area in options.area]
+    wrong = same_lines(every) + thin_areas(every)
     with ThreadPoolExecutor(options.jobs) as pool:
+        outcomes: list[Outcome] = []
         for outcome in pool.map(judge, found):
-            caught += outcome.caught
-            seeds = max(seeds, outcome.seeds)
-            how = outcome.mutant.test or f"seeds: {outcome.seeds}"
-            print(
-                f"{'caught' if outcome.caught else 'NOT CAUGHT':10} {outcome.mutant.name:28} {outcome.seconds:5.1f} s  {how}"
-            )
-            print(f"{'':10} {outcome.mutant.rule}\n{'':10} -> {outcome.said[:200]}", flush=True)
-    tests = {test for mutant in found for test in (mutant.test, mutant.also) if test}
-    wrong += control(seeds, sorted(tests), options.jobs)
-    print(f"the same {seeds} seeds unmutated: {'green' if not wrong else 'RED'}")
+            outcomes.append(outcome)
+            report(outcome)
+    seeds = max((outcome.seeds for outcome in outcomes), default=0)
+    tests = sorted({test for mutant in found for test in (mutant.test, mutant.also) if test})
+    red = control(seeds, tests, options.jobs)
+    print(f"the same {seeds} seeds and {len(tests)} tests unmutated: {'green' if not red else 'RED'}")
+    wrong += red
     for complaint in wrong:
         print(complaint)
-    print(f"{caught} of {len(found)} mutants caught", flush=True)
-    return 0 if caught == len(found) and found and not wrong else 1
+    of_area = Counter(outcome.mutant.area for outcome in outcomes if outcome.caught)
+    print(", ".join(f"{area} {of_area[area]}" for area in AREAS))
+    print(f"{of_area.total()} of {len(found)} mutants caught", flush=True)
+    return 0 if of_area.total() == len(found) and found and not wrong else 1
 
 
 if __name__ == "__main__":
