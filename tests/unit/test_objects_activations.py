@@ -32,7 +32,7 @@ def kept_too_long(world: HostWorld) -> tuple[Any, ...]:
     world.turn(event, 1)
     for _ in range(int(limits.kept_open_s_max // 20) + 2):
         world.clock.seconds += 20
-        world.host.sweep()
+        world.host.evictions.sweep()
         if world.worker.frames(5):
             return event
         world.host.on_frame(world.worker, [3, event[1], False])
@@ -70,7 +70,7 @@ def test_an_answer_that_an_abort_overtook_does_not_bring_the_activation_back() -
     event = world.event()
     world.turn(event, 1)
     world.clock.seconds += limits.idle_s + 1
-    world.host.sweep()
+    world.host.evictions.sweep()
     assert world.worker.frames(4)
     world.core.resign(0, "for the test")
     world.pump()
