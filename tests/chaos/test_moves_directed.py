@@ -1,0 +1,155 @@
+"""Moves of slots on a real cluster, under clients without idempotency keys: no call fails, and none is lost or doubled.
+
+For such a client a call that failed is over, so a single error is a failure of the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import pytest
+from tests.chaos.client import Connection
+from tests.chaos.cluster import DevCluster, View
+from tests.chaos.processes import Process
+
+APP = Path(__file__).parent / "apps" / "hostile"
+CLIENTS = 16
+OBJECTS = 60
+NODES = ("n1", "n2", "n3")
+MOVED_S = 20.0
+CALL_S_MAX = 5.0  # of a machine whose two cores are busy; the figure to quote is that of the benchmarks
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Generator[DevCluster]:
+    with DevCluster(APP, 3) as made:
+        yield made
+    assert made.leftovers == []
+
+
+class Callers:
+    """Clients that increment counters one after the other, and keep what each was answered."""
+
+    def __init__(self, cluster: DevCluster, prefix: str) -> None:
+        self.answers: dict[str, list[int]] = {f"{prefix}-{n}": [] for n in range(OBJECTS)}
+        self.failures: list[str] = []
+        self.slowest_s = 0.0
+        self._cluster = cluster
+        self._stopping = False
+        self._tasks = [asyncio.ensure_future(self._call(n)) for n in range(CLIENTS)]
+
+    async def _call(self, number: int) -> None:
+        names = list(self.answers)[number::CLIENTS]
+        connection = self._cluster.connect()
+        try:
+            while not self._stopping:
+                for name in names:
+                    await self._increment(connection, name)
+        finally:
+            connection.close()
+
+    async def _increment(self, connection: Connection, name: str) -> None:
+        began = time.monotonic()
+        answer = await connection.rpc("Counter", name, "increment", timeout_s=15.0)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+        result = answer.result() if answer.status == 200 else None
+        if isinstance(result, int):
+            self.answers[name].append(result)
+        else:
+            self.failures.append(f"{name}: {answer.status} {answer.body!r}")
+
+    def check(self) -> None:
+        """Raise what ended a client, if one ended."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.answers.values()))
+
+
+@pytest.fixture
+async def callers(cluster: DevCluster, request: pytest.FixtureRequest) -> AsyncGenerator[Callers]:
+    """Clients that call all the while; at the end nothing may have failed, been lost or done twice."""
+    await cluster.wait_settled(MOVED_S)
+    made = Callers(cluster, request.node.name[:20])
+    deadline = time.monotonic() + MOVED_S
+    while made.count < 10 * OBJECTS:
+        assert time.monotonic() < deadline, made.failures[:3]
+        made.check()
+        await asyncio.sleep(0.05)
+    yield made
+    await made.stop()
+    assert made.failures == []
+    for name, answers in made.answers.items():
+        assert answers == list(range(1, len(answers) + 1)), name
+    assert made.slowest_s < CALL_S_MAX
+
+
+async def until(cluster: DevCluster, owned: dict[str, bool]) -> View:
+    """Wait until each of these nodes owns slots, or none."""
+    deadline = time.monotonic() + MOVED_S
+    while True:
+        view = await cluster.view()
+        if all(bool(view.owned_by(node)) == wanted for node, wanted in owned.items()):
+            return view
+        assert time.monotonic() < deadline, {node: len(view.owned_by(node)) for node in NODES}
+        await asyncio.sleep(0.1)
+
+
+async def gone(process: Process) -> None:
+    deadline = time.monotonic() + MOVED_S
+    while process.alive():
+        assert time.monotonic() < deadline, "it does not stop"
+        await asyncio.sleep(0.05)
+
+
+def homing(cluster: DevCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{cluster.port}"
+    return subprocess.run(
+        [sys.executable, "-m", "homing.cli", *words, "--url", url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_a_node_that_is_drained_gives_its_slots_away_and_gets_them_back(
+    cluster: DevCluster, callers: Callers
+) -> None:
+    """Seen to fail when a slot is offered before it is at rest: calls in flight end as unknown."""
+    before = callers.count
+    drained = await asyncio.to_thread(homing, cluster, "drain", "n2")
+    assert drained.returncode == 0, drained.stderr
+    assert "n2 owns no slot" in drained.stdout
+    view = await until(cluster, {"n1": True, "n2": False, "n3": True})
+    assert next(node.state for node in view.nodes if node.id == "n2") == "draining"
+    assert callers.count > before
+    stays = await asyncio.to_thread(homing, cluster, "drain", "n2", "--stay")
+    assert stays.returncode == 0, stays.stderr
+    await until(cluster, {"n1": True, "n2": True, "n3": True})
+
+
+async def test_nodes_are_restarted_one_by_one(cluster: DevCluster, callers: Callers) -> None:
+    """SIGTERM is a drain; seen to fail when a stopping node just goes: calls to its slots end as unknown or wait."""
+    for name in NODES:
+        view = await cluster.view()
+        process = cluster.process(next(node.pid for node in view.nodes if node.id == name))
+        before = callers.count
+        assert process.send(signal.SIGTERM)
+        await gone(process)
+        await cluster.wait_settled(MOVED_S)
+        await until(cluster, dict.fromkeys(NODES, True))
+        assert callers.count > before
