@@ -1,367 +1,23 @@
 /*
- * The log's rules 1-16 (see README.md), for one slot: spin looks for a history that breaks one of the four claims below.
+ * The log's rules 1-16 (see README.md), for one slot: spin looks for a history that breaks one of five claims.
  *
- * Switches: CLAIMS, ENTRIES, CHANGE (replica changes, at most); NO_RULE_x breaks one rule, or one half of it;
- * REACH_x makes something good a violation, to see that it happens.
+ *   1. Whatever an owner acknowledged is in the log of every ACTIVE owner of a higher epoch.
+ *   2. No two owners commit different records at an lsn.
+ *   3. Of any two committed prefixes, one is a prefix of the other.
+ *   4. Only one incarnation ever writes under an epoch.
+ *   5. No replica has to cut what it was told is committed (rule 5 would stop the slot there).
+ *
+ * Switches: CLAIMS, ENTRIES and CHANGE (replica changes) are the most that may happen; NO_RULE_x breaks one rule or a
+ * part of it; NO_CLAIM_x leaves a claim unchecked; REACH_x makes something good a violation, to see that it happens.
  */
-#ifndef CLAIMS
-#define CLAIMS 2
-#endif
-#ifndef ENTRIES
-#define ENTRIES 2
-#endif
-#ifndef CHANGE
-#define CHANGE 0
-#endif
-#if CHANGE
-#define NODES 4 /* three replicas and one that may take the place of any of them */
-#else
-#define NODES 3
-#endif
-#define STAYS 4
-#define FIRST_SET 7 /* sets are bit masks: nodes 0, 1 and 2 */
-#define LENGTH (CLAIMS + ENTRIES)
-
-/* -- logs: an integer, three bits for each record, the first one lowest. A record is the epoch that wrote it: with its
-      lsn that names it, for an owner writes each lsn once. Equal hashes at an lsn (rule 4) are equal prefixes here. -- */
-#define AT(L, l) (((L) >> (3 * (l) - 3)) & 7)
-#define HEAD(L, l) ((L) & ((1 << (3 * (l))) - 1))
-#define LEN(L) \
-	((L) == 0 -> 0 : ((L) < 8 -> 1 : ((L) < 64 -> 2 : ((L) < 512 -> 3 : ((L) < 4096 -> 4 : \
-	((L) < 32768 -> 5 : ((L) < 262144 -> 6 : 7)))))))
-#define ALIKE(A, B, l) (HEAD(A, l) == HEAD(B, l))
-/* the number of records that two logs have in common before the first difference */
-#define SAME(A, B) \
-	((A) == (B) -> LEN(A) : (!ALIKE(A, B, 1) -> 0 : (!ALIKE(A, B, 2) -> 1 : (!ALIKE(A, B, 3) -> 2 : \
-	(!ALIKE(A, B, 4) -> 3 : (!ALIKE(A, B, 5) -> 4 : (!ALIKE(A, B, 6) -> 5 : 6)))))))
-#define LAST(L) AT(L, LEN(L))
-
-#ifdef NO_RULE_2
-#define EPOCH(v) ((v) & 3) /* the third bit tells the two incarnations of one epoch apart */
-#define RECORD(e) ((e) + 4 * own[e].resumed)
-#else
-#define EPOCH(v) (v)
-#define RECORD(e) (e)
-#endif
-
-/* -- sets -- */
-#define IN(set, n) (((set) >> (n)) & 1)
-#define SIZE(set) (IN(set, 0) + IN(set, 1) + IN(set, 2) + IN(set, 3))
-#define MAJORITY(set) (SIZE(set) >= 2)
-
-/* -- the slot record in etcd -- */
-unsigned rec_epoch : 3; /* 0: nobody has claimed the slot yet */
-bool rec_active;
-unsigned rec_set : 4 = FIRST_SET; /* `replicas`; `next_replicas` is the claimant's `next` */
-
-/* -- the replicas. `mem` is what a replica works with, `disk` what a crash leaves -- */
-typedef Replica {
-	unsigned mem : 21;
-	unsigned disk : 21;
-	unsigned promised : 3;
-	unsigned promised_disk : 3;
-	unsigned commit : 3; /* the most that it may have been told is committed */
-	unsigned excluded : 3 /* the highest epoch of an ACTIVE record without it */
-}
-Replica rep[NODES];
-
-/* -- ownerships, by epoch -- */
-#define NONE 0
-#define SEALING 1
-#define COPYING 2
-#define ACTIVE 3
-#define DEAD 4 /* its messages may still be on their way */
-
-typedef Owner {
-	unsigned stage : 3;
-	unsigned host : 2;
-	unsigned old : 4; /* the last ACTIVE set, as the claim found it */
-	unsigned next : 4;
-	unsigned seals : 4;
-	unsigned log : 21; /* while SEALING: the best that was sealed. Then: its own, barrier included */
-	unsigned commit : 3; /* above 0 in every epoch that was ever ACTIVE */
-	unsigned match : 12; /* three bits for each node: what is durable there in this epoch, where above `commit` */
-	bool resumed
-}
-Owner own[CLAIMS + 1];
-
-unsigned entries : 3; /* client entries appended so far */
-unsigned changes : 2;
-unsigned hosts : 2 = 0; /* nodes below this have claimed, by symmetry */
-unsigned committed : 21; /* the longest prefix that an ACTIVE owner committed: what was acknowledged */
-
-hidden byte i, k, c, o; /* scratch: not part of a state */
-
-#define ALIVE(e) (own[e].stage >= SEALING && own[e].stage <= ACTIVE)
-#define APPENDING(e) (own[e].log && own[e].stage != SEALING) /* its appends may be on their way, even if it is dead */
-#define MATCH(e, n) ((own[e].match >> (3 * (n))) & 7)
-#define SET_MATCH(e, n, l) own[e].match = (own[e].match & ~(7 << (3 * (n)))) | ((l) << (3 * (n)))
-#define AT_LEAST(e, l) \
-	((MATCH(e, 0) >= (l)) | (MATCH(e, 1) >= (l)) << 1 | (MATCH(e, 2) >= (l)) << 2 | (MATCH(e, 3) >= (l)) << 3)
-
-/* rule 8 */
-#ifdef NO_RULE_8_FSYNC /* its own copy counts at once */
-#define HOLDERS(e, l) (AT_LEAST(e, l) | (1 << own[e].host))
-#else
-#define HOLDERS(e, l) AT_LEAST(e, l)
-#endif
-#ifdef NO_RULE_8_MAJORITY /* one replica is enough */
-#define DURABLE(e, set, l) ((HOLDERS(e, l) & (set)) != 0)
-#else
-#define DURABLE(e, set, l) MAJORITY(HOLDERS(e, l) & (set))
-#endif
-
-/* rules 13, 14: what must be copied before an epoch can be ACTIVE, and the set that counts from then on */
-#ifdef NO_RULE_13_BARRIER /* records of older epochs are committed without it */
-#define WANTED(e) (LEN(own[e].log) - 1)
-#else
-#define WANTED(e) LEN(own[e].log)
-#endif
-#ifdef NO_RULE_13_NEXT
-#define COPY_SET(e) own[e].old
-#else
-#define COPY_SET(e) own[e].next
-#endif
-#ifdef NO_RULE_14_NEXT
-#define ACTIVE_SET(e) own[e].old
-#else
-#define ACTIVE_SET(e) own[e].next
-#endif
-
-/* rules 4 and 10: whether epoch e may still write here */
-#ifdef NO_RULE_4_EPOCH
-#define MAY_APPEND(e, r) true
-#else
-#define MAY_APPEND(e, r) ((e) >= rep[r].promised)
-#endif
-#ifdef NO_RULE_10_HIGHER
-#define MAY_SEAL(e, r) true
-#else
-#define MAY_SEAL(e, r) ((e) >= rep[r].promised)
-#endif
-
-/* rule 4: the record before it must match. A late append, of what is long equal, says less than the last one that is
-   equal and changes nothing (rule 5); it is left out unless a broken rule makes it matter. */
-#ifdef NO_RULE_4_PREVIOUS
-#define FOLLOWS(l, mine, log) ((l) - 1 <= LEN(mine))
-#else
-#define FOLLOWS(l, mine, log) ((l) - 1 <= SAME(mine, log))
-#endif
-#if defined(NO_RULE_4_PREVIOUS) || defined(NO_RULE_5_SHRINK)
-#define WORTH(l, mine, log) true
-#else
-#define WORTH(l, mine, log) ((l) >= SAME(mine, log))
-#endif
-
-/* rules 11 and 12 */
-#ifdef NO_RULE_11_ACTIVE
-#define SEAL_SET(e) own[e].next
-#else
-#define SEAL_SET(e) own[e].old
-#endif
-#ifdef NO_RULE_11_MAJORITY
-#define ENOUGH_SEALS(e) true
-#else
-#define ENOUGH_SEALS(e) MAJORITY(own[e].seals)
-#endif
-#ifdef NO_RULE_12
-#define RANK(L) (LEN(L) << 3 | EPOCH(LAST(L)))
-#else
-#define RANK(L) (EPOCH(LAST(L)) << 3 | LEN(L))
-#endif
-
-/* rules 13 and 14: the copy, then the transaction */
-#ifdef NO_RULE_13_COPY
-#define COPIED(e) true
-#else
-#define COPIED(e) DURABLE(e, COPY_SET(e), WANTED(e))
-#endif
-#ifdef NO_RULE_14_ACTIVE
-#define MAY_ACTIVATE(e) COPIED(e)
-#else
-#define MAY_ACTIVATE(e) (COPIED(e) && rec_epoch == e)
-#endif
-
-/* rule 16 */
-#ifdef NO_RULE_16_EPOCH
-#define MAY_DELETE(r) true
-#else
-#define MAY_DELETE(r) (rep[r].excluded >= rep[r].promised)
-#endif
-
-#define HOSTED(e, r) (ALIVE(e) && own[e].host == r)
-#if CLAIMS == 2
-#define HOSTS(r) (HOSTED(1, r) || HOSTED(2, r))
-#elif CLAIMS == 3
-#define HOSTS(r) (HOSTED(1, r) || HOSTED(2, r) || HOSTED(3, r))
-#else
-#define HOSTS(r) (HOSTED(1, r) || HOSTED(2, r) || HOSTED(3, r) || HOSTED(4, r))
-#endif
-
-/* A replica that may forget a promise can hear a dead epoch again. */
-#if defined(NO_RULE_4_EPOCH) || defined(NO_RULE_4_PROMISE) || defined(NO_RULE_10_DURABLE) || defined(NO_RULE_10_HIGHER) \
-	|| defined(NO_RULE_16_PROMISE)
-#define PROMISES_FALL
-#endif
-
-/* what must be possible, or the claims hold for want of anything happening */
-#ifdef REACH_TAKEOVER /* an acknowledged entry of the first epoch, and a later owner */
-#define REACHED own[2].stage == ACTIVE && own[2].host != own[1].host && HEAD(committed, 2) == 9
-#endif
-#ifdef REACH_CHANGE
-#define REACHED rec_active && rec_set != FIRST_SET
-#endif
-#ifdef REACH_FENCED /* two that believe they own the slot; the first has an entry that nobody takes */
-#define REACHED own[1].stage == ACTIVE && own[2].stage == ACTIVE && LEN(own[1].log) > own[1].commit
-#endif
-
-/* -- what several actions share. Scratch: `i` counts replicas, `k` epochs, `c` records -- */
-
-inline die(x)
-{
-	if
-	:: own[x].stage == SEALING -> own[x].log = 0
-	:: else
-	fi;
-	own[x].stage = DEAD;
-	own[x].seals = 0;
-	own[x].match = 0
-}
-
-/* The node hears of epoch e: an older ownership of its own is over (`LogCore._overtaken`). */
-inline overtake(r, e)
-{
-	for (k : 1 .. CLAIMS) {
-		if
-		:: k < e && ALIVE(k) && own[k].host == r -> die(k)
-		:: else
-		fi
-	}
-}
-
-#if CHANGE
-#define PAST(r, k) (rep[r].promised_disk > k || !IN(own[k].old | own[k].next, r))
-#else
-#define PAST(r, k) (r == 3 || rep[r].promised_disk > k)
-#endif
-
-/* A dead epoch below every promise can do nothing any more: forget it, so that more states are equal. */
-inline retire()
-{
-#ifndef PROMISES_FALL
-	for (k : 1 .. CLAIMS) {
-		if
-		:: own[k].stage == DEAD && PAST(0, k) && PAST(1, k) && PAST(2, k) && PAST(3, k) ->
-			own[k].stage = NONE; own[k].host = 0; own[k].old = 0; own[k].next = 0; own[k].log = 0; own[k].commit = 0
-		:: else
-		fi
-	}
-#endif
-	skip
-}
-
-/* rule 5: what replica i may have been told is committed: no more than its owner knows, nor than was proved equal here */
-inline learn(e)
-{
-	if
-	:: rep[i].promised == e ->
-#ifdef NO_RULE_5_COMMIT
-		c = LEN(rep[i].disk);
-#else
-		c = SAME(rep[i].disk, own[e].log);
-#endif
-		if
-		:: c > own[e].commit -> c = own[e].commit
-		:: else
-		fi;
-		if
-		:: c > rep[i].commit -> rep[i].commit = c
-		:: else
-		fi
-	:: else
-	fi
-}
-
-/* The claims about what is committed. */
-inline committing(e)
-{
-	c = LEN(committed);
-	if
-	:: c > own[e].commit -> c = own[e].commit
-	:: else
-	fi;
-	assert(ALIKE(own[e].log, committed, c)); /* claims 2 and 3: one record at an lsn, equal prefixes */
-	if
-	:: own[e].commit > c -> committed = HEAD(own[e].log, own[e].commit)
-	:: else
-	fi;
-	for (k : 1 .. CLAIMS) {
-		if
-		:: k > e && own[k].commit -> assert(ALIKE(own[k].log, own[e].log, own[e].commit)) /* claim 1 */
-		:: else
-		fi
-	}
-}
-
-/* rule 8: acknowledge what a majority of the ACTIVE set holds durably in this epoch */
-inline advance(e)
-{
-	if
-	:: own[e].stage == ACTIVE ->
-		c = LEN(own[e].log);
-		do
-		:: c > own[e].commit && !DURABLE(e, ACTIVE_SET(e), c) -> c--
-		:: else -> break
-		od;
-		if
-		:: c > own[e].commit ->
-			own[e].commit = c;
-			committing(e);
-			for (i : 0 .. NODES - 1) {
-				learn(e);
-				if
-				:: MATCH(e, i) <= own[e].commit -> SET_MATCH(e, i, 0)
-				:: else
-				fi
-			}
-		:: else
-		fi
-	:: else
-	fi
-}
-
-/* The owner of epoch e hears that replica r holds its log up to l. */
-inline acknowledged(e, r, l)
-{
-	if
-	:: ((own[e].stage == ACTIVE || (own[e].stage == COPYING && rec_epoch == e && l >= WANTED(e))) &&
-	   l > own[e].commit && l > MATCH(e, r)) ->
-		SET_MATCH(e, r, l);
-		advance(e)
-	:: else
-	fi
-}
-
-/* rule 6: everything the replica wrote so far is on its disk; if it hosts an owner, its own copy counts now */
-inline sync(r)
-{
-	rep[r].disk = rep[r].mem;
-	rep[r].promised_disk = rep[r].promised;
-	for (o : 1 .. CLAIMS) {
-		if
-		:: ALIVE(o) && APPENDING(o) && own[o].host == r && rep[r].promised == o -> break
-		:: else
-		fi
-	}
-	if
-	:: o <= CLAIMS -> acknowledged(o, r, LEN(rep[r].disk)); i = r; learn(o)
-	:: else
-	fi
-}
+#include "state.pml"
+#include "rules.pml"
+#include "shared.pml"
 
 /* -- the actions. Each is one step; its first statement says when it is possible -- */
 
-/* rules 1 and 3: node n claims the slot, whenever it likes; a member that is `gone` gives its place to the fourth node */
+/* rules 1, 3 and 15: node n claims the slot, whenever it likes, also while another recovers it; a member that is `gone`
+   gives its place to the fourth node */
 inline claim(n, gone)
 {
 	(rec_epoch < CLAIMS && IN(rec_set, n) && (n <= hosts || n == 3) &&
@@ -449,7 +105,7 @@ inline choose(e)
 	own[e].stage = COPYING;
 	own[e].seals = 0;
 	o = own[e].host;
-	assert(ALIKE(rep[o].mem, own[e].log, rep[o].commit)); /* rule 5: no cut at or below its own commit */
+	assert(QUIET || ALIKE(rep[o].mem, own[e].log, rep[o].commit)); /* claim 5 */
 	write(e);
 	printf("choose: epoch %d, log with barrier %o\n", e, own[e].log)
 }
@@ -505,7 +161,7 @@ inline cut(r, l)
 #ifdef REACH_CUT
 	assert(false);
 #endif
-	assert(l > rep[r].commit);
+	assert(QUIET || l > rep[r].commit); /* claim 5 */
 	rep[r].mem = HEAD(rep[r].mem, l - 1)
 }
 
@@ -548,7 +204,22 @@ inline turn(e)
 	printf("turn: epoch %d, log %o\n", e, own[e].log)
 }
 
-/* A node's process ends and another starts. rule 2: it owns nothing */
+#ifdef NO_RULE_2
+inline resume(x, n)
+{
+	own[x].resumed = true;
+	own[x].log = rep[n].disk;
+	own[x].match = 0;
+	if
+	:: own[x].commit > LEN(own[x].log) -> own[x].commit = LEN(own[x].log)
+	:: else
+	fi;
+	l = LEN(own[x].log);
+	acknowledged(x, n, l)
+}
+#endif
+
+/* rule 2: a node's process ends and another starts, which owns nothing */
 inline crash(r)
 {
 	HOSTS(r) || rep[r].mem != rep[r].disk || rep[r].promised != rep[r].promised_disk ->
@@ -572,20 +243,6 @@ inline crash(r)
 	printf("crash: node %d, log %o\n", r, rep[r].mem)
 }
 
-#ifdef NO_RULE_2
-inline resume(e, r)
-{
-	own[e].resumed = true;
-	own[e].log = rep[r].disk;
-	own[e].match = 0;
-	if
-	:: own[e].commit > LEN(own[e].log) -> own[e].commit = LEN(own[e].log)
-	:: else
-	fi;
-	acknowledged(e, r, LEN(own[e].log))
-}
-#endif
-
 /* rule 16: a copy that an ACTIVE record, read linearizably at any time since, left out is deleted; its promise stays */
 inline delete(r)
 {
@@ -603,86 +260,118 @@ inline delete(r)
 	printf("delete: node %d, promise %d\n", r, rep[r].promised)
 }
 
-/* -- every action with every epoch, node and record -- */
-#define CLAIM(n) \
-	:: d_step { claim(n, STAYS) } CHANGES(n)
-#if CHANGE
-#define CHANGES(n) \
-	:: d_step { claim(n, 0) } \
-	:: d_step { claim(n, 1) } \
-	:: d_step { claim(n, 2) } \
-	:: d_step { claim(n, 3) }
-#else
-#define CHANGES(n)
-#endif
+/* -- every action, with every epoch, node and record. Choices inside `atomic` make no states of their own; what cannot
+      be done ends where it began -- */
 
-#define NODE(r) \
-	CLAIM(r) \
-	:: d_step { flush(r) } \
-	:: d_step { crash(r) } \
-	DELETE(r)
+inline pick_node()
+{
+	if
+	:: r = 0
+	:: r = 1
+	:: r = 2
 #if CHANGE
-#define DELETE(r) :: d_step { delete(r) }
-#else
-#define DELETE(r)
+	:: r = 3
 #endif
+	fi
+}
 
-#define APPEND(e, r, l) :: d_step { append(e, r, l) }
-#if LENGTH > 6
-#define APPEND_7(e, r) APPEND(e, r, 7)
-#else
-#define APPEND_7(e, r)
+inline pick_epoch()
+{
+	if
+	:: e = 1
+	:: rec_epoch > 1 -> e = 2
+#if CLAIMS > 2
+	:: rec_epoch > 2 -> e = 3
 #endif
-#if LENGTH > 5
-#define APPEND_6(e, r) APPEND(e, r, 6)
-#else
-#define APPEND_6(e, r)
+#if CLAIMS > 3
+	:: rec_epoch > 3 -> e = 4
 #endif
-#if LENGTH > 4
-#define APPEND_5(e, r) APPEND(e, r, 5)
-#else
-#define APPEND_5(e, r)
-#endif
-#define PEER(e, r) \
-	:: d_step { seal(e, r, true) } \
-	:: d_step { seal(e, r, false) } \
-	APPEND(e, r, 1) APPEND(e, r, 2) APPEND(e, r, 3) APPEND(e, r, 4) APPEND_5(e, r) APPEND_6(e, r) APPEND_7(e, r)
-#if CHANGE
-#define PEERS(e) PEER(e, 0) PEER(e, 1) PEER(e, 2) PEER(e, 3)
-#else
-#define PEERS(e) PEER(e, 0) PEER(e, 1) PEER(e, 2)
-#endif
+	fi
+}
 
-#define OWNER(e) \
-	PEERS(e) \
-	:: d_step { choose(e) } \
-	:: d_step { activate(e) } \
-	:: d_step { turn(e) } \
-	LATE_RECORD(e)
-#ifdef NO_RULE_14_ACTIVE
-#define LATE_RECORD(e) :: d_step { own[e].stage == ACTIVE && rec_epoch == e && !rec_active -> set_active(e) }
-#else
-#define LATE_RECORD(e)
-#endif
+inline pick_record()
+{
+	l = 1;
+	do
+	:: l < LEN(own[e].log) -> l++
+	:: break
+	od
+}
+
+inline done()
+{
+	d_step { e = 0; r = 0; l = 0; i = 0; k = 0; c = 0; o = 0 }
+}
 
 active proctype system()
 {
 end:
 	do
-	NODE(0)
-	NODE(1)
-	NODE(2)
+	:: atomic {
+		rec_epoch < CLAIMS -> pick_node();
+		if
+		:: l = STAYS
 #if CHANGE
-	NODE(3)
+		:: changes < CHANGE -> l = 0
+		:: changes < CHANGE -> l = 1
+		:: changes < CHANGE -> l = 2
+		:: changes < CHANGE -> l = 3
 #endif
-	OWNER(1)
-	OWNER(2)
-#if CLAIMS > 2
-	OWNER(3)
+		fi;
+		if
+		:: d_step { claim(r, l) }
+		:: else
+		fi;
+		done()
+	}
+	:: atomic {
+		pick_node();
+		if
+		:: d_step { flush(r) }
+		:: d_step { crash(r) }
+		:: d_step { delete(r) }
+		:: else
+		fi;
+		done()
+	}
+	:: atomic {
+		rec_epoch > 0 -> pick_epoch();
+		if
+		:: d_step { choose(e) }
+		:: d_step { activate(e) }
+		:: d_step { turn(e) }
+#ifdef NO_RULE_14_ACTIVE
+		:: d_step { own[e].stage == ACTIVE && rec_epoch == e && !rec_active ->
+			set_active(e);
+			printf("record: epoch %d is ACTIVE\n", e)
+		}
 #endif
-#if CLAIMS > 3
-	OWNER(4)
-#endif
+		:: else
+		fi;
+		done()
+	}
+	:: atomic {
+		rec_epoch > 0 -> pick_epoch(); pick_node();
+		if
+		:: d_step { seal(e, r, true) }
+		:: d_step { seal(e, r, false) }
+		:: else
+		fi;
+		done()
+	}
+	:: atomic {
+		rec_epoch > 0 -> pick_epoch(); pick_node();
+		if
+		:: APPENDING(e) && MAY_APPEND(e, r) ->
+			pick_record();
+			if
+			:: d_step { append(e, r, l) }
+			:: else
+			fi
+		:: else
+		fi;
+		done()
+	}
 #ifdef REACHED
 	:: d_step { REACHED -> assert(false) }
 #endif
