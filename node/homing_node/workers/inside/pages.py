@@ -34,7 +34,9 @@ _entry = struct.Struct("<IIBH")
 _span = struct.Struct("<HH")
 _split = struct.Struct(f"{_BLOCK}s" * (_PAGE // _BLOCK)).unpack
 # Runs of unequal bytes in an XOR; equal bytes fewer than span_gap_bytes_min do not end a run.
-_runs = re.compile(rb"[^\0]+(?:\0{1,%d}[^\0]+)*" % (limits.span_gap_bytes_min - 1)).finditer
+# Not `finditer`: it makes the name of the scanner's method anew each time, and the interpreter's cache of methods keeps
+# up to 500 of those strings. They lie scattered over all memory, and none of it goes back when activations end.
+_next_run = re.compile(rb"[^\0]+(?:\0{1,%d}[^\0]+)*" % (limits.span_gap_bytes_min - 1)).search
 
 
 class BadCommit(ValueError):
@@ -58,10 +60,13 @@ def _spans(old: bytes, new: bytes) -> bytes:
             stop += _BLOCK
             i += 1
         difference = int.from_bytes(old[start:stop], "little") ^ int.from_bytes(new[start:stop], "little")
-        for run in _runs(difference.to_bytes(stop - start, "little")):
+        changed = difference.to_bytes(stop - start, "little")
+        run = _next_run(changed)
+        while run is not None:
             low, high = run.span()
             parts.append(_span.pack(start + low, high - low))
             parts.append(new[start + low : start + high])
+            run = _next_run(changed, high)
     return b"".join(parts)
 
 
