@@ -18,6 +18,8 @@ from homing_node.objects.images import PAGE_BYTES, start, turns
 from homing_node.objects.turn_record import ObjectMeta, decode_meta
 from homing_node.settings import NodeSettings, host_name
 
+_VERSION = version("homing")  # once: it is looked up on disk, and what it finds there stays in memory
+
 
 class Inspector:
     """Serves `Calls/Inspect`.
@@ -105,7 +107,7 @@ class Inspector:
         pids, classes, has_default = self._workers()
         return wire.NodeFacts(
             id=self._settings.node_id, host=host_name(), pid=os.getpid(), metrics=self._metrics_address(),
-            version=version("homing"), worker_pids=pids, slots=self._slots(), classes=sorted(classes),
+            version=_VERSION, worker_pids=pids, slots=self._slots(), classes=sorted(classes),
             has_default=has_default,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ import uvloop
 from homing.errors import ConfigurationError, StoreFailed
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
-from homing.tuning import tune
+from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.calls import CallService
@@ -230,6 +230,7 @@ def run_node(settings: NodeSettings) -> int:
         HomingError: it cannot start; the message says what to do.
     """
     logs.configure(settings.log_level, settings.log_style)
+    bound_heap()
 
     async def main() -> int:
         node = Node(settings)

@@ -308,6 +308,8 @@ class Replica:
         assert lsn <= self.commit, "applied what is not committed"
         for gone in range(self.base_lsn + 1, lsn + 1):
             del self.records[gone]
+        if not self.records:
+            self.records.clear()  # gives its table back too, which deletions alone do not
         self.base_lsn = lsn
         self.base_epoch, self.base_hash = position
 

@@ -11,11 +11,10 @@ from homing_node.log.store import CutRecords, Op, PutObject, PutPages, PutRecord
 
 point_deletes_max = 512
 """Up to so many keys are deleted one by one: each range delete makes later reads of fresh data dearer."""
-page_counts_max = 16_384  # remembered between writes; a forgotten one costs a read
 
 
 class BatchBuilder:
-    """Builds batches, and remembers what spares a read before a delete.
+    """Builds batches, and remembers what spares a read before a delete: of an object only within one batch.
 
     Args:
         page_count: reads how many pages an object has on disk.
@@ -32,10 +31,10 @@ class BatchBuilder:
     def forget(self) -> None:
         """Remember nothing: the last batch was not written."""
         self._floors.clear()
-        self._page_counts.clear()
 
     def build(self, ops: Sequence[Op], number: int) -> WriteBatch:
         """The write that applies `ops` in order and carries the batch's number."""
+        self._page_counts.clear()
         writes = WriteBatch(raw_mode=True)
         put = writes.put
         record_key = keys.record_key
@@ -95,7 +94,5 @@ class BatchBuilder:
     def _page_count(self, object_id: bytes) -> int:
         count = self._page_counts.get(object_id)
         if count is None:
-            if len(self._page_counts) >= page_counts_max:
-                self._page_counts.clear()
             count = self._page_counts[object_id] = self._read_page_count(object_id)
         return count

@@ -28,8 +28,8 @@ from rocksdict import (
 
 from homing.errors import StoreFailed
 
-write_buffer_bytes = 8 << 20
-write_buffers_max = 3  # with the cache below this bounds what the store takes of memory
+write_buffer_bytes = 4 << 20
+write_buffers_max = 6  # with the cache below this bounds what the store takes of memory
 block_cache_bytes = 8 << 20
 table_file_bytes = 16 << 20
 level_base_bytes = 64 << 20

@@ -97,6 +97,7 @@ class Writer:
                 return
             self._loop.call_soon_threadsafe(self._done, batch)
             store.settle()
+            del batch  # while nothing comes, the last one must not stay in memory
 
     async def close(self) -> None:
         """Write what is there, then end the thread."""

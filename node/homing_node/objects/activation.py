@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
 from homing_node.objects.ports import WorkerPort
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def drop(table: dict[K, V], key: K) -> None:
+    """Remove an entry if it is there. An empty table gives its memory back, which deletions alone do not."""
+    table.pop(key, None)
+    if not table:
+        table.clear()
 
 
 class Life(enum.IntEnum):
@@ -63,6 +75,20 @@ class Activation:
     ask_again_at: float = 0.0
     kept_since: float = 0.0  # when it first would not close: a timer, a task or wait_until is pending
     successor: list[PendingCall] = field(default_factory=list[PendingCall])  # wait for the next activation
+
+    def __post_init__(self) -> None:
+        self.class_name = sys.intern(self.class_name)  # it came with a call; all of a class share one
+
+    def ended(self, call: PendingCall) -> None:
+        """Forget a call that has its effect.
+
+        Raises:
+            KeyError: it had ended before.
+        """
+        del self.calls[call.id]
+        if not self.calls:
+            self.calls.clear()  # as `drop`; an idle activation is 184 bytes smaller
+        self.calls_bytes -= call.size
 
     def key_in_use(self, key: str) -> PendingCall | None:
         """The running call under a key."""

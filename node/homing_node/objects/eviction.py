@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+from homing.tuning import allocator_trim, drop_caches
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, Life
 from homing_node.objects.frames import CLOSE
@@ -32,12 +33,24 @@ class Evictions:
     ) -> None:
         self._objects, self._gate, self._limits = objects, gate, host_limits
         self._now_s, self._abort = now_s, abort
+        self._trim = allocator_trim()
+        self._most = 0  # activations at once, since memory was last given back
 
     async def run(self) -> None:
         """Evict what has been idle, until cancelled."""
         while True:
             await asyncio.sleep(limits.sweep_s)
             self.sweep()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Let the memory of ended activations go when at most half are left: it costs as much as there are left."""
+        left = len(self._objects)
+        self._most = max(self._most, left)
+        if left < self._most and left * 2 <= self._most:
+            self._most = left
+            drop_caches()
+            self._trim()
 
     def sweep(self) -> None:
         """Ask every activation that has been idle to close."""

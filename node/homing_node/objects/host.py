@@ -29,7 +29,7 @@ from homing_node.clock import Clock, SystemClock
 from homing_node.log import record
 from homing_node.log.store import Store
 from homing_node.objects import limits, object_log, replies
-from homing_node.objects.activation import Activation, Life, PendingCall
+from homing_node.objects.activation import Activation, Life, PendingCall, drop
 from homing_node.objects.eviction import Evictions
 from homing_node.objects.frames import ABORT, CLOSED, LOG, RESET, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
@@ -251,7 +251,7 @@ class ObjectHost:
         )  # fmt: skip
         self.objects[act.object] = act
         self._by_id[act.id] = act
-        served.activations.add(act.object)
+        served.activations[act.object] = None
         mine = self._workers.setdefault(worker.id, {})
         self.evictions.make_room(mine)
         mine[act.id] = act
@@ -301,8 +301,7 @@ class ObjectHost:
                 act.keys.take(body, at_ms)
         for call, effect in done:
             if call is not None:
-                del act.calls[call.id]
-                act.calls_bytes -= call.size
+                act.ended(call)
                 self._finish(act, call, effect, wrote=body is not None)
 
     def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
@@ -366,13 +365,13 @@ class ObjectHost:
             return
         act.life = Life.GONE
         self._fail_calls(act, error)
-        self._by_id.pop(act.id, None)
-        self._workers.get(act.worker.id, {}).pop(act.id, None)
+        drop(self._by_id, act.id)
+        drop(self._workers.get(act.worker.id, {}), act.id)
         if self.objects.get(act.object) is act:
-            del self.objects[act.object]
+            drop(self.objects, act.object)
         served = self.gate.slots.get(act.slot)
         if served is not None:
-            served.activations.discard(act.object)
+            drop(served.activations, act.object)
         for call in act.successor:
             self.call(call.m, call.reply)
 

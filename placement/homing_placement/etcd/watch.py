@@ -153,6 +153,7 @@ class PrefixWatch:
                 await asyncio.sleep(WATCH_AUDIT_GRACE_S)
                 if missing := self._missing(listing):
                     raise WatchBroken(f"{len(missing)} changes were not told, the first of {missing[0]!r}")
+            del listing  # thousands of small objects; until the next audit they would hold the memory between them
 
     def _missing(self, listing: Listing) -> list[bytes]:
         """Keys for which the listing is ahead of what was told."""

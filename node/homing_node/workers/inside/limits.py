@@ -37,7 +37,7 @@ queued_events_max = 1_024  # of one activation, waiting behind its gate; the nod
 beat_interval_s = 0.5
 thread_stack_bytes = 512 * 1024  # with the default of 8 MiB few threads fit into the address space
 collector_threshold = 20_000  # objects made before the youngest are collected; many objects live long here
-evicted_before_trim = 256  # activations that end before the allocator is asked to give memory back
+give_back_after_s = 1.0  # after the first activation that ended, the memory of all that did goes back to the system
 
 # Logs
 log_line_bytes_max = 8 * 1024

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from homing.tuning import allocator_trim
 from homing_node.workers.inside import channel, limits, vfs
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.loops import WorkerLoop
@@ -71,23 +72,12 @@ def _beat(wire: Wire, worker: Worker, stop: threading.Event) -> None:
             return
 
 
-def _allocator_trim() -> Callable[[], None]:
-    """What makes the C library give freed memory back; without it a worker keeps the size of its busiest moment."""
-    try:
-        import ctypes  # noqa: PLC0415 - a runtime may leave it out
-
-        trim = ctypes.CDLL(None).malloc_trim
-    except (ImportError, OSError, AttributeError):
-        return lambda: None
-    return lambda: trim(0)
-
-
 def main() -> NoReturn:
     """The entry point of the process."""
     threading.stack_size(limits.thread_stack_bytes)
     gc.set_threshold(limits.collector_threshold)
     vfs.configure_process()
-    serve(socket.socket(fileno=CHANNEL_FD), _allocator_trim())
+    serve(socket.socket(fileno=CHANNEL_FD), allocator_trim())
     os._exit(0)  # threads of object code cannot keep the process
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from homing.errors import BadRequest
 from homing.ids import ObjectId
+from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits
 from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
@@ -133,10 +134,18 @@ class Worker:
         """An activation has ended."""
         self._activations.pop(act, None)
         self._ended += 1
-        if self._ended == limits.evicted_before_trim:
-            self.later(0.1, self._give_back)
+        if self._ended == 1:
+            self.later(limits.give_back_after_s, self._give_back)
 
     def _give_back(self) -> None:
+        """Give the memory of ended activations back to the system, the last few included.
+
+        Dropping caches costs as much as there are activations left, so it waits until as many have ended.
+        """
+        if self._ended >= len(self._activations):
+            drop_caches()
+        if not self._activations:
+            self._activations.clear()  # gives its table back too, which deletions alone do not
         self._ended = 0
         self._trim()
 
