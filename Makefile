@@ -10,7 +10,7 @@ COMPARE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format sim chaos mutants bench load soak lock protobuf clean distclean
+.PHONY: help setup run test check format sim chaos mutants model bench load soak lock protobuf clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ sim: setup ## the simulator: SEEDS=2000
 
 mutants: setup ## every rule broken once, each must be caught
 	@exec $(BIN)/python tests/simulation/mutants.py
+
+model: ## spin tries every short history of the log's rules, and breaks each rule once
+	@$(PYTHON) tools/setup.py model
+	@exec $(BIN)/python docs/model/run.py
 
 chaos: setup ## kill and stop processes under load: SECONDS=180
 	@exec $(BIN)/python tests/chaos/run.py --seconds $(SECONDS)

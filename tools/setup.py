@@ -1,5 +1,8 @@
 """`make setup`: everything a clean machine needs to run and test homing, said as it is done.
 
+    setup.py            what all targets need
+    setup.py model      also what `make model` needs and nothing else does: spin, and a C compiler
+
 Plain Python of the system, standard library only, since it is what makes the rest. It is quick when nothing has to be
 done: a stamp in the environment names the locks and the interpreter it was made from.
 """
@@ -35,6 +38,10 @@ class Package:
 PACKAGES = (
     Package("wrk", "wrk", "`make bench` does not run"),
     Package("iproute2", "ip", "network faults by hand are harder"),
+)
+MODEL_PACKAGES = (
+    Package("spin", "spin", "`make model` does not run"),
+    Package("build-essential", "gcc", "`make model` does not run"),
 )
 ETCD_PACKAGE = Package("etcd-server", "etcd", "the wheel's etcd 3.5.1 is used, which is for development only")
 
@@ -104,6 +111,14 @@ def find_programs() -> None:
         say(f"no sound etcd on PATH: {ETCD_PACKAGE.without}. As root: apt-get install {ETCD_PACKAGE.name}")
 
 
+def find_model_checker() -> None:
+    """What comes from Debian for `make model` alone; without it there is no going on."""
+    missing = [p for p in MODEL_PACKAGES if not shutil.which(p.program) and not apt_install(p.name)]
+    if missing:
+        names = " ".join(package.name for package in missing)
+        sys.exit(f"setup: {names} is missing: {missing[0].without}. As root: apt-get install {names}")
+
+
 def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - the interpreter is whatever the machine has
         sys.exit(
@@ -112,13 +127,14 @@ def main() -> None:
     if sys.platform != "linux":
         sys.exit("setup: homing runs on Linux: its workers live in Linux namespaces")
     wanted = fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
-        return
-    make_environment()
-    install_dependencies()
-    find_programs()
-    STAMP.write_text(wanted)
-    say("done")
+    if not (STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists()):
+        make_environment()
+        install_dependencies()
+        find_programs()
+        STAMP.write_text(wanted)
+        say("done")
+    if sys.argv[1:] == ["model"]:
+        find_model_checker()
 
 
 if __name__ == "__main__":

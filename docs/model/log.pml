@@ -18,10 +18,9 @@
 
 /* rules 1, 3 and 15: node n claims the slot, whenever it likes, also while another recovers it; a member that is `gone`
    gives its place to the fourth node */
+#define MAY_CLAIM(n) (IN(rec_set, n) && (n <= hosts || n == 3))
 inline claim(n, gone)
 {
-	(rec_epoch < CLAIMS && IN(rec_set, n) && (n <= hosts || n == 3) &&
-	(gone == STAYS || (changes < CHANGE && IN(rec_set, gone)))) ->
 	rec_epoch++;
 	rec_active = false;
 	overtake(n, rec_epoch);
@@ -159,7 +158,7 @@ inline append(e, r, l)
 inline cut(r, l)
 {
 #ifdef REACH_CUT
-	assert(false);
+	assert(false); /* REACH */
 #endif
 	assert(QUIET || l > rep[r].commit); /* claim 5 */
 	rep[r].mem = HEAD(rep[r].mem, l - 1)
@@ -248,7 +247,7 @@ inline delete(r)
 {
 	rep[r].excluded && MAY_DELETE(r) && rep[r].mem && !HOSTS(r) ->
 #ifdef REACH_DELETE
-	assert(false);
+	assert(false); /* REACH */
 #endif
 	rep[r].mem = 0;
 	rep[r].disk = 0;
@@ -261,7 +260,7 @@ inline delete(r)
 }
 
 /* -- every action, with every epoch, node and record. Choices inside `atomic` make no states of their own; what cannot
-      be done ends where it began -- */
+      be done ends where it began. The order is a matter of speed: what leads on is last (see `run.py`) -- */
 
 inline pick_node()
 {
@@ -308,28 +307,29 @@ active proctype system()
 end:
 	do
 	:: atomic {
-		rec_epoch < CLAIMS -> pick_node();
-		if
-		:: l = STAYS
-#if CHANGE
-		:: changes < CHANGE -> l = 0
-		:: changes < CHANGE -> l = 1
-		:: changes < CHANGE -> l = 2
-		:: changes < CHANGE -> l = 3
-#endif
-		fi;
-		if
-		:: d_step { claim(r, l) }
-		:: else
-		fi;
-		done()
-	}
-	:: atomic {
 		pick_node();
 		if
 		:: d_step { flush(r) }
 		:: d_step { crash(r) }
 		:: d_step { delete(r) }
+		:: else
+		fi;
+		done()
+	}
+	:: atomic {
+		rec_epoch < CLAIMS -> pick_node();
+		if
+		:: MAY_CLAIM(r) ->
+			if
+			:: l = STAYS
+#if CHANGE
+			:: changes < CHANGE && IN(rec_set, 0) -> l = 0
+			:: changes < CHANGE && IN(rec_set, 1) -> l = 1
+			:: changes < CHANGE && IN(rec_set, 2) -> l = 2
+			:: changes < CHANGE && IN(rec_set, 3) -> l = 3
+#endif
+			fi;
+			d_step { claim(r, l) }
 		:: else
 		fi;
 		done()
@@ -373,7 +373,7 @@ end:
 		done()
 	}
 #ifdef REACHED
-	:: d_step { REACHED -> assert(false) }
+	:: d_step { REACHED -> assert(false) /* REACH */ }
 #endif
 	od
 }

@@ -27,14 +27,23 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 MEMORY_MIB_MAX = 5_800
 DEPTH_MAX = 1_000_000  # steps; a search that goes deeper is not complete
+FOUND_DEPTH_MAX = 170  # where one violation is enough, a short history is found sooner and reads better
 RUN_S_MAX = 3_600
+BITSTATE_MIN_MAX = 2  # a bitstate search stops there, done or not
 COMPLETE, BITSTATE, REACH, MUTANT = "complete", "bitstate", "reach", "mutant"
-# For runs that stop at the first violation: spin tries the last option first, which finds one sooner.
+# How each kind is compiled, and searched. Those that stop at the first violation try the last option first, which leads
+# on, and are compiled in a hurry. A bitstate search has 2^31 bits and three of them for a state.
 COMPILED = {
     COMPLETE: ("-O2",),
     BITSTATE: ("-O2", "-DBITSTATE"),
     REACH: ("-O0", "-DT_REVERSE"),
     MUTANT: ("-O0", "-DT_REVERSE"),
+}
+SEARCHED = {
+    COMPLETE: (f"-m{DEPTH_MAX}", "-w25"),
+    BITSTATE: (f"-m{DEPTH_MAX}", "-w31", "-k3", f"-Q{BITSTATE_MIN_MAX}"),
+    REACH: (f"-m{FOUND_DEPTH_MAX}", "-w22"),
+    MUTANT: (f"-m{FOUND_DEPTH_MAX}", "-w22"),
 }
 
 
@@ -104,20 +113,20 @@ RUNS = (
     _mutant("8_MAJORITY", "one replica is enough"),
     _mutant("8_EPOCH", "an answer of an earlier epoch counts"),
     _mutant("8_FSYNC", "the own copy counts before its fsync"),
-    _mutant("10_DURABLE", "a seal is answered before its fsync"),
+    _mutant("10_DURABLE", "a seal is answered before its fsync", 2, 1),
     _mutant("10_HIGHER", "a seal below the promise is taken", 2),
     _mutant("11_MAJORITY", "the own seal is enough"),
-    _mutant("11_ACTIVE", "the next set is sealed, not the ACTIVE one", 2, 2, 1),
+    _mutant("11_ACTIVE", "the next set is sealed, not the ACTIVE one", 2, 1, 1),
     _mutant("12", "the longest log is chosen"),
     _mutant("13_BARRIER", "records of older epochs commit without a barrier", 4, 0),
     _mutant("13_COPY", "ACTIVE before the log is copied", 3, 0, 1),
-    _mutant("13_NEXT", "the copy goes to the old set", 3, 1, 1),
+    _mutant("13_NEXT", "the copy goes to the old set", 3, 0, 1),
     _mutant("14_ACTIVE", "the owner serves before the slot is ACTIVE", 2, 2, 1),
     _mutant("14_NEXT", "the old set stays the one that counts", 2, 2, 1),
-    _mutant("16_ACTIVE", "the next set is the authority at once", 3, 1, 1),
-    _mutant("16_READ", "a claim is reason enough to delete", 2, 2, 1),
+    _mutant("16_ACTIVE", "the next set is the authority at once", 3, 0, 1),
+    _mutant("16_READ", "a claim is reason enough to delete", 2, 1, 1),
     _mutant("16_EPOCH", "an old record is reason enough to delete", 3, 0, 2),
-    _mutant("16_PROMISE", "a deleted copy forgets its promise", 2, 2, 1),
+    _mutant("16_PROMISE", "a deleted copy forgets its promise", 2, 1, 1),
 )
 
 
@@ -160,10 +169,9 @@ def search(run: Run, folder: Path) -> Outcome:
     said += command(["gcc", *flags, "-o", "pan", "pan.c"], folder)
     if not (folder / "pan").exists():
         return Outcome(False, f"does not compile: {said.strip()[-300:]}")
-    table = "-w31" if run.kind == BITSTATE else "-w25"
-    said = command(["./pan", f"-m{DEPTH_MAX}", table, "-k3"][: 4 if run.kind == BITSTATE else 3], folder)
+    said = command(["./pan", *SEARCHED[run.kind]], folder)
     told = tell(run, folder) if "errors: 1" in said else ()
-    good, verdict = judge(run.kind, said, told)
+    good, verdict = judge(run.kind, said, told[-1] if told else "")
     return Outcome(
         good, verdict, int(_number(r"([\d.e+]+) states, stored", said)), int(_number(r"depth reached (\d+)", said)),
         _number(r"([\d.]+)\s+total actual memory", said), time.monotonic() - began, told,
@@ -182,22 +190,30 @@ def tell(run: Run, folder: Path) -> tuple[str, ...]:
     where = re.search(r"(\w+\.pml):(\d+).*assertion violated", said)
     broken = (FOLDER / where[1]).read_text().splitlines()[int(where[2]) - 1] if where is not None else ""
     claim = re.search(r"claim \d", broken)
-    return (*steps, f"breaks {claim[0]}" if claim is not None else broken.strip())
+    return (*steps, f"breaks {claim[0]}" if claim is not None else broken.strip() or "ends in an error")
 
 
-def judge(kind: str, said: str, told: tuple[str, ...]) -> tuple[bool, str]:
-    """Whether a search came out as it should, and how."""
+def judge(kind: str, said: str, end: str) -> tuple[bool, str]:
+    """Whether a search came out as it should, and how.
+
+    Args:
+        kind: of the run.
+        said: by the search.
+        end: of the history that was found, if one was: `breaks claim 1`, or the line of the model that failed.
+    """
     if "errors: 1" in said:
-        return kind in (REACH, MUTANT), {REACH: "happens", MUTANT: "caught"}.get(kind, "VIOLATED") + (
-            "" if kind == REACH else f", {told[-1]}"
-        )
+        if kind == REACH:
+            return "REACH" in end, "happens" if "REACH" in end else f"FAILED: {end}"
+        return kind == MUTANT and end.startswith("breaks"), f"{'caught' if kind == MUTANT else 'VIOLATED'}: {end}"
     if "errors: 0" not in said:
         return False, f"BROKE OFF: {said.strip()[-200:]}"
-    if "depth too small" in said or "not completed" in said or "out of memory" in said or "MEMLIM" in said:
+    out_of_time = "Time limit" in said and kind == BITSTATE
+    if not out_of_time and re.search("depth too small|not completed|out of memory|MEMLIM", said):
         return False, "NOT COMPLETE"
     if kind == BITSTATE:
         factor = _number(r"hash factor: ([\d.]+)", said)
-        return True, f"no violation; hash factor {factor:.1f}, {coverage(factor)}"
+        how = f"stopped after {BITSTATE_MIN_MAX} min" if out_of_time else f"to the end, {coverage(factor)}"
+        return True, f"no violation; {how}; hash factor {factor:.0f}"
     return kind == COMPLETE, {COMPLETE: "no violation, complete", REACH: "NEVER HAPPENS", MUTANT: "SURVIVED"}[kind]
 
 

@@ -75,23 +75,28 @@ def test_every_switch_of_the_model_is_used_by_a_run_and_the_other_way_round() ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "said", "good"),
+    ("kind", "said", "end", "good"),
     [
-        (model.COMPLETE, "errors: 0", True),
-        (model.COMPLETE, "error: max search depth too small\nerrors: 0", False),
-        (model.COMPLETE, "pan: out of memory\nerrors: 0", False),
-        (model.COMPLETE, "errors: 1", False),
-        (model.BITSTATE, "errors: 0\nhash factor: 64.0 (best if > 100.)", True),
-        (model.BITSTATE, "errors: 1", False),
-        (model.REACH, "errors: 1", True),
-        (model.REACH, "errors: 0", False),
-        (model.MUTANT, "errors: 1", True),
-        (model.MUTANT, "errors: 0", False),
-        (model.MUTANT, "killed", False),
+        (model.COMPLETE, "errors: 0", "", True),
+        (model.COMPLETE, "error: max search depth too small\nerrors: 0", "", False),
+        (model.COMPLETE, "pan: out of memory\nerrors: 0", "", False),
+        (model.COMPLETE, "Time limit of 2 minutes exceeded\nWarning: Search not completed\nerrors: 0", "", False),
+        (model.COMPLETE, "errors: 1", "breaks claim 1", False),
+        (model.BITSTATE, "errors: 0\nhash factor: 64.0 (best if > 100.)", "", True),
+        (model.BITSTATE, "Time limit of 2 minutes exceeded\nWarning: Search not completed\nerrors: 0", "", True),
+        (model.BITSTATE, "error: max search depth too small\nerrors: 0", "", False),
+        (model.BITSTATE, "errors: 1", "breaks claim 1", False),
+        (model.REACH, "errors: 1", "assert(false); /* REACH */", True),
+        (model.REACH, "errors: 1", "breaks claim 1", False),
+        (model.REACH, "errors: 0", "", False),
+        (model.MUTANT, "errors: 1", "breaks claim 1", True),
+        (model.MUTANT, "errors: 1", "ends in an error", False),
+        (model.MUTANT, "errors: 0", "", False),
+        (model.MUTANT, "killed", "", False),
     ],
 )
-def test_a_search_is_good_only_when_it_came_out_as_its_kind_must(kind: str, said: str, good: bool) -> None:
-    assert model.judge(kind, said, ("breaks claim 1",))[0] is good
+def test_a_search_is_good_only_when_it_came_out_as_its_kind_must(kind: str, said: str, end: str, good: bool) -> None:
+    assert model.judge(kind, said, end)[0] is good
 
 
 def test_the_coverage_of_a_bitstate_search_falls_as_its_bits_fill_up() -> None:
