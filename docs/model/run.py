@@ -76,8 +76,8 @@ class Run:
 
 
 def _sized(kind: str, claims: int, entries: int, change: int, *, quick: bool = False) -> Run:
-    name = f"{claims} claims, {entries} entries" + (f", {change} changes" if change else "")
-    return Run(name.replace("1 changes", "1 change"), kind, claims, entries, change, quick=quick)
+    name = f"{claims} claims, {entries} {'entry' if entries == 1 else 'entries'}" + (", 1 change" if change else "")
+    return Run(name, kind, claims, entries, change, quick=quick)
 
 
 _LOSSES = ("NO_CLAIM_5",)
@@ -94,7 +94,8 @@ RUNS = (
     _sized(COMPLETE, 2, 2, 0, quick=True),
     _sized(COMPLETE, 2, 2, 1, quick=True),
     _sized(COMPLETE, 3, 2, 0),
-    _sized(BITSTATE, 3, 2, 2),
+    _sized(COMPLETE, 3, 1, 1),
+    _sized(BITSTATE, 4, 1, 0),
     _sized(BITSTATE, 4, 3, 1),
     Run("an acknowledged entry is taken over", REACH, 2, 2, 0, ("REACH_TAKEOVER",)),
     Run("two believe they own the slot, one is fenced", REACH, 2, 2, 0, ("REACH_FENCED",)),
@@ -223,7 +224,7 @@ def coverage(factor: float) -> str:
     A state is missed when all its three bits were set by others: at the end of the search with the probability
     (1 - e^(-3/factor))^3. What follows a state that was missed may be missed, too.
     """
-    return f"coverage at least {100 * (1 - (1 - math.exp(-3 / factor)) ** 3):.4f} %" if factor else "coverage unknown"
+    return f"coverage about {100 * (1 - (1 - math.exp(-3 / factor)) ** 3):.4f} %" if factor else "coverage unknown"
 
 
 def report(run: Run, outcome: Outcome, *, show: bool) -> None:

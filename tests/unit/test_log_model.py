@@ -100,6 +100,6 @@ def test_a_search_is_good_only_when_it_came_out_as_its_kind_must(kind: str, said
 
 
 def test_the_coverage_of_a_bitstate_search_falls_as_its_bits_fill_up() -> None:
-    assert model.coverage(1000.0) == "coverage at least 100.0000 %"
-    assert model.coverage(10.0) == "coverage at least 98.2589 %"
+    assert model.coverage(1000.0) == "coverage about 100.0000 %"
+    assert model.coverage(10.0) == "coverage about 98.2589 %"
     assert model.coverage(0.0) == "coverage unknown"
