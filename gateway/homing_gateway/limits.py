@@ -31,6 +31,8 @@ TICK_S = 0.025
 RETRY_AFTER_S_DEFAULT = 1.0
 
 # Streams to nodes
+CALLS_GATHER_S = 0.008
+"""While many pass, calls wait so long for others, unless the node has answered its newest batch."""
 CONNECT_S_MAX = 2.0
 RECONNECT_S_MIN = 0.05
 RECONNECT_S_MAX = 1.0

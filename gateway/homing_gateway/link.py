@@ -18,6 +18,7 @@ from homing.pace import Pace
 from homing.wire.v1 import call_pb2
 from homing_gateway.limits import (
     BATCH_BYTES_MAX,
+    CALLS_GATHER_S,
     CONNECT_S_MAX,
     INSPECT_S_MAX,
     KEEPALIVE_MS,
@@ -106,8 +107,9 @@ class NodeLink:
         self._cancels: list[int] = []
         self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
         self._wake = asyncio.Event()
-        self._pace = Pace(self._wake.set)
+        self._pace = Pace(self._wake.set, CALLS_GATHER_S)
         self._next_id = 0
+        self._before_newest_id = 0  # calls above it went in the newest batch
         self._channel: grpc.aio.Channel | None = None
 
     def __repr__(self) -> str:
@@ -131,7 +133,13 @@ class NodeLink:
         pending.written = False
         self._queue.append(pending)
         self._pace.ready()
+        self._hurry_if_free()
         return True
+
+    def _hurry_if_free(self) -> None:
+        """While the node works on a batch the next gathers; when it has answered that, waiting only costs time."""
+        if next(reversed(self._pending), 0) <= self._before_newest_id:  # ids grow: the last is the newest
+            self._pace.hurry()
 
     def drop(self, pending: Pending) -> None:
         """Nobody waits for this call any more; the node is told if it has it."""
@@ -252,6 +260,7 @@ class NodeLink:
             answered(pending, reply)
         for piece in batch.pieces:
             self._add_piece(piece, arrived_ns)
+        self._hurry_if_free()
 
     def _begin_answer(self, reply: call_pb2.Reply) -> None:
         pending = self._pending.get(reply.id)
@@ -291,6 +300,8 @@ class NodeLink:
         sent_ns = time.monotonic_ns()
         now_s = sent_ns * 1e-9
         queue = self._queue
+        if queue:
+            self._before_newest_id = queue[0].id - 1
         while queue and size < BATCH_BYTES_MAX:
             size += self._add_call(batch, queue.popleft(), sent_ns, now_s)
         if self._cancels:

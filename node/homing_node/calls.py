@@ -33,17 +33,22 @@ class _Exchange:
         self._target = target
         self._ready: list[wire.Reply] = []
         self._wake = asyncio.Event()
-        self._pace = Pace(self._wake.set)
+        self._pace = Pace(self._wake.set, limits.replies_gather_s)
+        self._running = 0  # calls without an answer
         self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
         self._partial_bytes = 0
 
     def reply(self, reply: wire.Reply) -> None:
-        """Queue an answer; it leaves with all that are ready."""
+        """Queue an answer; it leaves with all that are ready, at once when nothing else runs for this gateway."""
         self._ready.append(reply)
+        self._running -= 1
         self._pace.ready()
+        if not self._running:
+            self._pace.hurry()
 
     def on_batch(self, batch: wire.CallBatch) -> None:
         """Start what is complete, keep what is not."""
+        self._running += len(batch.calls)
         for call in batch.calls:
             if call.more:
                 self._keep(call)

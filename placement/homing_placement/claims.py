@@ -7,6 +7,7 @@ alone. Whatever a transaction answered, a slot counts as claimed when its record
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from random import Random
 
@@ -16,6 +17,7 @@ from homing_placement.limits import (
     JITTER_S,
     RECLAIM_PAUSE_FIRST_S,
     RECLAIM_PAUSE_LAST_S,
+    SHORT_BOOT_PATIENCE_S,
     SLOT_WRITES_PER_TXN_MAX,
     TICK_S,
 )
@@ -289,14 +291,16 @@ class Claims:
             return
         nodes = [node.record for node in self._rules.nodes.values() if node.registered and node.record.state == "up"]
         nodes.append(self.me)
-        started = len(self._absent) < len(self._slots)
-        if len(nodes) < self._initial_nodes and not started:
-            self._boot_since = None
-            return
-        if self._boot_since is None:
+        if len(nodes) < self._initial_nodes:
+            # Records that are there already were made by nodes that this one may just not have seen yet.
+            started = len(self._absent) < len(self._slots)
+            patience_s = SHORT_BOOT_PATIENCE_S if started else math.inf
+        else:
+            first = min(node.id for node in nodes) == self.me.id
+            patience_s = 0.0 if first else FIRST_BOOT_PATIENCE_S
+        if self._boot_since is None or patience_s == math.inf:
             self._boot_since = now
-        first = min(node.id for node in nodes) == self.me.id
-        if not first and now - self._boot_since < FIRST_BOOT_PATIENCE_S:
+        if now - self._boot_since < patience_s:
             return
         absent = [slot for slot in sorted(self._absent) if self._may_create(slot, now)]
         if not absent:

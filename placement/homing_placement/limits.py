@@ -48,3 +48,4 @@ BOOT_GRACE_S = 3.0  # a node that just started leaves this time to members that 
 RECLAIM_PAUSE_FIRST_S = 0.5  # between two claims of one slot by one node; doubled each time
 RECLAIM_PAUSE_LAST_S = 8.0
 FIRST_BOOT_PATIENCE_S = 3.0  # before another node than the first creates the records
+SHORT_BOOT_PATIENCE_S = 10.0  # before the rest of them is made for fewer nodes than the first were: one has died

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,11 +80,22 @@ class View(msgspec.Struct):
         """The slots that a node owns."""
         return [slot.slot for slot in self.slots if slot.owner == node]
 
+    def summary(self) -> str:
+        """Who owns how many slots, in which state."""
+        counts = Counter((slot.owner or "nobody", slot.state) for slot in self.slots)
+        owned = ", ".join(f"{owner} {state} {n}" for (owner, state), n in sorted(counts.items()))
+        return f"nodes {[(node.id, node.state) for node in self.nodes]}; {owned}"
+
     def settled(self, nodes: int, slots: int) -> bool:
         """Whether all nodes are up and every slot is ACTIVE with one of them as its owner."""
         up = {node.id for node in self.nodes if node.state == "up"}
         active = sum(slot.state == "ACTIVE" and slot.owner in up for slot in self.slots)
         return len(up) == nodes and active == slots
+
+    def balanced(self) -> bool:
+        """Whether every node has about its share of the slots: no more of them are about to move."""
+        share = len(self.slots) / max(1, len(self.nodes))
+        return all(node.slots >= 0.9 * share for node in self.nodes)
 
 
 class StartFailed(Exception):
@@ -210,20 +222,22 @@ class DevCluster:
         self._remember()
         return msgspec.json.decode(answer.body, type=View)
 
-    async def wait_settled(self, timeout_s: float) -> View:
-        """Wait until every node is up and every slot ACTIVE.
+    async def wait_settled(self, timeout_s: float, *, balanced: bool = False) -> View:
+        """Wait until every node is up and every slot ACTIVE; with `balanced`, until each has its share of them.
 
         Raises:
             TimeoutError: it did not come to rest.
         """
         deadline = time.monotonic() + timeout_s
+        seen = "nothing"
         while True:
             with contextlib.suppress(OSError, TimeoutError):
                 view = await self.view()
-                if view.settled(self.nodes, self.slots):
+                seen = view.summary()
+                if view.settled(self.nodes, self.slots) and (view.balanced() or not balanced):
                     return view
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the cluster was not at rest after {timeout_s} s")
+                raise TimeoutError(f"the cluster was not at rest after {timeout_s} s: {seen}")
             await asyncio.sleep(0.1)
 
     def process(self, pid: int) -> Process:

@@ -44,13 +44,13 @@ def shared() -> Generator[list[DevCluster]]:
 
 @pytest.fixture
 async def cluster(shared: list[DevCluster]) -> AsyncGenerator[DevCluster]:
-    """A whole cluster. A test that does not leave it whole fails, and the next gets a new one."""
+    """A whole cluster, every slot at home. A test that does not leave it whole fails, and the next gets a new one."""
     if not shared:
         made = DevCluster(APP, 3, environment={"HOMING_TURN_CPU_S": f"{TURN_CPU_S:g}"})
         made.start()
         shared.append(made)
     running = shared[0]
-    await running.wait_settled(REST_S)
+    await running.wait_settled(REST_S, balanced=True)
     yield running
     try:
         await running.wait_settled(REST_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -87,6 +88,18 @@ class TestPlan:
         assert [env["HOMING_REPLICAS"] for env in envs] == [str(replicas)] * nodes
         assert [env["HOMING_NODE_ID"] for env in envs] == [f"n{n + 1}" for n in range(nodes)]
         assert {env["HOMING_INITIAL_NODES"] for env in envs} == {str(nodes)}
+
+    @pytest.mark.parametrize(
+        ("nodes", "cores", "workers"), [(1, 1, 1), (1, 8, 8), (3, 2, 1), (3, 3, 1), (3, 4, 2), (3, 8, 3), (5, 64, 13)]
+    )
+    def test_nodes_share_the_cores(self, nodes: int, cores: int, workers: int) -> None:
+        """All cores have a worker, and each node has one; with one less for each node, a core would be idle."""
+        assert plan.workers_for(nodes, cores) == workers
+        assert nodes * workers >= cores > nodes * (workers - 1)
+
+    def test_each_node_has_its_workers(self) -> None:
+        cluster = dataclasses.replace(self.cluster(), workers=4)
+        assert [part.env["HOMING_WORKERS"] for part in plan.node_parts(cluster)] == ["4"] * 3
 
     def test_nodes_share_nothing_but_the_cluster(self) -> None:
         own = ("HOMING_NODE_ID", "HOMING_LISTEN", "HOMING_METRICS_LISTEN", "HOMING_DATA_DIR")

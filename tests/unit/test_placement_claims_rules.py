@@ -235,6 +235,25 @@ def test_before_the_table_is_complete_nothing_is_created() -> None:
     ] * 4
 
 
+def test_a_node_that_saw_the_first_records_before_the_first_nodes_does_not_make_the_rest_for_two() -> None:
+    """Seen to fail when records are enough to go on: slots of a cluster of three had two replicas, and stayed so."""
+    core = Claims(node("b"), slots=4, replicas=3, initial_nodes=3, random=Random(1), now=0.0)
+    made = tuple(ev.SlotFact(slot, SlotRecord(0, SlotState.ACTIVE, None, SET), 9) for slot in range(2))
+    seen = ev.TableSeen((ev.NodeFact("c", node("c"), 2),), made, complete=True)
+    assert not batches(core.handle(seen, 0.0))
+    assert not batches(core.handle(ev.Tick(), 5.0))
+    (batch,) = batches(core.handle(ev.TableSeen((ev.NodeFact("a", node("a"), 3),)), 5.1))
+    assert [(write.slot, len(write.record.replicas)) for write in batch.writes] == [(2, 3), (3, 3)]
+
+
+def test_records_that_a_dead_node_began_are_made_by_those_that_are_left() -> None:
+    """Seen to fail when fewer nodes never go on: half a cluster's slots would not exist until a third comes."""
+    core = Claims(node("b"), slots=4, replicas=3, initial_nodes=3, random=Random(1), now=0.0)
+    made = tuple(ev.SlotFact(slot, SlotRecord(0, SlotState.ACTIVE, None, SET), 9) for slot in range(2))
+    core.handle(ev.TableSeen((ev.NodeFact("c", node("c"), 2),), made, complete=True), 0.0)
+    assert batches(core.handle(ev.Tick(), 11.0))
+
+
 def test_what_a_living_owner_offers_is_claimed_at_once_in_one_batch() -> None:
     """Seen to fail without `Offered`: a slot of an owner that answers its probes is left alone."""
     driver = Driver(of_b(3))

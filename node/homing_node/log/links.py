@@ -68,7 +68,7 @@ class Link:
         self._outgoing = Outgoing()
         self._incoming = Incoming()
         self._wake = asyncio.Event()
-        self._pace = Pace(self._wake.set, limits.link_gap_s)
+        self._pace = Pace(self._wake.set, limits.link_gather_s)
         self._overrun = False
         self.node = ""
 

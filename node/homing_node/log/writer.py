@@ -47,7 +47,7 @@ class Writer:
         self._next = Batch()
         self._busy = False  # a batch is on its way
         self._closed = False
-        self._pace = Pace(self._send, limits.batch_gap_s, limits.batch_slots_enough)
+        self._pace = Pace(self._send, limits.batch_gather_s, limits.batch_slots_enough)
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="homing-writer", daemon=True)
         self._thread.start()

@@ -33,7 +33,9 @@ from homing.ids import SLOTS_DEFAULT
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".homing"), help="State. [.homing]")
 @click.option("--etcd", "etcd_urls", default="", help="Use this etcd (comma-separated URLs) instead of starting one.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes for each node. [one for each core]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes for each node. [the cores, shared among the nodes]"
+)
 def dev(app: Path, nodes: int, port: int | None, data_dir: Path, etcd_urls: str, workers: int | None) -> None:
     """Run APP on a cluster on this machine: etcd, nodes, a gateway.
 
@@ -98,7 +100,7 @@ def _plan(wish: Wish) -> plan.Cluster:
         nodes=nodes,
         ports=ports,
         etcd_urls=wish.etcd_urls,
-        workers=wish.workers,
+        workers=wish.workers or _workers(nodes),
         colour=os.isatty(1),
         env=dict(os.environ),
         command=wish.command,
@@ -106,10 +108,19 @@ def _plan(wish: Wish) -> plan.Cluster:
 
 
 def _slots() -> int:
+    return _number("HOMING_SLOTS") or SLOTS_DEFAULT
+
+
+def _workers(nodes: int) -> int:
+    return _number("HOMING_WORKERS") or plan.workers_for(nodes, len(os.sched_getaffinity(0)))
+
+
+def _number(variable: str) -> int:
+    """The number in an environment variable, 0 without one."""
     try:
-        return int(os.environ.get("HOMING_SLOTS") or SLOTS_DEFAULT)
+        return int(os.environ.get(variable) or 0)
     except ValueError as error:
-        raise ConfigurationError("HOMING_SLOTS is not a number") from error
+        raise ConfigurationError(f"{variable} is not a number") from error
 
 
 async def run(cluster: plan.Cluster) -> str | None:

@@ -69,7 +69,7 @@ class Cluster:
         ports: where everything listens.
         etcd_urls: a running etcd, comma-separated; empty starts one.
         etcd_program: the etcd to start.
-        workers: worker processes for each node; None leaves it to the node.
+        workers: worker processes for each node.
         colour: whether the parts may write colours.
         env: the caller's environment.
         command: the program whose `node` and `gateway` are started.
@@ -82,7 +82,7 @@ class Cluster:
     ports: Ports
     etcd_urls: str = ""
     etcd_program: Path | None = None
-    workers: int | None = None
+    workers: int = 1
     colour: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     command: Sequence[str] = HOMING
@@ -96,6 +96,14 @@ class Cluster:
 def replicas_for(nodes: int) -> int:
     """1 below three nodes, else 3: two replicas would need both for a majority, and protect nothing."""
     return 1 if nodes < 3 else 3
+
+
+def workers_for(nodes: int, cores: int) -> int:
+    """How many workers each node gets: the nodes share this machine's cores, and each has one at least.
+
+    A node alone on its machine has a worker for each core; three times as many would only take turns.
+    """
+    return -(-cores // nodes)
 
 
 def first_ports(port: int | None, nodes: int) -> tuple[int, int, int, list[int]]:
@@ -143,9 +151,8 @@ def node_parts(cluster: Cluster) -> list[PartSpec]:
             "HOMING_LISTEN": f"{LOOPBACK}:{cluster.ports.nodes[index]}",
             "HOMING_METRICS_LISTEN": f"{LOOPBACK}:{cluster.ports.node_metrics[index]}",
             "HOMING_DATA_DIR": str(cluster.data_dir / name),
+            "HOMING_WORKERS": str(cluster.workers),
         }
-        if cluster.workers is not None:
-            settings["HOMING_WORKERS"] = str(cluster.workers)
         parts.append(PartSpec(name, [*cluster.command, "node"], _environment(cluster, settings), NODE_STOP_S))
     return parts
 
