@@ -315,8 +315,10 @@ class Owner:
         elif self.stage is Stage.FETCHING and now - self.since > limits.fetch_s:
             self._seal_again(now)
         elif self.stage in _APPENDING:
+            last, commit = self.replica.last_lsn, self.replica.commit
             for node, follower in self.followers.items():
-                self._nudge(node, follower, now)
+                if follower.match < last or follower.commit_sent < commit:
+                    self._nudge(node, follower, now)
             stalled = self.waiting_since is not None and now - self.waiting_since > limits.majority_s
             if stalled and self.stage is Stage.ACTIVE:
                 self.lose(self.epoch, "no majority of the replicas answers")
