@@ -53,7 +53,7 @@ def drop_caches() -> None:
 
     A few hundred of them lie scattered over the memory that ended activations used, and hold it: one is enough for
     1 MiB. A name gets into the cache whenever an extension asks for an attribute by a string that it makes anew. Costs
-    2 us for each activation that lives.
+    0.2 us for each activation that lives in a node, 0.8 us in a worker.
     """
     clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
     if clear is not None:

@@ -37,8 +37,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_held", "_reader", "base_epoch", "base_hash", "base_lsn", "claimant", "commit", "durable_lsn", "durable_seq",
-        "healthy", "last_epoch", "last_hash", "last_lsn", "out", "promised", "records", "seq", "slot",
+        "_held", "_reader", "base_epoch", "base_hash", "base_lsn", "bytes", "claimant", "commit", "durable_lsn",
+        "durable_seq", "healthy", "last_epoch", "last_hash", "last_lsn", "out", "promised", "records", "seq", "slot",
     )  # fmt: skip
 
     def __init__(self, slot: int, image: SlotImage, out: Outbox, reader: Reader, *, healthy: bool = True) -> None:
@@ -52,6 +52,7 @@ class Replica:
         self.base_epoch = image.applied_epoch
         self.base_hash = image.applied_hash
         self.records: dict[int, bytes] = {}  # base_lsn + 1 … last_lsn
+        self.bytes = 0  # of these records
         self.last_lsn = self.base_lsn
         self.last_epoch = self.base_epoch
         self.last_hash = self.base_hash
@@ -111,6 +112,7 @@ class Replica:
         self.last_epoch = epoch
         self.last_hash = record.hash_of(data)
         self.records[self.last_lsn] = data
+        self.bytes += len(data)
 
     def hold(self, to: str = "", answer: Message | None = None) -> None:
         """Count one write, and keep an answer until it is on disk (rule 6)."""
@@ -143,7 +145,7 @@ class Replica:
             self.halt(f"record {from_lsn} differs at or below the commit point {self.commit}")
             return False
         for lsn in range(from_lsn, self.last_lsn + 1):
-            del self.records[lsn]
+            self.bytes -= len(self.records.pop(lsn))
         self.out.writes.append(CutRecords(self.slot, from_lsn))
         self.last_lsn = from_lsn - 1
         position = self.hash_at(self.last_lsn)
@@ -307,7 +309,7 @@ class Replica:
         assert position is not None, "applied what is not in the log"
         assert lsn <= self.commit, "applied what is not committed"
         for gone in range(self.base_lsn + 1, lsn + 1):
-            del self.records[gone]
+            self.bytes -= len(self.records.pop(gone))
         if not self.records:
             self.records.clear()  # gives its table back too, which deletions alone do not
         self.base_lsn = lsn
@@ -319,6 +321,7 @@ class Replica:
         assert self.durable_lsn <= self.last_lsn, repr(self)
         assert self.durable_seq <= self.seq, repr(self)
         assert len(self.records) == self.last_lsn - self.base_lsn, repr(self)
+        assert self.bytes == sum(map(len, self.records.values())), repr(self)
         digest = self.base_hash
         epoch = self.base_epoch
         for lsn in range(self.base_lsn + 1, self.last_lsn + 1):

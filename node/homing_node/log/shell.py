@@ -225,15 +225,16 @@ class LogShell:
                 await self.apply_ready(now)
 
     async def apply_ready(self, now: float, *, everything: bool = False) -> None:
-        """Apply the slots that have many committed records above their pages, or have had some for long."""
+        """Apply the slots that have many or large committed records above their pages, or have had some for long."""
         done = 0
         for slot, replica in list(self.core.replicas.items()):
             behind = replica.commit - replica.base_lsn
             if not behind or slot in self._applying or not replica.healthy:
                 self._apply_due.pop(slot, None)
                 continue
-            due = self._apply_due.setdefault(slot, now + limits.apply_after_s)
-            if everything or behind >= limits.apply_after_records or now >= due:
+            due = self._apply_due.setdefault(slot, now + limits.apply_after_s * (1 + slot % 64 / 64))
+            many = behind >= limits.apply_after_records or replica.bytes >= limits.apply_after_bytes
+            if everything or many or now >= due:
                 self._apply_due.pop(slot, None)
                 done += self._apply_slot(slot)
                 if done >= limits.apply_slice_records:

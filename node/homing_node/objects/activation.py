@@ -87,7 +87,7 @@ class Activation:
         """
         del self.calls[call.id]
         if not self.calls:
-            self.calls.clear()  # as `drop`; an idle activation is 184 bytes smaller
+            self.calls.clear()  # as `drop`; an idle activation is 160 bytes smaller
         self.calls_bytes -= call.size
 
     def key_in_use(self, key: str) -> PendingCall | None:
