@@ -91,6 +91,29 @@ class Admin:
         await link.drain(stay=stay)
         return {"node": node_id, "state": "up" if stay else "draining"}
 
+    async def move(self, slot: int, node_id: str) -> dict[str, object]:
+        """Tell the owner of a slot to give it to another of its replicas, for good; it has begun when this returns.
+
+        Raises:
+            NotFound: no such node is registered, or there is no such slot.
+            BadRequest: that node keeps no copy of the slot.
+            Unavailable: the slot has no owner just now, or it did not answer.
+        """
+        table = self._forwarder.table
+        if node_id not in table.nodes:
+            raise NotFound(f"there is no node {node_id[:100]}")
+        if slot >= self._slots:
+            raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
+        owner, record = table.route(slot)
+        link = self._forwarder.links.get(owner.id) if owner is not None else None
+        if record is None or link is None:
+            raise Unavailable(f"slot {slot} has no owner that can be reached")
+        if owner is None or owner.id != node_id:
+            reply = await link.move(slot, node_id)
+            if reply.HasField("failure"):
+                raise _error(reply.failure)
+        return {"slot": slot, "node": node_id}
+
     async def cluster(self) -> dict[str, object]:
         """Nodes, gateways, workers and slots, as far as they can be seen from here."""
         table = self._forwarder.table

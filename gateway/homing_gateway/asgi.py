@@ -126,6 +126,8 @@ class App:
         if kind is Kind.NODE:
             stay = exchange.route.method == "stay"
             return exchange.json(await self._admin.drain(exchange.route.name, stay=stay))
+        if kind is Kind.SLOT:
+            return exchange.json(await self._admin.move(exchange.route.slot, exchange.route.name))
         if kind is Kind.LIST:
             return exchange.json(await self._admin.list_objects(exchange.route.class_name, exchange.query))
         return exchange.json(await self._admin.describe(exchange.route))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from homing.errors import Unavailable
 from homing.pace import Pace
@@ -35,6 +36,9 @@ from homing_placement.records import NodeRecord
 EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
 DRAIN = "/homing.wire.v1.Calls/Drain"
+MOVE = "/homing.wire.v1.Calls/Move"
+
+_Reply = TypeVar("_Reply", bound=Message)
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -157,15 +161,7 @@ class NodeLink:
         Raises:
             Unavailable: it did not answer in time.
         """
-        if self._channel is None:
-            raise Unavailable(f"node {self.node.id} cannot be reached")
-        ask = self._channel.unary_unary(
-            INSPECT, call_pb2.InspectRequest.SerializeToString, call_pb2.InspectReply.FromString
-        )
-        try:
-            return await ask(request, timeout=INSPECT_S_MAX)
-        except grpc.RpcError as error:
-            raise Unavailable(f"node {self.node.id} did not answer") from error
+        return await self._ask(INSPECT, request, call_pb2.InspectReply)
 
     async def drain(self, *, stay: bool) -> None:
         """Tell the node to give every slot away, or to stay after all.
@@ -173,11 +169,22 @@ class NodeLink:
         Raises:
             Unavailable: it did not answer in time.
         """
+        await self._ask(DRAIN, call_pb2.DrainRequest(stay=stay), call_pb2.DrainReply)
+
+    async def move(self, slot: int, node_id: str) -> call_pb2.MoveReply:
+        """Tell the node to give one slot to another.
+
+        Raises:
+            Unavailable: it did not answer in time.
+        """
+        return await self._ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
+
+    async def _ask(self, method: str, request: Message, kind: type[_Reply]) -> _Reply:
         if self._channel is None:
             raise Unavailable(f"node {self.node.id} cannot be reached")
-        ask = self._channel.unary_unary(DRAIN, call_pb2.DrainRequest.SerializeToString, call_pb2.DrainReply.FromString)
+        ask = self._channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
         try:
-            await ask(call_pb2.DrainRequest(stay=stay), timeout=INSPECT_S_MAX)
+            return await ask(request, timeout=INSPECT_S_MAX)
         except grpc.RpcError as error:
             raise Unavailable(f"node {self.node.id} did not answer") from error
 

@@ -9,11 +9,12 @@ from urllib.parse import unquote_to_bytes
 
 from homing.errors import BadRequest
 from homing.ids import SLOTS_DEFAULT, ObjectId
-from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX
+from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, SLOT_DIGITS_MAX
 
 OBJECTS = b"/_homing/v1/objects/"
 NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
+SLOTS = b"/_homing/v1/slots/"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _OBJECT_BY_ID = "id:"
 
@@ -28,6 +29,7 @@ class Kind(Enum):
     EXPORT = "export"
     CLUSTER = "cluster"
     NODE = "node"
+    SLOT = "slot"
     HEALTHZ = "healthz"
     READYZ = "readyz"
     DEFAULT = "default"
@@ -42,6 +44,7 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.EXPORT: ("GET", "HEAD"),
     Kind.CLUSTER: ("GET", "HEAD"),
     Kind.NODE: ("POST",),
+    Kind.SLOT: ("POST",),
     Kind.HEALTHZ: ("GET", "HEAD"),
     Kind.READYZ: ("GET", "HEAD"),
     Kind.DEFAULT: None,
@@ -56,9 +59,10 @@ class Route:
         kind: what it names.
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
-        name: the object's or the node's name; empty when an object was addressed by id, or nothing is named.
+        name: the object's name, or the node's to drain or to move to; empty when an object was addressed by id,
+            or nothing is named.
         object_id: 32 bytes, or empty.
-        slot: the slot of the object, or 0.
+        slot: the slot, or that of the object, or 0.
         method: the RPC method, or what a node shall do.
         rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
         verbs: what it takes; None: every verb.
@@ -129,6 +133,8 @@ class Router:
             return _FIXED[raw_path]
         if raw_path.startswith(NODES):
             return self._node_route(raw_path[len(NODES) :])
+        if raw_path.startswith(SLOTS):
+            return self._slot_route(raw_path[len(SLOTS) :])
         if raw_path.startswith(b"/_homing/v1/"):
             return _UNKNOWN_GUARDED
         if raw_path == b"/_homing" or raw_path.startswith(b"/_homing/"):
@@ -142,6 +148,16 @@ class Router:
             return _UNKNOWN_GUARDED
         route = Route(Kind.NODE)
         route.name, route.method = _decode(name), verb.decode()
+        return route
+
+    @staticmethod
+    def _slot_route(tail: bytes) -> Route:
+        slot, _, rest = tail.partition(b"/")
+        verb, _, name = rest.partition(b"/")
+        if not (slot.isdigit() and len(slot) <= SLOT_DIGITS_MAX) or verb != b"move" or not name or b"/" in name:
+            return _UNKNOWN_GUARDED
+        route = Route(Kind.SLOT)
+        route.slot, route.name, route.method = int(slot), _decode(name), "move"
         return route
 
     def _object_route(self, tail: bytes) -> Route:

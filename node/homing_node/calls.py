@@ -116,12 +116,16 @@ class CallService:
         target: runs calls.
         inspect: answers questions about objects and the node.
         drain: gives every slot away; with False, the node stays.
+        move: (slot, node) gives one slot to that node, or raises a `HomingError`.
     """
 
-    def __init__(self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None]) -> None:
+    def __init__(
+        self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None]
+    ) -> None:
         self._target = target
         self._inspect = inspect
         self._drain = drain
+        self._move = move
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -142,6 +146,13 @@ class CallService:
         self._drain(not request.stay)
         return wire.DrainReply()
 
+    async def _give(self, request: wire.MoveRequest, _: object) -> wire.MoveReply:
+        try:
+            self._move(request.slot, request.node)
+        except HomingError as error:
+            return wire.MoveReply(failure=replies.of_error(0, error, started=False).failure)
+        return wire.MoveReply()
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
@@ -159,6 +170,11 @@ class CallService:
                 cast(Any, self._leave),
                 request_deserializer=wire.DrainRequest.FromString,
                 response_serializer=wire.DrainReply.SerializeToString,
+            ),
+            "Move": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._give),
+                request_deserializer=wire.MoveRequest.FromString,
+                response_serializer=wire.MoveReply.SerializeToString,
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

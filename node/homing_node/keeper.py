@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import structlog
 
+from homing.errors import NotOwner
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log.links import Links
 from homing_node.log.owner import Member
@@ -107,6 +108,17 @@ class Keeper:
         """Give every slot away and claim none, or stay after all. Returns at once."""
         if self._mover is not None:
             self._mover.drain(draining=draining)
+
+    def move(self, slot: int, node: str) -> None:
+        """Begin to give one slot to another of its replicas, for good.
+
+        Raises:
+            NotOwner: this node does not serve it.
+            BadRequest: that node keeps no copy of it.
+        """
+        if self._mover is None:
+            raise NotOwner(f"slot {slot} is not served here")
+        self._mover.move(slot, node)
 
     async def leave(self, background: Iterable[asyncio.Future[None]]) -> None:
         """Give every slot away, as long as somebody takes them and nothing in the background has failed."""

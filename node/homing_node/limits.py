@@ -16,6 +16,7 @@ look_s = 0.25  # how often a node looks whether a slot belongs elsewhere
 move_tick_s = 0.01  # and how often while one moves
 settle_s = 3.0  # a node is left alone for so long after it came
 rest_patience_s = 2.0  # a slot that does not come to rest is tried later
+move_wish_s = 30.0  # a move that was asked for and does not come off for this long is given up
 drain_grace_s = 30.0  # unless the node leaves: then what still runs is ended, outcome unknown
 offer_patience_s = 1.5  # an offer that is not taken for this long is withdrawn
 move_pause_s = 5.0  # between two tries to move a slot

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from homing.errors import BadRequest, NotOwner
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.log.links import Links
@@ -90,11 +91,26 @@ class Mover:
                 self._host.abort_calls(effect.slot, "the slot moves, and the call took too long")
             case Offer():
                 slots, epochs = zip(*effect.slots, strict=True)
-                self._links.send(effect.node, wire.Offer(slots=slots, epochs=epochs))
+                self._links.send(effect.node, wire.Offer(slots=slots, epochs=epochs, first=effect.first))
 
     def offered(self, offer: wire.Offer) -> None:
         """A peer wants this node to own slots of its."""
-        self._placer.offered(list(zip(offer.slots, offer.epochs, strict=True)))
+        self._placer.offered(list(zip(offer.slots, offer.epochs, strict=True)), first=offer.first)
+
+    def move(self, slot: int, node: str) -> None:
+        """Begin to give one slot to another of its replicas, for good.
+
+        Raises:
+            NotOwner: this node does not serve it.
+            BadRequest: that node keeps no copy of it.
+        """
+        if not self.epoch(slot):
+            raise NotOwner(f"slot {slot} is not served here")
+        names = [replica.node for replica in self.replicas(slot)]
+        if node not in names:
+            raise BadRequest(f"{node} keeps no copy of slot {slot}; {', '.join(sorted(names))} do")
+        self._moves.want(slot, node, time.monotonic())
+        self._hurry.set()
 
     # -- leaving ----------------------------------------------------------------------------------------------
 

@@ -67,10 +67,11 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Ask a node to claim these slots (slot, epoch)."""
+    """Ask a node to claim these slots (slot, epoch); `first`: and to be the first of their replicas from then on."""
 
     node: str
     slots: tuple[tuple[int, int], ...]
+    first: bool = False
 
 
 Effect = Rest | Resume | Abort | Offer
@@ -102,11 +103,17 @@ class Moves:
         self._moves: dict[int, _Move] = {}
         self._not_before: dict[int, float] = {}  # a slot whose move failed waits for this
         self._up_since: dict[str, float] = {}
+        self._wanted: dict[int, tuple[str, float]] = {}  # slots that an operator moves: where to, and until when
 
     @property
     def moving(self) -> int:
         """How many slots are on their way."""
         return len(self._moves)
+
+    def want(self, slot: int, node: str, now: float) -> None:
+        """An operator wants this slot to be another replica's, whatever its order says; the last wish counts."""
+        self._wanted[slot] = (node, now + limits.move_wish_s)
+        self._not_before.pop(slot, None)
 
     def tick(self, facts: Facts, now: float) -> list[Effect]:
         """Look at everything once.
@@ -116,15 +123,19 @@ class Moves:
             now: monotonic seconds.
         """
         effects: list[Effect] = []
+        for slot, (_, until) in list(self._wanted.items()):
+            if now > until or not facts.epoch(slot):
+                del self._wanted[slot]
         for slot, move in list(self._moves.items()):
             effects += self._advance(slot, move, facts, now)
         self._begin(facts, now, effects)
-        offers: dict[str, list[tuple[int, int]]] = {}
+        offers: dict[tuple[str, bool], list[tuple[int, int]]] = {}
         for slot, move in self._moves.items():
             if move.offered_at is None and facts.at_rest(slot) and facts.lag(slot, move.target.node) == 0:
                 move.offered_at = now
-                offers.setdefault(move.target.node, []).append((slot, facts.epoch(slot)))
-        return effects + [Offer(node, tuple(slots)) for node, slots in offers.items()]
+                to = move.target.node, slot in self._wanted
+                offers.setdefault(to, []).append((slot, facts.epoch(slot)))
+        return effects + [Offer(node, tuple(slots), first) for (node, first), slots in offers.items()]
 
     def stuck(self, facts: Facts, now: float) -> bool:
         """Whether no slot moves, and none that is served here could."""
@@ -153,7 +164,7 @@ class Moves:
 
     def _begin(self, facts: Facts, now: float, effects: list[Effect]) -> None:
         room = limits.moves_at_once_max - len(self._moves)
-        for slot in facts.served():
+        for slot in sorted(facts.served(), key=lambda slot: slot not in self._wanted):
             if room <= 0:
                 return
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:
@@ -166,7 +177,11 @@ class Moves:
                 room -= 1
 
     def _target(self, slot: int, facts: Facts, now: float) -> Replica | None:
-        """The first replica that can take the slot; None if that is this node, or nobody can."""
+        """The replica that is wanted, or else the first that can take the slot; None if it stays here."""
+        if slot in self._wanted:
+            node = self._wanted[slot][0]
+            found = (replica for replica in facts.replicas(slot) if replica.node == node != self._me)
+            return next((replica for replica in found if self._can_take(slot, replica, facts, now)), None)
         for replica in facts.replicas(slot):
             if replica.node == self._me:
                 if not self.draining:
@@ -181,7 +196,7 @@ class Moves:
             return False
         # A node that has just come is busy enough; for one that leaves there is no time to lose.
         up_since = self._up_since.setdefault(replica.node, now)
-        if not self.draining and now - up_since < limits.settle_s:
+        if not self.draining and slot not in self._wanted and now - up_since < limits.settle_s:
             return False
         lag = facts.lag(slot, replica.node)
         return lag is not None and lag <= limits.move_lag_records_max

@@ -107,7 +107,9 @@ class Node:
         inspector = Inspector(
             settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
         )
-        calls = CallService(self.host, inspector, lambda draining: self.keeper.drain(draining=draining))
+        calls = CallService(
+            self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move
+        )
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()

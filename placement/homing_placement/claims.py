@@ -280,7 +280,8 @@ class Claims:
                 continue
             if record.state is SlotState.ACTIVE and record.owner != self._owner and self._rules.keeps(record):
                 view.contact_at = None
-                writes.append(ev.SlotWrite(slot, view.mod_revision, record.claimed_by(self._owner, above=view.floor)))
+                claim = record.claimed_by(self._owner, above=view.floor, first=event.first)
+                writes.append(ev.SlotWrite(slot, view.mod_revision, claim))
         self._write(writes)
 
     # First boot

@@ -99,9 +99,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The living owner of these slots (slot, epoch) has let them come to rest and wants me to own them."""
+    """The living owner of these slots (slot, epoch) has let them come to rest and wants me to own them.
+
+    Attributes:
+        first: they shall stay: I become the first of their replicas.
+    """
 
     slots: tuple[tuple[int, int], ...]
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,9 +182,12 @@ class Placer:
         """
         self._handle(ev.Fenced(slot, promised))
 
-    def offered(self, slots: Sequence[tuple[int, int]]) -> None:
-        """The living owner of these slots (slot, epoch) wants this node to own them: claim them now."""
-        self._handle(ev.Offered(tuple(slots)))
+    def offered(self, slots: Sequence[tuple[int, int]], *, first: bool = False) -> None:
+        """The living owner of these slots (slot, epoch) wants this node to own them: claim them now.
+
+        With `first`, this node becomes the first of their replicas, so that they stay.
+        """
+        self._handle(ev.Offered(tuple(slots), first))
 
     def suspect(self, node_id: str) -> None:
         """A link to a node broke, or a call to it failed: probe it now instead of within a second."""

@@ -60,15 +60,19 @@ class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """How many of `replicas` are a majority."""
         return len(self.replicas) // 2 + 1
 
-    def claimed_by(self, owner: Owner, *, above: int = 0) -> SlotRecord:
+    def claimed_by(self, owner: Owner, *, above: int = 0, first: bool = False) -> SlotRecord:
         """The record that a claim writes (rule 1).
 
         Args:
             owner: the claimant.
             above: the highest promise that was met.
+            first: whether it takes the first place among the same replicas: then the slot belongs there from now on.
         """
         epoch = max(self.epoch, above) + 1
-        return SlotRecord(epoch, SlotState.RECOVERING, owner, self.replicas, self.next_replicas or self.replicas)
+        nexts = self.next_replicas or self.replicas
+        if first:
+            nexts = tuple(sorted(nexts, key=lambda replica: replica.node != owner.node))
+        return SlotRecord(epoch, SlotState.RECOVERING, owner, self.replicas, nexts)
 
     def activated(self) -> SlotRecord:
         """The record that ends the recovery (rule 14)."""

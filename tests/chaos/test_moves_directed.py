@@ -18,6 +18,9 @@ from tests.chaos.client import Connection
 from tests.chaos.cluster import DevCluster, View
 from tests.chaos.processes import Process
 
+from homing.ids import ObjectId
+from homing_node import limits
+
 APP = Path(__file__).parent / "apps" / "hostile"
 CLIENTS = 16
 OBJECTS = 60
@@ -153,3 +156,33 @@ async def test_nodes_are_restarted_one_by_one(cluster: DevCluster, callers: Call
         await cluster.wait_settled(MOVED_S)
         await until(cluster, dict.fromkeys(NODES, True))
         assert callers.count > before
+
+
+async def test_a_slot_moves_to_the_node_that_is_named_and_stays(cluster: DevCluster, callers: Callers) -> None:
+    """Seen to fail when the new owner is not made the first replica: it gave the slot back after some seconds."""
+    await cluster.wait_settled(MOVED_S, balanced=True)
+    name = next(iter(callers.answers))
+    slot = ObjectId.from_name("Counter", name).slot(cluster.slots)
+    owner = await _owner(cluster, slot)
+    to = next(node for node in NODES if node != owner)
+    moved = await asyncio.to_thread(homing, cluster, "move", f"Counter/{name}", to)
+    assert moved.returncode == 0, moved.stderr
+    assert f"{to} owns slot {slot}" in moved.stdout
+    before = callers.count
+    await asyncio.sleep(limits.settle_s + 1.0)
+    assert await _owner(cluster, slot) == to
+    assert callers.count > before
+    again = await asyncio.to_thread(homing, cluster, "move", str(slot), to)
+    assert again.returncode == 0, "it is there already"
+    for words, message in {
+        (str(slot), "n9"): "there is no node n9",
+        (str(cluster.slots), to): f"there is no slot {cluster.slots}",
+        ("Counter", to): "give a number, or CLASS/NAME",
+    }.items():
+        refused = await asyncio.to_thread(homing, cluster, "move", *words)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+
+
+async def _owner(cluster: DevCluster, slot: int) -> str | None:
+    return next(found.owner for found in (await cluster.view()).slots if found.slot == slot)

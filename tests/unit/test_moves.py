@@ -49,6 +49,11 @@ class World:
         self.moves.check(self)
         return effects
 
+    def settled_first(self) -> Effect:
+        """The first effect of all."""
+        self.now += limits.settle_s
+        return self.moves.tick(self, self.now)[0]
+
     def settled(self) -> list[Effect]:
         """The first effects once the others have been up for long enough."""
         assert self.tick() == []
@@ -171,3 +176,36 @@ def test_a_drain_is_over_when_nobody_can_take_what_is_left() -> None:
     world.up.clear()
     world.tick(0.01)
     assert world.moves.stuck(world, world.now)
+
+
+def test_a_wanted_slot_goes_where_it_is_wanted_and_shall_stay_there() -> None:
+    """Seen to fail without `first`: the new owner gave the slot back to the first of its replicas."""
+    world = World((7, 8))
+    world.sets[7] = world.sets[8] = [Replica("b", "db"), Replica("a", "da"), Replica("c", "dc")]
+    world.moves.want(7, "c", world.now)
+    assert world.tick() == [Rest(7), Offer("c", ((7, 3),), first=True)]
+    world.epochs[7] = 0
+    assert world.tick() == []
+    world.epochs[7] = 5  # it came back, after c died
+    assert world.tick(limits.settle_s) == [], "the wish was fulfilled"
+
+
+def test_a_wanted_slot_is_not_given_to_another_and_the_wish_ends() -> None:
+    """Seen to fail when the order counts beside the wish, and when a wish lasts for ever."""
+    world = World()
+    world.up = {"a"}
+    world.moves.want(7, "c", world.now)
+    assert world.tick() == []
+    assert world.tick(limits.settle_s + 1) == []
+    assert world.tick(limits.move_wish_s) == []
+    world.up.add("c")
+    assert world.tick(limits.settle_s) == [Rest(7), Offer("a", ((7, 3),))], "in its order again"
+
+
+def test_a_wanted_slot_does_not_wait_behind_others_or_for_a_pause() -> None:
+    """Seen to fail when slots begin in the order of their numbers: a full queue came first."""
+    slots = range(limits.moves_at_once_max + 2)
+    world = World(slots)
+    last = slots[-1]
+    world.moves.want(last, "c", world.now)
+    assert world.settled_first() == Rest(last)

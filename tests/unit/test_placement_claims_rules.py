@@ -276,3 +276,14 @@ def test_a_node_that_may_not_claim_takes_no_offer() -> None:
     driver = Driver(of_b(1))
     driver.do(ev.MayClaim(allowed=False), 1.0)
     assert batches(driver.do(ev.Offered(((0, 1),)), 1.0)) == []
+
+
+def test_who_is_to_keep_a_slot_becomes_the_first_of_its_replicas() -> None:
+    """The set stays the same; until the slot is ACTIVE its order does too."""
+    order = (SET[1], SET[2], SET[0])  # b before c before a
+    driver = Driver([ev.SlotFact(0, SlotRecord(1, SlotState.ACTIVE, Owner("b", "b1"), order), 10)])
+    (batch,) = batches(driver.do(ev.Offered(((0, 1),), first=True), 1.0))
+    claim = batch.writes[0].record
+    assert claim.replicas == order
+    assert claim.next_replicas == (SET[0], SET[1], SET[2])
+    assert claim.activated().replicas == (SET[0], SET[1], SET[2])

@@ -18,6 +18,7 @@ ENTRY_POINT_GROUP = "homing.commands"
 _OWN_COMMANDS = {
     "dev": "homing.cli.dev:dev",
     "drain": "homing.cli.drain:drain",
+    "move": "homing.cli.move:move",
     "objects": "homing.cli.objects:objects",
     "status": "homing.cli.status:status",
 }

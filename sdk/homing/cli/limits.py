@@ -57,3 +57,5 @@ DRAIN_POLL_S = 0.25
 """How often `homing drain` looks how far it is."""
 DRAIN_STALLED_S = 10.0
 """It gives up when no slot has moved for so long."""
+MOVE_TIMEOUT_S = 35.0
+"""How long `homing move` waits; a node gives the move up a little before that."""

@@ -141,12 +141,14 @@ class Confirmed(_message.Message):
     def __init__(self, round: _Optional[int] = ..., refused_slots: _Optional[_Iterable[int]] = ..., refused_promises: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("slots", "epochs")
+    __slots__ = ("slots", "epochs", "first")
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
     slots: _containers.RepeatedScalarFieldContainer[int]
     epochs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, slots: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+    first: bool
+    def __init__(self, slots: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., first: bool = ...) -> None: ...
 
 class PeerPiece(_message.Message):
     __slots__ = ("id", "data", "last", "fetched")
