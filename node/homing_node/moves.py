@@ -133,8 +133,9 @@ class Moves:
         for slot, move in self._moves.items():
             if move.offered_at is None and facts.at_rest(slot) and facts.lag(slot, move.target.node) == 0:
                 move.offered_at = now
-                to = move.target.node, slot in self._wanted
-                offers.setdefault(to, []).append((slot, facts.epoch(slot)))
+                node = move.target.node
+                wanted = slot in self._wanted and self._wanted[slot][0] == node
+                offers.setdefault((node, wanted), []).append((slot, facts.epoch(slot)))
         return effects + [Offer(node, tuple(slots), first) for (node, first), slots in offers.items()]
 
     def stuck(self, facts: Facts, now: float) -> bool:

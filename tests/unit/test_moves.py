@@ -202,6 +202,16 @@ def test_a_wanted_slot_is_not_given_to_another_and_the_wish_ends() -> None:
     assert world.tick(limits.settle_s) == [Rest(7), Offer("a", ((7, 3),))], "in its order again"
 
 
+def test_a_wish_does_not_change_a_move_that_is_under_way() -> None:
+    """Seen to fail when any offer of a wanted slot says that it shall stay: the first node would keep it."""
+    world = World()
+    world.lags["a"] = 5
+    assert world.settled() == [Rest(7)]
+    world.moves.want(7, "c", world.now)
+    world.lags["a"] = 0
+    assert world.tick(0.01) == [Offer("a", ((7, 3),))]
+
+
 def test_a_wanted_slot_does_not_wait_behind_others_or_for_a_pause() -> None:
     """Seen to fail when slots begin in the order of their numbers: a full queue came first."""
     slots = range(limits.moves_at_once_max + 2)
