@@ -104,11 +104,11 @@ class Admin:
             raise NotFound(f"there is no node {node_id[:100]}")
         if slot >= self._slots:
             raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
-        owner, record = table.route(slot)
+        owner, _ = table.route(slot)
         link = self._forwarder.links.get(owner.id) if owner is not None else None
-        if record is None or link is None:
+        if owner is None or link is None:
             raise Unavailable(f"slot {slot} has no owner that can be reached")
-        if owner is None or owner.id != node_id:
+        if owner.id != node_id:
             reply = await link.move(slot, node_id)
             if reply.HasField("failure"):
                 raise _error(reply.failure)

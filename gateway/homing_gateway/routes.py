@@ -16,7 +16,6 @@ NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
 SLOTS = b"/_homing/v1/slots/"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_OBJECT_BY_ID = "id:"
 
 
 class Kind(Enum):
@@ -180,12 +179,8 @@ class Router:
         return route
 
     def _locate(self, route: Route, name: str) -> None:
-        by_id = name.startswith(_OBJECT_BY_ID)
-        if by_id:
-            found = ObjectId.from_hex(route.class_name, name[len(_OBJECT_BY_ID) :])
-        else:
-            found = ObjectId.from_name(route.class_name, name)
-            route.name = name
+        found = ObjectId.from_address(route.class_name, name)
+        route.name = found.name or ""
         route.object_id = found.raw
         route.slot = found.slot(self.slots)
 

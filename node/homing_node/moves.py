@@ -134,8 +134,7 @@ class Moves:
             if move.offered_at is None and facts.at_rest(slot) and facts.lag(slot, move.target.node) == 0:
                 move.offered_at = now
                 node = move.target.node
-                wanted = slot in self._wanted and self._wanted[slot][0] == node
-                offers.setdefault((node, wanted), []).append((slot, facts.epoch(slot)))
+                offers.setdefault((node, self._wish(slot) == node), []).append((slot, facts.epoch(slot)))
         return effects + [Offer(node, tuple(slots), first) for (node, first), slots in offers.items()]
 
     def stuck(self, facts: Facts, now: float) -> bool:
@@ -165,7 +164,7 @@ class Moves:
 
     def _begin(self, facts: Facts, now: float, effects: list[Effect]) -> None:
         room = limits.moves_at_once_max - len(self._moves)
-        for slot in sorted(facts.served(), key=lambda slot: slot not in self._wanted):
+        for slot in (*self._wanted, *facts.served()):  # what is wanted comes first
             if room <= 0:
                 return
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:
@@ -179,9 +178,9 @@ class Moves:
 
     def _target(self, slot: int, facts: Facts, now: float) -> Replica | None:
         """The replica that is wanted, or else the first that can take the slot; None if it stays here."""
-        if slot in self._wanted:
-            node = self._wanted[slot][0]
-            found = (replica for replica in facts.replicas(slot) if replica.node == node != self._me)
+        wish = self._wish(slot)
+        if wish:
+            found = (replica for replica in facts.replicas(slot) if replica.node == wish != self._me)
             return next((replica for replica in found if self._can_take(slot, replica, facts, now)), None)
         for replica in facts.replicas(slot):
             if replica.node == self._me:
@@ -190,6 +189,10 @@ class Moves:
             elif self._can_take(slot, replica, facts, now):
                 return replica
         return None
+
+    def _wish(self, slot: int) -> str:
+        """Where an operator wants the slot; empty: nowhere."""
+        return self._wanted[slot][0] if slot in self._wanted else ""
 
     def _can_take(self, slot: int, replica: Replica, facts: Facts, now: float) -> bool:
         if not facts.is_up(replica):

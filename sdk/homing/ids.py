@@ -15,6 +15,7 @@ from homing.errors import BadRequest
 
 OBJECT_ID_BYTES = 32
 OBJECT_NAME_BYTES_MAX = 1_024
+ADDRESS_BY_ID = "id:"
 SLOTS_DEFAULT = 1_024
 SLOTS_MAX = 65_536
 
@@ -81,6 +82,17 @@ class ObjectId:
         if raw[2:10] != class_tag(class_key):
             raise BadRequest(f"this id does not belong to class {class_key}")
         return cls(raw)
+
+    @classmethod
+    def from_address(cls, class_key: str, text: str) -> ObjectId:
+        """The id that an address names: an object's name, or `id:` and what `str(id)` printed.
+
+        Raises:
+            BadRequest: as `from_name` and `from_hex`.
+        """
+        if text.startswith(ADDRESS_BY_ID):
+            return cls.from_hex(class_key, text[len(ADDRESS_BY_ID) :])
+        return cls.from_name(class_key, text)
 
     def slot(self, slots: int = SLOTS_DEFAULT) -> int:
         """The slot of this id in a cluster of `slots` slots (a power of two)."""

@@ -24,12 +24,9 @@ class World:
 
     def __init__(self) -> None:
         self.applied: dict[int, int] = {}
-        self.recovered_slots: list[int] = []
         store = MemoryStore("d1")
         core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=store.records)
-        self.shell = LogShell(
-            core, store, send=self.send, apply=self.apply, metrics=self, on_fatal=self.on_fatal
-        )  # fmt: skip
+        self.shell = LogShell(core, store, send=self.send, apply=self.apply, metrics=self, on_fatal=self.on_fatal)
         self.shell.attach(self, self)
 
     def send(self, node: str, m: Message) -> None:
@@ -54,7 +51,6 @@ class World:
     def fenced(self, slot: int, promised: int) -> None: ...
 
     def recovered(self, slot: int, epoch: int) -> None:
-        self.recovered_slots.append(slot)
         self.shell.activated(slot, epoch)
 
     async def serve(self, *slots: int) -> None:

@@ -49,11 +49,6 @@ class World:
         self.moves.check(self)
         return effects
 
-    def settled_first(self) -> Effect:
-        """The first effect of all."""
-        self.now += limits.settle_s
-        return self.moves.tick(self, self.now)[0]
-
     def settled(self) -> list[Effect]:
         """The first effects once the others have been up for long enough."""
         assert self.tick() == []
@@ -218,4 +213,4 @@ def test_a_wanted_slot_does_not_wait_behind_others_or_for_a_pause() -> None:
     world = World(slots)
     last = slots[-1]
     world.moves.want(last, "c", world.now)
-    assert world.settled_first() == Rest(last)
+    assert world.tick(limits.settle_s)[0] == Rest(last)

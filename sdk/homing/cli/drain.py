@@ -6,11 +6,10 @@ import time
 from urllib.parse import quote
 
 import click
-import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import DRAIN_POLL_S, DRAIN_STALLED_S
-from homing.cli.status import Cluster
+from homing.cli.status import read_cluster
 from homing.errors import Unavailable
 
 
@@ -35,8 +34,7 @@ def _watch(api: GatewayApi, node: str, *, quiet: bool) -> int:
     """Wait until the node owns nothing, or nothing changes any more; returns how many slots it still owns."""
     last, changed_at = -1, time.monotonic()
     while True:
-        cluster = msgspec.json.decode(api.get("/cluster"), type=Cluster)
-        left = next((found.slots for found in cluster.nodes if found.id == node), 0)
+        left = next((found.slots for found in read_cluster(api).nodes if found.id == node), 0)
         if left != last:
             last, changed_at = left, time.monotonic()
             if not quiet:

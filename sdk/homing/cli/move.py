@@ -6,11 +6,10 @@ import time
 from urllib.parse import quote
 
 import click
-import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import DRAIN_POLL_S, MOVE_TIMEOUT_S
-from homing.cli.status import Cluster, Slot
+from homing.cli.status import Slot, read_cluster
 from homing.errors import BadRequest, Unavailable
 from homing.ids import ObjectId
 
@@ -25,7 +24,7 @@ def move(what: str, node: str, url: str, token: str, as_json: bool) -> None:
     No call fails by it. The other objects of the slot move too.
     """
     with GatewayApi(url, token) as api:
-        slot = slot_of(what, _slots(api))
+        slot = slot_of(what, len(read_cluster(api).slots))
         answer = api.post(f"/slots/{slot}/move/{quote(node, safe='')}")
         _watch(api, slot, node)
     click.echo(answer.decode() if as_json else f"{node} owns slot {slot}")
@@ -50,24 +49,14 @@ def slot_of(what: str, slots: int) -> int:
     class_name, has_name, name = what.partition("/")
     if not class_name or not has_name:
         raise BadRequest(f"{what} is no slot and no object: give a number, or CLASS/NAME")
-    if name.startswith("id:"):
-        return ObjectId.from_hex(class_name, name[3:]).slot(slots)
-    return ObjectId.from_name(class_name, name).slot(slots)
-
-
-def _slots(api: GatewayApi) -> int:
-    return len(_cluster(api).slots)
-
-
-def _cluster(api: GatewayApi) -> Cluster:
-    return msgspec.json.decode(api.get("/cluster"), type=Cluster)
+    return ObjectId.from_address(class_name, name).slot(slots)
 
 
 def _watch(api: GatewayApi, slot: int, node: str) -> None:
     """Return when the node owns the slot."""
     deadline = time.monotonic() + MOVE_TIMEOUT_S
     while True:
-        record = next((found for found in _cluster(api).slots if found.slot == slot), Slot(slot, "", 0))
+        record = next((found for found in read_cluster(api).slots if found.slot == slot), Slot(slot, "", 0))
         if record.owner == node and record.state == "ACTIVE":
             return
         if time.monotonic() > deadline:

@@ -56,6 +56,15 @@ class Cluster(msgspec.Struct):
     slots: list[Slot] = []
 
 
+def read_cluster(api: GatewayApi) -> Cluster:
+    """The cluster as the gateway sees it now.
+
+    Raises:
+        HomingError: as `GatewayApi.get`.
+    """
+    return msgspec.json.decode(api.get("/cluster"), type=Cluster)
+
+
 @click.command()
 @gateway_options
 @click.option("--slots", "every_slot", is_flag=True, help="Also list every slot.")
