@@ -11,6 +11,7 @@ from homing.errors import BadRequest
 from homing.ids import SLOTS_DEFAULT, ObjectId
 from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, SLOT_DIGITS_MAX
 
+HEALTHZ = b"/_homing/healthz"
 OBJECTS = b"/_homing/v1/objects/"
 NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
@@ -82,7 +83,7 @@ class Route:
 
 
 _FIXED = {
-    b"/_homing/healthz": Route(Kind.HEALTHZ, guarded=False),
+    HEALTHZ: Route(Kind.HEALTHZ, guarded=False),
     b"/_homing/readyz": Route(Kind.READYZ, guarded=False),
     b"/_homing/v1/cluster": Route(Kind.CLUSTER),
 }

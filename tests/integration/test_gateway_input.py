@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway_process import Running, check_problem, running, until
 from homing_gateway.limits import RPC_BYTES_MAX
+from homing_gateway.pending import Pending
 from stub_node import StubNode, answer
 
 
@@ -171,3 +173,28 @@ async def test_a_client_that_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPa
             writer.write(said)
             assert await asyncio.wait_for(reader.read(), 5) == b""
             writer.close()
+
+
+async def test_a_health_check_is_answered_like_any_request(gate: Running) -> None:
+    found = await gate.http.get("/_homing/healthz", headers={"x-request-id": "h1"})
+    assert (found.status_code, found.json(), found.headers["x-request-id"]) == (200, {"status": "ok"}, "h1")
+    assert found.headers["content-type"] == "application/json"
+    assert (await gate.http.head("/_homing/healthz")).status_code == 200
+    check_problem(await gate.http.get("/_homing/healthz", headers={"host": "evil.example"}), 403, "forbidden")
+    with_body = await gate.http.request("GET", "/_homing/healthz", content=b"{}")
+    assert with_body.json() == {"status": "ok"}
+    assert (await gate.rpc()).status_code == 200
+
+
+async def test_an_answered_call_leaves_nothing_for_the_collector() -> None:
+    """Without the line of `_RpcCycle._finish` that lets the call go, each call leaves its cycle and itself behind."""
+    async with running(lane=True) as gate:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                assert (await gate.rpc()).status_code == 200
+            left = sum(type(thing) is Pending for thing in gc.get_objects())
+        finally:
+            gc.enable()
+    assert left <= 1
