@@ -13,8 +13,9 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.log.links import Links
 from homing_node.log.shell import LogShell
-from homing_node.moves import Abort, Effect, Moves, Offer, Rest, Resume
+from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_node.objects.host import ObjectHost
+from homing_node.replica_sets import readmitted
 from homing_placement.placer import Placer
 from homing_placement.records import Replica
 
@@ -36,6 +37,8 @@ class Mover:
         self._placer, self._links, self._log, self._host = placer, links, log, host
         self._moves = Moves(me)
         self._hurry = asyncio.Event()
+        self._disks_since: dict[tuple[str, str], float] = {}  # node and disk that are there now: since when
+        self._settled_disks: dict[str, str] = {}
 
     # -- facts ------------------------------------------------------------------------------------------------
 
@@ -66,13 +69,34 @@ class Mover:
         """See `Facts`."""
         return self._host.at_rest(slot)
 
+    def next_set(self, slot: int) -> tuple[Replica, ...] | None:
+        """See `Facts`."""
+        return readmitted(self.replicas(slot), self._settled_disks)
+
+    def _look_at_disks(self, now: float) -> None:
+        """Which nodes have been up with their present disk for a while."""
+        linked = self._log.core.disks
+        nodes = self._placer.table.nodes.values()
+        there = {(node.id, node.disk) for node in nodes if node.state == "up" and linked.get(node.id) == node.disk}
+        self._disks_since = {key: self._disks_since.get(key, now) for key in there}
+        self._settled_disks = {
+            node: disk for (node, disk), since in self._disks_since.items() if now - since >= limits.settle_s
+        }
+
     # -- effects ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            for effect in self._moves.tick(self, time.monotonic()):
+            now = time.monotonic()
+            self._look_at_disks(now)
+            effects = self._moves.tick(self, now)
+            for effect in effects:
                 self._do(effect)
+            changes = [(each.slot, each.epoch, each.nexts) for each in effects if isinstance(each, Change)]
+            if changes:
+                _log.info("slots get other replicas", slots=len(changes))
+                self._placer.change_sets(changes)
             self._hurry.clear()
             try:
                 async with asyncio.timeout(limits.move_tick_s if self._moves.moving else limits.look_s):
@@ -92,6 +116,8 @@ class Mover:
             case Offer():
                 slots, epochs = zip(*effect.slots, strict=True)
                 self._links.send(effect.node, wire.Offer(slots=slots, epochs=epochs, first=effect.first))
+            case Change():
+                pass  # all of a tick go together
 
     def offered(self, offer: wire.Offer) -> None:
         """A peer wants this node to own slots of its."""

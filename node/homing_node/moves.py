@@ -43,6 +43,10 @@ class Facts(Protocol):
         """Whether nothing of the slot runs or waits here."""
         ...
 
+    def next_set(self, slot: int) -> tuple[Replica, ...] | None:
+        """The set that a slot should have instead of its own; None: its own is right."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Rest:
@@ -74,14 +78,25 @@ class Offer:
     first: bool = False
 
 
-Effect = Rest | Resume | Abort | Offer
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Claim this slot anew with another set of replicas (rule 16)."""
+
+    slot: int
+    epoch: int
+    nexts: tuple[Replica, ...]
+
+
+Effect = Rest | Resume | Abort | Offer | Change
 
 
 @dataclass(slots=True)
 class _Move:
-    """Invariant: the slot rests from the move's beginning to its end."""
+    """To another node, or to another set of replicas. Invariant: the slot rests from its beginning to its end."""
 
-    target: Replica
+    target: Replica | None  # None: it stays here, with the replicas `nexts`
+    nexts: tuple[Replica, ...]
+    epoch: int
     since: float
     offered_at: float | None = None
     aborted: bool = False
@@ -131,7 +146,12 @@ class Moves:
         self._begin(facts, now, effects)
         offers: dict[tuple[str, bool], list[tuple[int, int]]] = {}
         for slot, move in self._moves.items():
-            if move.offered_at is None and facts.at_rest(slot) and facts.lag(slot, move.target.node) == 0:
+            if move.offered_at is not None or not facts.at_rest(slot):
+                continue
+            if move.target is None:
+                move.offered_at = now
+                effects.append(Change(slot, move.epoch, move.nexts))
+            elif facts.lag(slot, move.target.node) == 0:
                 move.offered_at = now
                 node = move.target.node
                 offers.setdefault((node, self._wish(slot) == node), []).append((slot, facts.epoch(slot)))
@@ -143,11 +163,11 @@ class Moves:
 
     def _advance(self, slot: int, move: _Move, facts: Facts, now: float) -> list[Effect]:
         """End a move that is over or cannot go on."""
-        if not facts.epoch(slot):
-            del self._moves[slot]  # it is owned elsewhere
+        if facts.epoch(slot) != move.epoch:
+            del self._moves[slot]  # it is owned elsewhere, or here with its new set
             return []
         refused = move.offered_at is not None and now - move.offered_at > limits.offer_patience_s
-        if not facts.is_up(move.target) or refused:
+        if refused or (move.target is not None and not facts.is_up(move.target)):
             return self._call_off(slot, now)
         waits_s = now - move.since if move.offered_at is None else 0.0
         if not self.draining and waits_s > limits.rest_patience_s:
@@ -170,9 +190,10 @@ class Moves:
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:
                 continue
             target = self._target(slot, facts, now)
-            if target is not None:
+            nexts = facts.next_set(slot) if target is None and not self.draining else None
+            if target is not None or nexts is not None:
                 self._not_before.pop(slot, None)
-                self._moves[slot] = _Move(target, now)
+                self._moves[slot] = _Move(target, nexts or (), facts.epoch(slot), now)
                 effects.append(Rest(slot))
                 room -= 1
 

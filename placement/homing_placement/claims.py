@@ -85,8 +85,8 @@ class Claims:
                 self._on_fenced(event)
             case ev.Ready():
                 self._on_ready(event)
-            case ev.Offered():
-                self._on_offered(event)
+            case ev.Offered() | ev.ChangeSets():
+                self._on_resting(event)
             case ev.MayClaim():
                 self._may_claim = event.allowed
             case ev.Tick():
@@ -268,21 +268,38 @@ class Claims:
                 self._slots[write.slot].writing = self._batch
             self._effects.append(batch)
 
-    def _on_offered(self, event: ev.Offered) -> None:
-        """Claim what its living owner gives away; an offer of another epoch than the record's is out of date."""
-        if not self._may_claim:
-            return
+    def _on_resting(self, event: ev.Offered | ev.ChangeSets) -> None:
+        self._write(self._offered(event) if isinstance(event, ev.Offered) else self._changed(event))
+
+    def _offered(self, event: ev.Offered) -> list[ev.SlotWrite]:
+        """Claim what its living owner gives away."""
         writes: list[ev.SlotWrite] = []
         for slot, epoch in event.slots:
-            view = self._slots[slot] if 0 <= slot < len(self._slots) else None
-            record = view.record if view is not None else None
-            if view is None or record is None or view.writing or record.epoch != epoch:
-                continue
-            if record.state is SlotState.ACTIVE and record.owner != self._owner and self._rules.keeps(record):
+            view = self._resting(slot, epoch)
+            if view is not None and view.record is not None and view.record.owner != self._owner:
                 view.contact_at = None
-                claim = record.claimed_by(self._owner, above=view.floor, first=event.first)
+                claim = view.record.claimed_by(self._owner, above=view.floor, first=event.first)
                 writes.append(ev.SlotWrite(slot, view.mod_revision, claim))
-        self._write(writes)
+        return writes
+
+    def _changed(self, event: ev.ChangeSets) -> list[ev.SlotWrite]:
+        """Claim what is mine anew, with other replicas; until it is ACTIVE the old ones are the authority (rule 16)."""
+        writes: list[ev.SlotWrite] = []
+        for slot, epoch, nexts in event.slots:
+            view = self._resting(slot, epoch)
+            if view is not None and view.record is not None and view.record.owner == self._owner and not view.fenced:
+                view.contact_at = None
+                claim = view.record.claimed_by(self._owner, above=view.floor, nexts=nexts)
+                writes.append(ev.SlotWrite(slot, view.mod_revision, claim))
+        return writes
+
+    def _resting(self, slot: int, epoch: int) -> SlotView | None:
+        """A slot that its owner has let come to rest in this epoch, if I may claim it; None if that is out of date."""
+        view = self._slots[slot] if 0 <= slot < len(self._slots) else None
+        record = view.record if view is not None else None
+        if view is None or record is None or view.writing or record.epoch != epoch or not self._may_claim:
+            return None
+        return view if record.state is SlotState.ACTIVE and self._rules.keeps(record) else None
 
     # First boot
 

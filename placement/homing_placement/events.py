@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homing_placement.records import NodeRecord, SlotRecord
+from homing_placement.records import NodeRecord, Replica, SlotRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,13 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSets:
+    """These slots of mine (slot, epoch, next replicas) are at rest and shall have other replicas (rule 16)."""
+
+    slots: tuple[tuple[int, int, tuple[Replica, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MayClaim:
     """Whether this node may claim at all: not while it drains or its disk is nearly full."""
 
@@ -121,7 +128,10 @@ class Tick:
     """Time went by."""
 
 
-Event = TableSeen | Probed | Written | Refused | SlotsRead | Suspect | Fenced | Ready | Offered | MayClaim | Tick
+Event = (
+    TableSeen | Probed | Written | Refused | SlotsRead | Suspect | Fenced | Ready | Offered | ChangeSets
+    | MayClaim | Tick
+)  # fmt: skip
 
 
 # Effects

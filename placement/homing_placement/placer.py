@@ -29,7 +29,7 @@ from homing_placement.limits import (
     WRITES_IN_FLIGHT_MAX,
 )
 from homing_placement.membership import NodeReplaced, Registration
-from homing_placement.records import ClusterConfig, NodeRecord, SlotRecord, decode, encode
+from homing_placement.records import ClusterConfig, NodeRecord, Replica, SlotRecord, decode, encode
 from homing_placement.table import SlotTable
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -188,6 +188,13 @@ class Placer:
         With `first`, this node becomes the first of their replicas, so that they stay.
         """
         self._handle(ev.Offered(tuple(slots), first))
+
+    def change_sets(self, slots: Sequence[tuple[int, int, tuple[Replica, ...]]]) -> None:
+        """Claim slots of this node anew (slot, epoch, next replicas), so that they get other replicas (rule 16).
+
+        They have come to rest. `on_claimed` follows for each whose claim succeeds.
+        """
+        self._handle(ev.ChangeSets(tuple(slots)))
 
     def suspect(self, node_id: str) -> None:
         """A link to a node broke, or a call to it failed: probe it now instead of within a second."""

@@ -60,16 +60,19 @@ class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """How many of `replicas` are a majority."""
         return len(self.replicas) // 2 + 1
 
-    def claimed_by(self, owner: Owner, *, above: int = 0, first: bool = False) -> SlotRecord:
+    def claimed_by(
+        self, owner: Owner, *, above: int = 0, first: bool = False, nexts: tuple[Replica, ...] = ()
+    ) -> SlotRecord:
         """The record that a claim writes (rule 1).
 
         Args:
             owner: the claimant.
             above: the highest promise that was met.
             first: whether it takes the first place among the same replicas: then the slot belongs there from now on.
+            nexts: the replicas that the slot shall have; empty leaves them as they are.
         """
         epoch = max(self.epoch, above) + 1
-        nexts = self.next_replicas or self.replicas
+        nexts = nexts or self.next_replicas or self.replicas
         if first:
             nexts = tuple(sorted(nexts, key=lambda replica: replica.node != owner.node))
         return SlotRecord(epoch, SlotState.RECOVERING, owner, self.replicas, nexts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from homing_node import limits
-from homing_node.moves import Abort, Effect, Moves, Offer, Rest, Resume
+from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_placement.records import Replica
 
 WISH = [Replica("a", "da"), Replica("b", "db"), Replica("c", "dc")]
@@ -22,6 +22,7 @@ class World:
         self.up = {"a", "c"}
         self.lags: dict[str, int | None] = {"a": 0, "c": 0}
         self.busy: set[int] = set()
+        self.nexts: dict[int, tuple[Replica, ...]] = {}
         self.moves = Moves("b")
         self.now = 0.0
 
@@ -42,6 +43,9 @@ class World:
 
     def at_rest(self, slot: int) -> bool:
         return slot not in self.busy
+
+    def next_set(self, slot: int) -> tuple[Replica, ...] | None:
+        return self.nexts.get(slot)
 
     def tick(self, seconds: float = 0.0) -> list[Effect]:
         self.now += seconds
@@ -214,3 +218,44 @@ def test_a_wanted_slot_does_not_wait_behind_others_or_for_a_pause() -> None:
     last = slots[-1]
     world.moves.want(last, "c", world.now)
     assert world.tick(limits.settle_s)[0] == Rest(last)
+
+
+NEW = (Replica("b", "db"), Replica("c", "new"), Replica("a", "da"))
+
+
+def owned(world: World) -> World:
+    """Slot 7 belongs to b, and shall have another disk of c."""
+    world.sets[7] = [Replica("b", "db"), Replica("c", "dc"), Replica("a", "da")]
+    world.nexts[7] = NEW
+    return world
+
+
+def test_a_slot_gets_another_set_when_it_is_at_rest() -> None:
+    """Seen to fail when the slot does not rest: its calls would end with the epoch, as unknown."""
+    world = owned(World())
+    world.busy = {7}
+    assert world.tick() == [Rest(7)]
+    world.busy.clear()
+    assert world.tick(0.01) == [Change(7, 3, NEW)]
+    assert world.tick(0.01) == [], "once"
+    world.epochs[7] = 4
+    world.nexts.clear()
+    assert world.tick(0.01) == []
+    assert world.moves.moving == 0
+
+
+def test_a_change_of_a_set_that_does_not_come_about_ends_and_is_tried_later() -> None:
+    world = owned(World())
+    assert world.tick() == [Rest(7), Change(7, 3, NEW)]
+    assert world.tick(limits.offer_patience_s + 0.01) == [Resume(7)]
+    assert world.tick(limits.move_pause_s + 0.01) == [Rest(7), Change(7, 3, NEW)]
+
+
+def test_a_slot_moves_rather_than_to_change_its_set_first() -> None:
+    """Where it belongs the change is made; a draining node makes none."""
+    world = owned(World())
+    world.sets[7] = WISH
+    assert world.tick()[:1] == [Rest(7)], "nobody can take it yet"
+    world = owned(World())
+    world.moves.draining, world.up = True, set()
+    assert world.tick() == []

@@ -287,3 +287,20 @@ def test_who_is_to_keep_a_slot_becomes_the_first_of_its_replicas() -> None:
     assert claim.replicas == order
     assert claim.next_replicas == (SET[0], SET[1], SET[2])
     assert claim.activated().replicas == (SET[0], SET[1], SET[2])
+
+
+def test_a_slot_of_mine_is_claimed_anew_with_other_replicas() -> None:
+    """The old ones are the authority until it is ACTIVE (rule 16); what is out of date or not mine is passed over."""
+    nexts = (*SET[:2], Replica("c", "new"))
+    facts = [
+        ev.SlotFact(0, record(3, "a1"), 10),
+        ev.SlotFact(1, record(3, "b1"), 10),
+        ev.SlotFact(2, record(2, "a1"), 10),
+    ]
+    driver = Driver(facts)
+    changes = ev.ChangeSets(tuple((slot, 3, nexts) for slot in range(3)))
+    (batch,) = batches(driver.do(changes, 1.0))
+    (write,) = batch.writes
+    assert write == ev.SlotWrite(0, 10, SlotRecord(4, SlotState.RECOVERING, Owner("a", "a1"), SET, nexts))
+    assert write.record.activated().replicas == nexts
+    assert batches(driver.do(changes, 1.1)) == [], "it is under way"
