@@ -27,6 +27,13 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--slots", envvar="HOMING_SLOTS", default=1_024, show_default=True, help="Fixed for the cluster's life.")
 @click.option("--initial-nodes", envvar="HOMING_INITIAL_NODES", default=0, help="Wait for so many; default: replicas.")
 @click.option("--workers", envvar="HOMING_WORKERS", default=0, help="Jailed processes; 0: one for each core.")
+@click.option(
+    "--replace-after-s",
+    envvar="HOMING_REPLACE_AFTER_S",
+    default=600.0,
+    show_default=True,
+    help="A node gone for so long is replaced.",
+)
 @click.option("--idle-s", envvar="HOMING_IDLE_S", default=10.0, show_default=True, help="Evict an idle object after.")
 @click.option("--turn-cpu-s", envvar="HOMING_TURN_CPU_S", default=30.0, show_default=True, help="CPU limit of a turn.")
 @click.option(

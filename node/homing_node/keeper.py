@@ -18,6 +18,7 @@ from homing_node.log.shell import LogShell
 from homing_node.metrics import NodeMetrics
 from homing_node.mover import Mover
 from homing_node.objects.host import ObjectHost
+from homing_node.replica_sets import ReplicaSets
 from homing_node.settings import NodeSettings, host_name
 from homing_placement.etcd import EtcdClient, TlsFiles
 from homing_placement.placer import Placer
@@ -74,7 +75,8 @@ class Keeper:
             initial_nodes=settings.registered_first, probe=self._probe, on_claimed=self._claimed, on_lost=self._lost,
         )  # fmt: skip
         placer.table.on_change(lambda seen: self._dial(fact.record for fact in seen.nodes))
-        self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host)
+        sets = ReplicaSets(settings.node_id, settings.replicas, settings.replace_after_s)
+        self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host, sets)
         await placer.start()
 
     def _dial(self, records: Iterable[NodeRecord | None]) -> None:
@@ -178,10 +180,10 @@ class Keeper:
             if contact is not None:
                 self._metrics.takeover.observe(time.monotonic() - contact)
 
-    def fenced(self, slot: int, promised: int) -> None:
-        """The slot's log stopped here; a new claim must go above `promised`."""
+    def fenced(self, slot: int, promised: int, *, lacking: bool = False) -> None:
+        """The slot's log stopped here; a new claim must go above `promised`, and with `lacking` be another's."""
         if self._placer is not None:
-            self._placer.fenced(slot, promised)
+            self._placer.fenced(slot, promised, lacking=lacking)
 
     # -- what links and calls tell ----------------------------------------------------------------------------
 

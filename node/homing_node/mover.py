@@ -15,7 +15,7 @@ from homing_node.log.links import Links
 from homing_node.log.shell import LogShell
 from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_node.objects.host import ObjectHost
-from homing_node.replica_sets import readmitted
+from homing_node.replica_sets import ReplicaSets, Seen
 from homing_placement.placer import Placer
 from homing_placement.records import Replica
 
@@ -31,14 +31,18 @@ class Mover:
         links: takes offers to peers.
         log: knows how far replicas are.
         host: lets slots rest.
+        sets: says which replicas a slot should have.
     """
 
-    def __init__(self, me: str, placer: Placer, links: Links, log: LogShell, host: ObjectHost) -> None:
+    def __init__(
+        self, me: str, placer: Placer, links: Links, log: LogShell, host: ObjectHost, sets: ReplicaSets
+    ) -> None:
         self._placer, self._links, self._log, self._host = placer, links, log, host
         self._moves = Moves(me)
         self._hurry = asyncio.Event()
-        self._disks_since: dict[tuple[str, str], float] = {}  # node and disk that are there now: since when
-        self._settled_disks: dict[str, str] = {}
+        self._sets = sets
+        self._plan_at = 0.0
+        self._busy = False
 
     # -- facts ------------------------------------------------------------------------------------------------
 
@@ -71,17 +75,24 @@ class Mover:
 
     def next_set(self, slot: int) -> tuple[Replica, ...] | None:
         """See `Facts`."""
-        return readmitted(self.replicas(slot), self._settled_disks)
+        core = self._log.core
+        return self._sets.following(slot, self.replicas(slot), core.distrusted(slot), busy=self._busy)
 
-    def _look_at_disks(self, now: float) -> None:
-        """Which nodes have been up with their present disk for a while."""
-        linked = self._log.core.disks
-        nodes = self._placer.table.nodes.values()
-        there = {(node.id, node.disk) for node in nodes if node.state == "up" and linked.get(node.id) == node.disk}
-        self._disks_since = {key: self._disks_since.get(key, now) for key in there}
-        self._settled_disks = {
-            node: disk for (node, disk), since in self._disks_since.items() if now - since >= limits.settle_s
-        }
+    def _look(self, now: float) -> None:
+        """Which nodes are there, and what the sets should be."""
+        table, linked = self._placer.table, self._log.core.disks
+        self._sets.look(
+            [
+                Seen(node.id, node.disk, node.zone, node.state == "up" and linked.get(node.id) == node.disk)
+                for node in table.nodes.values()
+            ],
+            now,
+        )
+        self._busy = self._log.core.catching_up() >= limits.catching_up_max
+        if now >= self._plan_at:
+            self._plan_at = now + limits.plan_s
+            sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
+            self._sets.plan(table.nodes, sets, now)
 
     # -- effects ----------------------------------------------------------------------------------------------
 
@@ -89,7 +100,7 @@ class Mover:
         """Look again and again, until cancelled."""
         while True:
             now = time.monotonic()
-            self._look_at_disks(now)
+            self._look(now)
             effects = self._moves.tick(self, now)
             for effect in effects:
                 self._do(effect)

@@ -1,28 +1,119 @@
-"""Which replicas a slot should have, where its record names a disk that is gone. Pure."""
+"""Which replicas a slot should have: who is a member, the wish over the members, and the next step towards it. Pure.
+
+A set changes by one member at a time, so that a majority of what was there stays and no step puts a record at risk: a
+claim recovers from the old set and begins with the new one (rule 16), and the newcomer catches up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
+from homing_node import limits
+from homing_placement.planner import Member, wish
 from homing_placement.records import Replica
 
 
-def readmitted(replicas: Sequence[Replica], disks: Mapping[str, str]) -> tuple[Replica, ...] | None:
-    """The same nodes with the disks that they have now, or None if nothing changes or nothing can (rules 16, 17).
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A registered node as it is seen now."""
 
-    A node that came with another disk lost what it had; under its new disk it is a replica that lacks everything, and
-    counts again as soon as it confirms. So those that stay must be a majority.
+    node: str
+    disk: str
+    zone: str
+    ready: bool  # it is not draining, and has a stream with that disk (the node itself: always)
+
+
+class ReplicaSets:
+    """What each slot's set should be.
 
     Args:
-        replicas: the ACTIVE set.
-        disks: of the nodes that are up and have a stream, settled ones only.
+        me: this node's id.
+        copies: how many replicas a slot has.
+        replace_after_s: a node that is gone for so long is no member any more.
 
-    Example:
-        >>> readmitted([Replica("a", "1"), Replica("b", "2"), Replica("c", "3")], {"c": "9"})[2]
-        Replica(node='c', disk='9')
+    Attributes:
+        settled: node to disk, of those that have been ready for `limits.settle_s`.
     """
-    nexts = tuple(Replica(replica.node, disks.get(replica.node, replica.disk)) for replica in replicas)
-    stay = len(set(nexts) & set(replicas))
-    if stay == len(replicas) or stay < len(replicas) // 2 + 1:
-        return None
-    return nexts
+
+    def __init__(self, me: str, copies: int, replace_after_s: float) -> None:
+        self._me = me
+        self._copies = copies
+        self._replace_after_s = replace_after_s
+        self.settled: dict[str, str] = {}
+        self._ready_since: dict[tuple[str, str], float] = {}
+        self._gone_since: dict[str, float] = {}
+        self._zones: dict[str, str] = {}
+        self._members: frozenset[str] = frozenset()
+        self._wish: list[list[str]] = []
+        self._wished_for: object = None
+        self._crowded = False  # more slots belong to this node than to the others
+
+    def look(self, nodes: Iterable[Seen], now: float) -> None:
+        """See which nodes are registered; `now` in monotonic seconds."""
+        zones, before = self._zones, self._ready_since
+        self._zones = {**zones, **{seen.node: seen.zone for seen in nodes}}
+        ready = [(seen.node, seen.disk) for seen in nodes if seen.ready]
+        self._ready_since = {key: before.get(key, now) for key in ready}
+        self.settled = {node: disk for (node, disk), at in self._ready_since.items() if now - at >= limits.settle_s}
+
+    def plan(self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float) -> None:
+        """Make the wish over the members: the nodes that are registered, and those that have not been gone for long.
+
+        Args:
+            nodes: every registered node.
+            sets: the nodes of the ACTIVE set of every slot; empty where it is not known.
+            now: monotonic seconds.
+        """
+        there = set(nodes)
+        gone = {node for each in sets for node in each} - there
+        self._gone_since = {node: self._gone_since.get(node, now) for node in gone}
+        late = {node for node, since in self._gone_since.items() if now - since < self._replace_after_s}
+        self._members = frozenset(there | late)
+        wished_for = (self._members, tuple(map(tuple, sets)))
+        if wished_for != self._wished_for:
+            self._wished_for = wished_for
+            members = [Member(node, self._zones.get(node, "")) for node in sorted(self._members)]
+            self._wish = wish(len(sets), members, self._copies, sets)
+            mine = sum(each[0] == self._me for each in sets if each)
+            self._crowded = mine > limits.crowded_share * len(sets) / len(members)
+
+    def following(
+        self, slot: int, replicas: Sequence[Replica], distrusted: Collection[str], *, busy: bool
+    ) -> tuple[Replica, ...] | None:
+        """The next set of a slot that this node owns; None: it stays as it is, or nothing can be done now.
+
+        Args:
+            slot: its number.
+            replicas: its ACTIVE set, in order.
+            distrusted: members that say that their data must not count (rule 17).
+            busy: replicas of other slots are catching up; what is not urgent waits.
+        """
+        held = [replica for replica in replicas if self.settled.get(replica.node) == replica.disk]
+        sound = [replica for replica in held if replica.node not in distrusted]
+        if len(sound) < len(replicas) // 2 + 1:
+            return None
+        if len(sound) < len(held):
+            return tuple(replica for replica in replicas if replica in sound or replica not in held)
+        renewed = tuple(Replica(each.node, self.settled.get(each.node, each.disk)) for each in replicas)
+        if renewed != tuple(replicas):
+            return renewed
+        if slot >= len(self._wish):
+            return None
+        order = self._wish[slot]
+        fresh = next((node for node in order if node in self.settled and all(node != r.node for r in replicas)), "")
+        if fresh and len(replicas) < self._copies:
+            return self._ordered([*replicas, Replica(fresh, self.settled[fresh])], order)
+        leaving = [r for r in replicas if r.node not in order and r.node != self._me]
+        gone = [r for r in leaving if r.node not in self._members]
+        if fresh and (gone or (leaving and not busy)):
+            old = (gone or leaving)[0]
+            rest = [replica for replica in replicas if replica != old]
+            return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
+        ordered = self._ordered(replicas, order)
+        unfit = self._me not in order or self._crowded
+        return ordered if ordered != tuple(replicas) and unfit and not busy else None
+
+    def _ordered(self, replicas: Sequence[Replica], order: Sequence[str]) -> tuple[Replica, ...]:
+        rank = {node: number for number, node in enumerate(order)}
+        return tuple(sorted(replicas, key=lambda replica: rank.get(replica.node, len(rank))))

@@ -38,6 +38,7 @@ class NodeSettings:
     slots: int = 1_024
     initial_nodes: int = 0  # 0: as many as replicas
     workers: int = 0  # 0: one for each core
+    replace_after_s: float = 600.0
     idle_s: float = 10.0
     turn_cpu_s: float = 30.0
     disk_free_bytes_min: int = limits.disk_free_bytes_min
@@ -59,6 +60,8 @@ class NodeSettings:
             raise ConfigurationError(f"HOMING_REPLICAS is {self.replicas}; it must be 1, 3 or 5")
         if self.slots < 1 or self.slots > 65_536 or self.slots & (self.slots - 1):
             raise ConfigurationError(f"HOMING_SLOTS is {self.slots}; it must be a power of two up to 65,536")
+        if self.replace_after_s <= 0:
+            raise ConfigurationError(f"HOMING_REPLACE_AFTER_S is {self.replace_after_s}; it must be above 0")
         if not self.etcd:
             raise ConfigurationError("HOMING_ETCD is empty; give at least one URL, such as http://127.0.0.1:2379")
         if not self.app.exists():

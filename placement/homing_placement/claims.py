@@ -15,6 +15,7 @@ from homing_placement import events as ev
 from homing_placement.limits import (
     FIRST_BOOT_PATIENCE_S,
     JITTER_S,
+    LACKING_PAUSE_S,
     RECLAIM_PAUSE_FIRST_S,
     RECLAIM_PAUSE_LAST_S,
     SHORT_BOOT_PATIENCE_S,
@@ -82,7 +83,7 @@ class Claims:
             case ev.Suspect():
                 self.reach.suspect(event.node, now)
             case ev.Fenced():
-                self._on_fenced(event)
+                self._on_fenced(event, now)
             case ev.Ready():
                 self._on_ready(event)
             case ev.Offered() | ev.ChangeSets():
@@ -150,7 +151,7 @@ class Claims:
             return
         view.record, view.mod_revision, view.seen_at, view.wanted_since = record, fact.mod_revision, now, None
         if record.state is SlotState.ACTIVE:
-            view.recoveries, view.pause_s = 0, RECLAIM_PAUSE_FIRST_S
+            view.recoveries, view.pause_s, view.pause_until = 0, RECLAIM_PAUSE_FIRST_S, 0.0
         elif old is None or record.epoch > old.epoch:
             view.recoveries += 1
         self._absent.discard(fact.slot)
@@ -224,9 +225,11 @@ class Claims:
             # The next comparison is with what is there, even where etcd was restored to an older state.
             self._slots[fact.slot].mod_revision = fact.mod_revision
 
-    def _on_fenced(self, event: ev.Fenced) -> None:
+    def _on_fenced(self, event: ev.Fenced, now: float) -> None:
         view = self._slots[event.slot]
         view.floor = max(view.floor, event.promised)
+        if event.lacking:
+            view.pause_until = now + LACKING_PAUSE_S
         if not view.held or view.fenced:
             return
         view.fenced = True
@@ -272,9 +275,10 @@ class Claims:
         self._write(self._offered(event) if isinstance(event, ev.Offered) else self._changed(event))
 
     def _offered(self, event: ev.Offered) -> list[ev.SlotWrite]:
-        """Claim what its living owner gives away."""
+        """Claim what its living owner gives away, at rest or because it lacks too much to recover it."""
         writes: list[ev.SlotWrite] = []
         for slot, epoch in event.slots:
+            self._remember(slot, epoch)
             view = self._resting(slot, epoch)
             if view is not None and view.record is not None and view.record.owner != self._owner:
                 view.contact_at = None
@@ -282,24 +286,34 @@ class Claims:
                 writes.append(ev.SlotWrite(slot, view.mod_revision, claim))
         return writes
 
+    def _remember(self, slot: int, epoch: int) -> None:
+        """An offer may come before the record of its epoch: read that, and look again."""
+        view = self._slots[slot] if 0 <= slot < len(self._slots) else None
+        if view is not None and epoch > (view.record.epoch if view.record is not None else 0):
+            view.offered = epoch
+            self._effects.append(ev.ReadSlots((slot,)))
+
     def _changed(self, event: ev.ChangeSets) -> list[ev.SlotWrite]:
         """Claim what is mine anew, with other replicas; until it is ACTIVE the old ones are the authority (rule 16)."""
         writes: list[ev.SlotWrite] = []
         for slot, epoch, nexts in event.slots:
             view = self._resting(slot, epoch)
-            if view is not None and view.record is not None and view.record.owner == self._owner and not view.fenced:
+            record = view.record if view is not None else None
+            if view is None or record is None or record.state is not SlotState.ACTIVE or view.fenced:
+                continue
+            if record.owner == self._owner:
                 view.contact_at = None
-                claim = view.record.claimed_by(self._owner, above=view.floor, nexts=nexts)
+                claim = record.claimed_by(self._owner, above=view.floor, nexts=nexts)
                 writes.append(ev.SlotWrite(slot, view.mod_revision, claim))
         return writes
 
     def _resting(self, slot: int, epoch: int) -> SlotView | None:
-        """A slot that its owner has let come to rest in this epoch, if I may claim it; None if that is out of date."""
+        """A slot that its owner gives away in this epoch, if I may claim it; None if that is out of date."""
         view = self._slots[slot] if 0 <= slot < len(self._slots) else None
         record = view.record if view is not None else None
         if view is None or record is None or view.writing or record.epoch != epoch or not self._may_claim:
             return None
-        return view if record.state is SlotState.ACTIVE and self._rules.keeps(record) else None
+        return view if self._rules.keeps(record) else None
 
     # First boot
 
@@ -357,7 +371,8 @@ class Claims:
         if record is None or mine or view.writing or not self._rules.keeps(record):
             view.wanted_since = None
             return None
-        again_at = self._rules.living_until(view, record, now)
+        left_to_me = view.offered == record.epoch and record.state is SlotState.RECOVERING
+        again_at = now if left_to_me else self._rules.living_until(view, record, now)
         if again_at is None or again_at > now:
             view.wanted_since = None
             return again_at
@@ -369,8 +384,8 @@ class Claims:
     def _may_take(self, view: SlotView, record: SlotRecord, now: float) -> bool:
         if max(view.pause_until, view.retry_at) > now or not self._rules.reach_majority(record, now):
             return False
-        if view.held:
-            return True  # fenced: it is mine, and I live
+        if view.held or view.offered == record.epoch:
+            return True  # fenced: it is mine, and I live; or left to me
         return view.wanted_since is not None and now - view.wanted_since >= self._rules.wait_s(view, record, now)
 
 

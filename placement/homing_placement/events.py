@@ -83,10 +83,14 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """My log of this slot met a higher promise, or no majority for too long, and was stopped (rule 9)."""
+    """My log of this slot met a higher promise, or no majority for too long, and was stopped (rule 9).
+
+    `lacking`: what it lacks nobody keeps as records any more, so another must own the slot before this node can.
+    """
 
     slot: int
     promised: int
+    lacking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

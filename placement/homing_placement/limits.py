@@ -47,5 +47,6 @@ UNKNOWN_OWNER_GRACE_S = 3.0  # an owner that was never seen registered counts as
 BOOT_GRACE_S = 3.0  # a node that just started leaves this time to members that come before it and are not up yet
 RECLAIM_PAUSE_FIRST_S = 0.5  # between two claims of one slot by one node; doubled each time
 RECLAIM_PAUSE_LAST_S = 8.0
+LACKING_PAUSE_S = 60.0  # a node whose log lacks too much to own a slot leaves it to others for so long, or till ACTIVE
 FIRST_BOOT_PATIENCE_S = 3.0  # before another node than the first creates the records
 SHORT_BOOT_PATIENCE_S = 10.0  # before the rest of them is made for fewer nodes than the first were: one has died

@@ -175,12 +175,13 @@ class Placer:
                 self._flush = asyncio.get_running_loop().call_later(ACTIVATION_GATHER_S, self._tick_once)
         return await asyncio.shield(waiting)
 
-    def fenced(self, slot: int, promised: int = 0) -> None:
+    def fenced(self, slot: int, promised: int = 0, *, lacking: bool = False) -> None:
         """The slot's log met a higher promise, or no majority for too long, and stopped (rule 9).
 
-        If the slot is still this node's, it is claimed anew above `promised`, and `on_claimed` follows.
+        If the slot is still this node's, it is claimed anew above `promised`, and `on_claimed` follows; with `lacking`
+        only after others had the time to.
         """
-        self._handle(ev.Fenced(slot, promised))
+        self._handle(ev.Fenced(slot, promised, lacking))
 
     def offered(self, slots: Sequence[tuple[int, int]], *, first: bool = False) -> None:
         """The living owner of these slots (slot, epoch) wants this node to own them: claim them now.

@@ -34,6 +34,7 @@ class SlotView:
     retry_at: float = 0.0  # no write before: etcd was in trouble
     pause_until: float = 0.0  # no claim before
     pause_s: float = RECLAIM_PAUSE_FIRST_S
+    offered: int = -1  # the epoch whose claimant leaves the slot to me
     contact_at: float | None = None  # last answer of the owner whose slot I claim
 
 

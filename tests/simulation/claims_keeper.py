@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -122,9 +123,13 @@ class ClaimsKeeper:
         """The log is on a majority."""
         self.heard(ev.Ready(slot, epoch))
 
-    def fenced(self, slot: int, promised: int) -> None:
+    def fenced(self, slot: int, promised: int, *, lacking: bool) -> None:
         """An ownership ended."""
-        self.heard(ev.Fenced(slot, promised))
+        self.heard(ev.Fenced(slot, promised, lacking))
+
+    def offered(self, slots: Sequence[tuple[int, int]]) -> None:
+        """Another gives these slots away."""
+        self.heard(ev.Offered(tuple(slots), first=False))
 
     def saw(self, slot: int, found: SlotRecord, revision: int) -> None:
         """The watch told of a record."""

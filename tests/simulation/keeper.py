@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,9 +120,15 @@ class Keeper:
 
     # -- news -------------------------------------------------------------------------------------------------
 
-    def fenced(self, slot: int, promised: int) -> None:
+    def fenced(self, slot: int, promised: int, *, lacking: bool) -> None:
         """An ownership ended; the next claim goes above this promise."""
+        del lacking
         self._views[slot].floor = max(self._views[slot].floor, promised)
+
+    def offered(self, slots: Sequence[tuple[int, int]]) -> None:
+        """Another gives these slots away."""
+        for slot, _ in slots:
+            self.claim(slot)
 
     def saw(self, slot: int, found: SlotRecord, _: int) -> None:
         """The watch told of a record."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.simulation.machine import OBJECTS_PER_SLOT, object_of
+
 from homing_node.log import record
 from homing_node.log.core import LogCore
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.owner import Member
+from homing_node.log.replica import Replica
+from homing_node.log.store import SlotImage
 from homing_placement.records import Owner, SlotRecord, SlotState
 
 
@@ -79,7 +83,7 @@ class Ledger:
         if active is None or active.owner != me:
             raise Violation(f"slot {slot}: {me} serves epoch {epoch}, which is not ACTIVE for it")
         tip = active.tip
-        if hash_at(core, slot, tip) != self.slots[slot].hashes[tip]:
+        if not self.holds(core, slot, tip):
             raise Violation(f"slot {slot}: committed record {tip} is not in the log of {me}, ACTIVE in epoch {epoch}")
 
     # -- commits ----------------------------------------------------------------------------------------------
@@ -93,7 +97,7 @@ class Ledger:
         if position is None or position[0] != epoch:
             raise Violation(f"slot {slot}: {core.node} commits record {lsn} of {position} in epoch {epoch}")
         known = min(truth.tip, lsn)
-        if hash_at(core, slot, known) != truth.hashes[known]:
+        if not self.holds(core, slot, known):
             raise Violation(f"slot {slot}: record {known} is committed twice, with different content")
         fresh: list[bytes] = []
         for at in range(truth.tip + 1, lsn + 1):
@@ -111,15 +115,42 @@ class Ledger:
         digest = self.slots[slot].hashes[lsn]
         count = 0
         for _, disk in members:
-            for store in self.disks[disk]:
-                if not store.trusted or (id(store), slot) in self.spoiled:
-                    continue
-                held = store.records(slot, lsn, 1)
-                if held and record.hash_of(held[0]) == digest:
-                    count += 1
-                    break
+            count += any(self._on_disk(store, slot, lsn, digest) for store in self.disks[disk])
         if count < len(members) // 2 + 1:
             raise Violation(f"slot {slot}: record {lsn} is acknowledged and durable on {count} of {len(members)} disks")
+
+    def _on_disk(self, store: MemoryStore, slot: int, lsn: int, digest: bytes) -> bool:
+        """Whether a store that counts has a committed record, itself or in its pages."""
+        held = store.records(slot, lsn, 1)
+        sound = store.trusted and (id(store), slot) not in self.spoiled
+        if sound and held and record.hash_of(held[0]) == digest:
+            return True
+        image = store.load().get(slot)
+        if image is None or image.incomplete or not (sound or image.whole):
+            return False
+        if held:
+            return record.hash_of(held[0]) == digest
+        return image.applied_lsn >= lsn and self.is_committed(slot, image.applied_lsn, image.applied_hash)
+
+    def holds(self, core: LogCore, slot: int, lsn: int) -> bool:
+        """Whether a process has a committed record, itself or in its pages."""
+        replica = core.replica(slot)
+        if lsn < replica.base_lsn:
+            return self.is_committed(slot, replica.base_lsn, replica.base_hash)
+        return hash_at(core, slot, lsn) == self.slots[slot].hashes[lsn]
+
+    def became_whole(self, store: MemoryStore, slot: int, replica: Replica) -> None:
+        """A snapshot was taken in: the pages must be those of its base (checked where they are on disk by now)."""
+        image = store.load().get(slot)
+        if image is None or image.incomplete or image.applied_lsn != replica.base_lsn:
+            return
+        self._check_pages(store, slot, image)
+
+    def _check_pages(self, store: MemoryStore, slot: int, image: SlotImage) -> None:
+        for number in range(OBJECTS_PER_SLOT):
+            found = store.object(object_of(slot, number))
+            if image.applied_lsn and found != image.applied_hash:
+                raise Violation(f"slot {slot}: object {number} of {store.disk_id} is not as of {image.applied_lsn}")
 
     def is_committed(self, slot: int, lsn: int, digest: bytes) -> bool:
         """Whether this very record is committed."""
@@ -142,8 +173,11 @@ class Ledger:
             if not self.is_committed(slot, lsn, record.hash_of(data)):
                 raise Violation(f"slot {slot}: pages of {core.node} take record {lsn} in, which is not committed")
 
-    def starts(self, core: LogCore) -> None:
+    def starts(self, core: LogCore, store: MemoryStore) -> None:
         """A process started from its disk: its pages hold what is committed, and no more."""
+        for slot, image in store.load().items():
+            if not image.incomplete:
+                self._check_pages(store, slot, image)
         for slot, replica in core.replicas.items():
             if replica.base_lsn and not self.is_committed(slot, replica.base_lsn, replica.base_hash):
                 raise Violation(f"slot {slot}: pages of {core.node} hold record {replica.base_lsn}, not committed")

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from homing.ids import SLOTS_DEFAULT
+from homing_node.log import rocks_keys
 from homing_node.log.memory_store import MemoryStore
-from homing_node.log.store import Op, PutRecord, SetApplied, SetPromise, SlotImage
+from homing_node.log.store import DropSlot, Op, PutObject, PutRecord, SetApplied, SetPromise, SlotImage
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
+
+
+OBJECTS_PER_SLOT = 3
+"""Stand for a slot's pages: each holds the hash of the last record that pages have taken in."""
+
+
+def object_of(slot: int, number: int) -> bytes:
+    """The id of one of a slot's objects."""
+    first, _ = rocks_keys.hash_range(slot, SLOTS_DEFAULT)
+    return first.to_bytes(2, "big") + bytes(29) + bytes((number,))
 
 
 class Machine:
@@ -53,8 +65,15 @@ class Machine:
         """What a process finds at start."""
         images = self.store.load()
         for slot in self.spoiled:
-            images.setdefault(slot, SlotImage()).damaged = True
+            image = images.setdefault(slot, SlotImage())
+            image.damaged = not image.whole
         return images
+
+    def sound(self, slot: int) -> bool:
+        """Whether what the disk has of a slot may count (rule 17)."""
+        image = self.store.load().get(slot) or SlotImage()
+        trusted = self.store.trusted and slot not in self.spoiled
+        return (trusted or image.whole) and not image.incomplete
 
     def wipe(self) -> None:
         """The disk is replaced by an empty one (rule 17)."""
@@ -87,10 +106,13 @@ class Machine:
 
 def _remains(old: MemoryStore, slot: int, image: SlotImage, kept: int, *, forget: bool) -> list[Op]:
     """A slot with its records up to the `kept` oldest above the pages, and perhaps without its last promise."""
-    ops: list[Op] = []
+    ops: list[Op] = [DropSlot(slot, image.votes and not forget)] if image.incomplete else []
     if not forget:
         ops.append(SetPromise(slot, image.promised, image.claimant))
-    records = old.records(slot, 1, image.applied_lsn + kept)
-    ops.extend(PutRecord(slot, lsn, data) for lsn, data in enumerate(records, 1))
+    first = image.trimmed + 1
+    records = old.records(slot, first, image.applied_lsn - image.trimmed + kept)
+    ops.extend(PutRecord(slot, lsn, data) for lsn, data in enumerate(records, first))
     ops.append(SetApplied(slot, image.applied_lsn, image.applied_epoch, image.applied_hash))
+    objects = {object_of(slot, number): old.object(object_of(slot, number)) for number in range(OBJECTS_PER_SLOT)}
+    ops.extend(PutObject(object_id, data) for object_id, data in objects.items() if data is not None)
     return ops

@@ -61,6 +61,8 @@ class Plan:
         directed: scenes are played: one amid everything else, or, when quiet, one after the other.
         quiet: nothing but the scenes goes wrong.
         append_bytes: of the records in one message; a longer backlog travels in several.
+        keep_bytes: of a slot's records that stay below its pages; with few, who was away for a moment needs a snapshot.
+        wait_records: a replica that is there and lacks no more than these holds trimming up.
     """
 
     seed: int
@@ -82,6 +84,8 @@ class Plan:
     directed: bool
     quiet: bool
     append_bytes: int
+    keep_bytes: int
+    wait_records: int
 
     @property
     def moves(self) -> bool:
@@ -124,4 +128,6 @@ def plan(seed: int, random: Random, replicas: int | None = None) -> Plan:
         directed=directed,
         quiet=quiet,
         append_bytes=random.choice((200, 400, 1 << 20)),
+        keep_bytes=random.choice((0, 200, 1 << 20)),
+        wait_records=random.choice((0, 2, 1_000)),
     )

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.claims_keeper import ClaimsKeeper
 from tests.simulation.keeper import Keeper
-from tests.simulation.ledger import Violation, hash_at
+from tests.simulation.ledger import Violation
+from tests.simulation.machine import OBJECTS_PER_SLOT, object_of
 
+from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import record
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, News, Recovered
+from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, News, ReadPart, Recovered
 from homing_node.log.store import Op, PutObject, SetApplied
 from homing_node.objects.gate import OutputGate
 from homing_placement.records import Owner
@@ -75,9 +77,8 @@ class Process:
         self._marks: dict[int, int] = {}
         self._then: list[Callable[[], None]] = []
         self._flushing = False
-        self._applying: set[int] = set()
         self._commits = {slot: replica.commit for slot, replica in self.core.replicas.items()}
-        world.ledger.starts(self.core)
+        world.ledger.starts(self.core, store)
 
     # -- time -------------------------------------------------------------------------------------------------
 
@@ -112,7 +113,11 @@ class Process:
 
     def receive(self, sender: str, m: Any) -> None:
         """A message of a peer."""
-        self.core.receive(sender, m, self.world.now)
+        if isinstance(m, wire.Offer):
+            self.world.fired["slot left to another"] += 1
+            self.keeper.offered(list(zip(m.slots, m.epochs, strict=True)))
+        else:
+            self.core.receive(sender, m, self.world.now)
 
     def flush(self) -> None:
         """Carry out what the core asks for."""
@@ -122,15 +127,26 @@ class Process:
             self._add(out.writes, out.marks)
         for node, message in out.sends:
             self.world.send(self, node, message)
+        for read in out.reads:
+            self.post(self.world.random.random() * 0.005, self._read_part, read)
         for item in out.news:
             self._tell(item)
         self._compare()
+
+    def _read_part(self, read: ReadPart) -> None:
+        """A part of the slot's pages, small enough to hold one object only."""
+        self.core.part_read(read, self.machine.store.part(read.slot, read.place, 1))
 
     def _compare(self) -> None:
         commits = self._commits
         for slot, replica in self.core.replicas.items():
             before = commits.get(slot, 0)
-            if replica.commit != before:
+            if replica.incomplete:
+                commits[slot] = 0  # it has nothing
+            elif replica.commit != before:
+                if not before and replica.commit == replica.base_lsn:
+                    self.world.fired["snapshot"] += 1
+                    self.world.ledger.became_whole(self.machine.store, slot, replica)
                 self.world.ledger.knows_commit(self.core, slot, replica.commit, before)
                 commits[slot] = replica.commit
         if not self._flushing:
@@ -153,7 +169,7 @@ class Process:
             if world.tracing:
                 world.trace(f"{self.id} lost slot {item.slot} of epoch {item.epoch}: {item.reason}")
             self.gate.end(item.slot, item.epoch)
-            self.keeper.fenced(item.slot, item.promised)
+            self.keeper.fenced(item.slot, item.promised, lacking=item.lacking)
         else:
             assert isinstance(item, Halted)
             raise Violation(f"slot {item.slot} halted on {self.id}: {item.reason}")
@@ -197,18 +213,17 @@ class Process:
         self.flush()  # what is committed by now is known to the ledger
         replica = self.core.replica(slot)
         records = replica.applicable()
-        if not records or slot in self._applying or not replica.healthy:
+        if not records:
             return
         self.world.ledger.applies(self.core, slot, records)
         epoch, lsn = record.position(records[-1])
         digest = record.hash_of(records[-1])
-        self._applying.add(slot)
 
         def then() -> None:
-            self._applying.discard(slot)
             self.core.applied(slot, lsn)
 
-        ops: list[Op] = [PutObject(b"pages of %d" % slot, digest), SetApplied(slot, lsn, epoch, digest)]
+        ops: list[Op] = [PutObject(object_of(slot, number), digest) for number in range(OBJECTS_PER_SLOT)]
+        ops.append(SetApplied(slot, lsn, epoch, digest))
         self._add(ops, {}, then)
 
     # -- clients ----------------------------------------------------------------------------------------------
@@ -232,7 +247,7 @@ class Process:
     def _hold(self, slot: int, lsn: int, *, wrote: bool) -> None:
         ledger = self.world.ledger
         floor = ledger.tip(slot)
-        stale = hash_at(self.core, slot, floor) != ledger.slots[slot].hashes[floor]
+        stale = not ledger.holds(self.core, slot, floor)
         effect = cast("Any", Effect(self, slot, lsn, wrote, floor, stale, self.world.now))
         self.gate.hold(slot, lsn, effect, effect, wrote=wrote)
 

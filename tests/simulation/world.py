@@ -45,6 +45,7 @@ class World:
         self.random = Random(seed)
         self.plan: Plan = plan(seed, self.random, replicas)
         limits.append_bytes_max = self.plan.append_bytes  # long backlogs travel in pieces here, too
+        limits.trim_keep_bytes, limits.trim_wait_records_max = self.plan.keep_bytes, self.plan.wait_records
         self.tracing = trace is not None
         self._trace = trace
         self.now = 0.0
@@ -169,8 +170,7 @@ class World:
 
     def fit(self, machine: Machine, slot: int, record: SlotRecord) -> bool:
         """Whether a machine may own the slot: it has one of the copies, on a disk that can be trusted."""
-        trusted = machine.store.trusted and slot not in machine.spoiled
-        return trusted and Replica(machine.id, machine.store.disk_id) in record.replicas
+        return Replica(machine.id, machine.store.disk_id) in record.replicas and machine.sound(slot)
 
     def _settled(self) -> bool:
         """Every replica that counts holds everything, and knows that it is committed."""
@@ -321,7 +321,10 @@ class World:
         if not self.plan.moves or self.random.random() < 0.6:
             following = found.next_replicas or found.replicas
             return following if mine in following else found.replicas
-        others = [m for m in self.machines if m.id != mine.node and m.store.trusted and not m.spoiled]
+        others = [
+            m for m in self.machines
+            if m.id != mine.node and (m.sound(slot) or Replica(m.id, m.store.disk_id) not in found.replicas)
+        ]  # fmt: skip
         if len(others) < self.plan.replicas - 1:
             return found.replicas
         chosen = self.random.sample(others, self.plan.replicas - 1)

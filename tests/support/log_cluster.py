@@ -12,6 +12,8 @@ from homing_node.log.memory_store import MemoryStore
 from homing_node.log.store import Op, PutObject, SetApplied
 
 SLOT = 0
+OBJECTS = [bytes(31) + bytes((number,)) for number in range(3)]
+"""Ids of objects in the slot, which stand for its pages: each holds the last record that they have taken in."""
 
 
 class Node:
@@ -86,9 +88,11 @@ class Cluster:
 
     # -- what a shell does ------------------------------------------------------------------------------------
 
-    def claim(self, name: str, epoch: int) -> None:
-        """Its claim is in the slot record."""
-        self.core(name).claim(SLOT, epoch, self.members, self.members, self.now)
+    def claim(self, name: str, epoch: int, next_members: list[tuple[str, str]] | None = None) -> None:
+        """Its claim is in the slot record; `next_members` are the replicas from then on, if others."""
+        following = next_members or self.members
+        self.core(name).claim(SLOT, epoch, self.members, following, self.now)
+        self.members = following
         self._settle(self.nodes[name])
 
     def activate(self, name: str, epoch: int) -> None:
@@ -117,9 +121,11 @@ class Cluster:
         records = replica.applicable()
         if records:
             epoch, lsn = record.position(records[-1])
-            ops: list[Op] = [PutObject(b"o", records[-1]), SetApplied(SLOT, lsn, epoch, record.hash_of(records[-1]))]
+            ops: list[Op] = [PutObject(object_id, records[-1]) for object_id in OBJECTS]
+            ops.append(SetApplied(SLOT, lsn, epoch, record.hash_of(records[-1])))
             self.nodes[name].store.write(ops)
-            replica.applied(lsn)
+            self.core(name).applied(SLOT, lsn)
+            self._settle(self.nodes[name])
         self.say(f"{name} pages hold {replica.base_lsn}")
 
     def tick(self, seconds: float) -> None:
@@ -145,7 +151,7 @@ class Cluster:
         self.network = [m for m in self.network if m not in chosen]
         for sender, to, message in chosen:
             node = self.nodes[to]
-            if node.core is None or (sender, to) in self.cut:
+            if node.core is None or (sender, to) in self.cut or isinstance(message, wire.Offer):
                 self.say(f"{sender} x {to}  {told(message)}")
                 continue
             self.say(f"{sender} > {to}  {told(message)}")
@@ -190,6 +196,9 @@ class Cluster:
         self.network.extend((node.name, to, message) for to, message in out.sends)
         for news in out.news:
             self._note(node.name, news)
+        for read in out.reads:
+            core.part_read(read, node.store.part(SLOT, read.place, 1))
+            self._settle(node)
         core.check()
 
     def _note(self, name: str, news: News) -> None:
@@ -262,6 +271,12 @@ def told(m: Any) -> str:
         return f"Fetch epoch {m.epoch} from {m.from_lsn}"
     if isinstance(m, wire.Fetched):
         return f"Fetched epoch {m.epoch}: {' '.join(map(short, m.records)) or 'nothing'}{' (all)' if m.last else ''}"
+    if isinstance(m, wire.Snapshot):
+        return f"Snapshot of {m.base_lsn}, part {m.part}{' (last)' if m.last else ''}{' joins' if m.joins else ''}"
+    if isinstance(m, wire.Snapshotted):
+        return f"Snapshotted {m.base_lsn}, part {m.part}{' WHOLE' if m.whole else ' AGAIN' if m.again else ''}"
+    if isinstance(m, wire.Offer):
+        return f"Offer of epoch {m.epochs[0]}"
     if isinstance(m, wire.Confirm):
         return f"Confirm round {m.round} epoch {' '.join(map(str, m.epochs))}"
     assert isinstance(m, wire.Confirmed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import record
 from homing_node.log.effects import Halted, Outbox
+from homing_node.log.invariants import check_replica
 from homing_node.log.replica import Replica
 from homing_node.log.store import CutRecords, PutRecord, SetPromise, SlotImage
 
@@ -41,13 +42,13 @@ class Bench:
                 records=records, commit=commit,
             ),
         )  # fmt: skip
-        self.replica.check()
+        check_replica(self.replica)
 
     def fsync(self) -> None:
         """Everything asked for is on disk."""
         self.out.writes.clear()
         self.replica.written(self.replica.seq)
-        self.replica.check()
+        check_replica(self.replica)
 
     def said(self) -> list[wire.Appended]:
         """The answers since the last time."""
@@ -214,6 +215,6 @@ def test_pages_may_take_what_is_committed_and_on_disk() -> None:
     bench.fsync()
     assert [record.position(data)[1] for data in bench.replica.applicable()] == [1, 2]
     bench.replica.applied(2)
-    bench.replica.check()
+    check_replica(bench.replica)
     assert bench.replica.applicable() == []
     assert list(bench.replica.records) == [3]

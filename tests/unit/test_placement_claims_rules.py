@@ -266,10 +266,38 @@ def test_what_a_living_owner_offers_is_claimed_at_once_in_one_batch() -> None:
 def test_an_offer_that_is_out_of_date_or_of_no_slot_of_mine_is_passed_over() -> None:
     """Seen to fail without the comparison of epochs: an offer that came late would take a slot from its next owner."""
     other = SlotRecord(1, SlotState.ACTIVE, Owner("b", "b1"), SET[1:])
-    recovering = record(1, "b1", SlotState.RECOVERING)
-    facts = [*of_b(1), ev.SlotFact(1, other, 10), ev.SlotFact(2, recovering, 10), ev.SlotFact(3, record(1, "a1"), 10)]
+    facts = [*of_b(1), ev.SlotFact(1, other, 10), ev.SlotFact(2, record(1, "a1"), 10)]
     driver = Driver(facts)
-    assert batches(driver.do(ev.Offered(((0, 2), (0, 0), (1, 1), (2, 1), (3, 1), (-1, 1), (99, 1))), 1.0)) == []
+    assert batches(driver.do(ev.Offered(((0, 2), (0, 0), (1, 1), (2, 1), (-1, 1), (99, 1))), 1.0)) == []
+
+
+def test_a_claimant_that_lacks_too_much_leaves_the_slot_to_me() -> None:
+    driver = Driver([ev.SlotFact(0, record(4, "b1", SlotState.RECOVERING), 10)])
+    (batch,) = batches(driver.do(ev.Offered(((0, 4),)), 1.0))
+    assert batch.writes[0].record.epoch == 5
+
+
+def test_an_offer_that_comes_before_its_record_is_remembered() -> None:
+    """Seen to fail without that: a living claimant that can do nothing was waited for, twice as long each time."""
+    driver = Driver([ev.SlotFact(0, record(3, "b1"), 10)])
+    effects = driver.do(ev.Offered(((0, 4),)), 1.0)
+    assert ev.ReadSlots((0,)) in effects
+    effects = driver.do(ev.SlotsRead((ev.SlotFact(0, record(4, "b1", SlotState.RECOVERING), 11),)), 1.1)
+    effects = [*effects, *driver.do(ev.Tick(), 1.2)]
+    (batch,) = batches(effects)
+    assert (batch.writes[0].slot, batch.writes[0].record.epoch) == (0, 5)
+
+
+def test_who_lacks_too_much_leaves_its_slot_to_others_until_it_is_active() -> None:
+    """Seen to fail without the pause: its claims made the others wait twice as long each time."""
+    mine = record(4, "a1", SlotState.RECOVERING)
+    driver = Driver([ev.SlotFact(0, record(3, "b1"), 10)])
+    driver.do(ev.SlotsRead((ev.SlotFact(0, mine, 11),)), 1.0)
+    effects = driver.do(ev.Fenced(0, 4, lacking=True), 1.1)
+    effects += driver.do(ev.SlotsRead((ev.SlotFact(0, mine, 11),)), 1.2)
+    for tenth in range(20, 300):
+        effects += [*driver.answer(tenth / 10), *driver.do(ev.Tick(), tenth / 10)]
+    assert batches(effects) == []
 
 
 def test_a_node_that_may_not_claim_takes_no_offer() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from homing.wire.v1 import peer_pb2 as wire
-from homing_node.log import limits
+from homing_node.log import install, limits, snapshots
 from homing_node.log.confirm import Confirmer
-from homing_node.log.effects import Message, Outbox
+from homing_node.log.effects import Message, Outbox, ReadPart
+from homing_node.log.invariants import check_owner, check_replica
 from homing_node.log.owner import Member, Owner, Stage
 from homing_node.log.replica import Reader, Replica
-from homing_node.log.store import SlotImage
+from homing_node.log.snapshots import Room
+from homing_node.log.store import Part, SlotImage
 
 
 class LogCore:
@@ -57,6 +59,7 @@ class LogCore:
         self.owners: dict[int, Owner] = {}
         self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
         self.confirmer = Confirmer(node, self.out)
+        self._room = Room()
         self._ticked_at = float("-inf")
         self._dirty: set[int] = set()  # owned slots with records that were not sent
         for slot in list(self._images):
@@ -79,8 +82,8 @@ class LogCore:
         self._dirty.clear()
         self.confirmer.flush(now)
         out = self.out
-        full = Outbox(out.writes, out.marks, out.sends, out.news)
-        out.writes, out.marks, out.sends, out.news = [], {}, [], []
+        full = Outbox(out.writes, out.marks, out.sends, out.news, out.reads)
+        out.writes, out.marks, out.sends, out.news, out.reads = [], {}, [], [], []
         return full
 
     # -- ownership --------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ class LogCore:
             self._forget(slot)
         owner = Owner(
             self.replica(slot), self.out, (self.node, self.disk), epoch, self.incarnation, replicas, next_replicas,
-            self.disks, now,
+            self.disks, self._room, now,
         )  # fmt: skip
         self.owners[slot] = owner
         owner.begin()
@@ -154,35 +157,69 @@ class LogCore:
     # -- events -----------------------------------------------------------------------------------------------
 
     def receive(self, sender: str, m: Message, now: float) -> None:
-        """A message of a peer; one case for each kind."""
-        if isinstance(m, wire.Append):
-            self._overtaken(m.slot, m.epoch)
-            self.replica(m.slot).on_append(sender, m)
-        elif isinstance(m, wire.Appended):
-            owner = self.owners.get(m.slot)
-            if owner is not None:
-                owner.on_appended(sender, m, now)
-                self._drop_ended(m.slot)
+        """A message of a peer."""
+        if isinstance(m, wire.Append | wire.Seal | wire.Snapshot | wire.Fetch):
+            self._to_replica(sender, m)
         elif isinstance(m, wire.Confirm):
             self._on_confirm(sender, m)
         elif isinstance(m, wire.Confirmed):
             self._on_confirmed(sender, m, now)
-        elif isinstance(m, wire.Seal):
-            self._overtaken(m.slot, m.epoch)
-            self.replica(m.slot).on_seal(sender, m)
-        elif isinstance(m, wire.Sealed):
-            owner = self.owners.get(m.slot)
-            if owner is not None:
-                owner.on_sealed(sender, m, now)
-                self._drop_ended(m.slot)
-        elif isinstance(m, wire.Fetch):
+        elif not isinstance(m, wire.Offer) and (owner := self.owners.get(m.slot)) is not None:
+            self._to_owner(owner, sender, m, now)
+
+    def _to_replica(self, sender: str, m: wire.Append | wire.Seal | wire.Snapshot | wire.Fetch) -> None:
+        if isinstance(m, wire.Fetch):
             self.replica(m.slot).on_fetch(sender, m)
+            return
+        self._overtaken(m.slot, m.epoch)
+        if isinstance(m, wire.Append):
+            self.replica(m.slot).on_append(sender, m)
+        elif isinstance(m, wire.Seal):
+            self.replica(m.slot).on_seal(sender, m)
         else:
-            owner = self.owners.get(m.slot)
-            if owner is not None:
-                owner.on_fetched(sender, m, now)
-                self._drop_ended(m.slot)
-                self._hear_self(now)
+            install.take(self.replica(m.slot), sender, m)
+
+    def _to_owner(
+        self, owner: Owner, sender: str, m: wire.Appended | wire.Sealed | wire.Snapshotted | wire.Fetched, now: float
+    ) -> None:
+        if isinstance(m, wire.Appended):
+            owner.on_appended(sender, m, now)
+        elif isinstance(m, wire.Sealed):
+            owner.on_sealed(sender, m, now)
+        elif isinstance(m, wire.Snapshotted):
+            snapshots.on_snapshotted(owner, sender, m, now)
+            self._begin_snapshots()
+        else:
+            owner.on_fetched(sender, m, now)
+        self._drop_ended(m.slot)
+        if isinstance(m, wire.Fetched):
+            self._hear_self(now)
+
+    def part_read(self, read: ReadPart, part: Part) -> None:
+        """The store gave a part of a slot's pages that was asked for."""
+        owner = self.owners.get(read.slot)
+        if owner is not None:
+            snapshots.on_part(owner, read.node, read, part)
+
+    def _begin_snapshots(self) -> None:
+        """Begin those that wait, as far as there is room."""
+        while (following := self._room.following()) is not None:
+            slot, node = following
+            self._room.give(slot, node)
+            owner = self.owners.get(slot)
+            if owner is not None and node in owner.followers:
+                snapshots.begin(owner, node, owner.followers[node])
+
+    def catching_up(self) -> int:
+        """How many slots served here have a replica, linked, that lacks much or all."""
+        return sum(owner.stage is Stage.ACTIVE and owner.catching_up() for owner in self.owners.values())
+
+    def distrusted(self, slot: int) -> set[str]:
+        """Replicas of a served slot that said that their data must not count (rule 17)."""
+        owner = self.owners.get(slot)
+        if owner is None or owner.stage is not Stage.ACTIVE:
+            return set()
+        return {node for node, follower in owner.followers.items() if follower.distrusted}
 
     def _overtaken(self, slot: int, epoch: int) -> None:
         """Another claimant writes under a higher epoch: this node's ownership is over."""
@@ -196,7 +233,7 @@ class LogCore:
         for slot, epoch in zip(m.slots, m.epochs, strict=True):
             replica = self.replica(slot)
             overtaken = replica.promised > epoch
-            if overtaken or not replica.healthy:
+            if overtaken or not (replica.healthy or replica.votes):
                 answer.refused_slots.append(slot)
                 answer.refused_promises.append(replica.promised)
         self.out.sends.append((sender, answer))
@@ -241,6 +278,9 @@ class LogCore:
     def applied(self, slot: int, lsn: int) -> None:
         """Pages of the slot up to `lsn` are on disk."""
         self.replicas[slot].applied(lsn)
+        owner = self.owners.get(slot)
+        if owner is not None and owner.stage is Stage.ACTIVE:
+            owner.allow_trim()
 
     def tick(self, now: float) -> None:
         """Time passed: resend, and give up where rule 9 says so."""
@@ -251,6 +291,7 @@ class LogCore:
         for slot, owner in list(self.owners.items()):
             owner.tick(now)
             self._drop_ended(slot)
+        self._begin_snapshots()
         self._hear_self(now)
         for slot in self.confirmer.expired(now, limits.majority_s):
             owner = self.owners.get(slot)
@@ -261,6 +302,6 @@ class LogCore:
     def check(self) -> None:
         """Assert every invariant of every slot; tests call it after each event."""
         for replica in self.replicas.values():
-            replica.check()
+            check_replica(replica)
         for owner in self.owners.values():
-            owner.check()
+            check_owner(owner)

@@ -6,10 +6,22 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from homing.wire.v1.peer_pb2 import Append, Appended, Confirm, Confirmed, Fetch, Fetched, Seal, Sealed
+from homing.wire.v1.peer_pb2 import (
+    Append,
+    Appended,
+    Confirm,
+    Confirmed,
+    Fetch,
+    Fetched,
+    Offer,
+    Seal,
+    Sealed,
+    Snapshot,
+    Snapshotted,
+)
 from homing_node.log.store import Op
 
-Message = Append | Appended | Seal | Sealed | Fetch | Fetched | Confirm | Confirmed
+Message = Append | Appended | Seal | Sealed | Fetch | Fetched | Confirm | Confirmed | Snapshot | Snapshotted | Offer
 
 
 class Advanced(Struct, frozen=True):
@@ -37,13 +49,15 @@ class EpochConfirmed(Struct, frozen=True):
 class Lost(Struct, frozen=True):
     """This node owns the slot no more: abort its activations, answer *unknown* (rule 9).
 
-    `promised` is the highest epoch met; a new claim must go above it.
+    `promised` is the highest epoch met; a new claim must go above it. `lacking`: what this replica lacks nobody keeps
+    as records any more, so another must own the slot first.
     """
 
     slot: int
     epoch: int
     promised: int
     reason: str
+    lacking: bool = False
 
 
 class Halted(Struct, frozen=True):
@@ -54,6 +68,16 @@ class Halted(Struct, frozen=True):
 
 
 News = Advanced | Recovered | EpochConfirmed | Lost | Halted
+
+
+class ReadPart(Struct, frozen=True):
+    """Read a part of a slot's pages, and give it to `LogCore.part_read`."""
+
+    slot: int
+    node: str  # for whom
+    base_lsn: int
+    part: int
+    place: bytes
 
 
 @dataclass(slots=True)
@@ -67,7 +91,8 @@ class Outbox:
     marks: dict[int, int] = field(default_factory=dict[int, int])
     sends: list[tuple[str, Message]] = field(default_factory=list[tuple[str, Message]])
     news: list[News] = field(default_factory=list[News])
+    reads: list[ReadPart] = field(default_factory=list[ReadPart])
     own: list[Message] = field(default_factory=list[Message])  # answers of this node to itself; the core takes them
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.sends or self.news or self.marks)
+        return bool(self.writes or self.sends or self.news or self.marks or self.reads)

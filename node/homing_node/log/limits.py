@@ -7,6 +7,14 @@ resend_s = 0.5  # no progress from a replica for this long: what it has not conf
 confirm_patience_s = 0.05  # a question of rule 19 unanswered for this long is put to every replica
 fetch_s = 2.0  # a chosen log that does not arrive for this long: seal again, choose again
 majority_s = 4.0  # no majority for this long: the slot stops (rule 9)
+snapshot_part_bytes = 256 << 10  # of pages in one message; the next leaves when it is on disk there
+snapshots_at_once_max = 4  # that a node sends
+snapshot_resend_s = 2.0  # a part unanswered for this long is sent again
+snapshot_patience_s = 10.0  # and after this long the snapshot is given up; a later try begins anew
+snapshot_pause_s = 10.0  # for the records that gathered meanwhile to go to the pages
+trim_keep_bytes = 128 << 10  # of a slot's records below its pages: who lacks only these needs no snapshot
+catching_up_records = 1_000  # a replica that lacks more is catching up
+trim_wait_records_max = 10_000  # a replica that is there and lacks no more than these holds their trimming up
 commit_notice_s = 2.0  # an idle replica learns the commit point within about this time
 """How long a replica may be ignorant of the last commit; pages on it lag by as much."""
 link_message_bytes_max = 64 << 20

@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError
 from homing.pace import Pace
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
-from homing_node.log.pieces import Incoming, Outgoing, Sendable, TooMuch
+from homing_node.log.effects import Message
+from homing_node.log.pieces import Incoming, Outgoing, TooMuch
 
 LINK = "/homing.wire.v1.Peers/Link"
 PROBE = "/homing.wire.v1.Peers/Probe"
@@ -72,7 +73,7 @@ class Link:
         self._overrun = False
         self.node = ""
 
-    def send(self, m: Sendable) -> None:
+    def send(self, m: Message) -> None:
         """Queue a message; it leaves with everything else that is ready when the stream takes the next batch."""
         self._outgoing.put(m)
         if self._outgoing.bytes > limits.link_waiting_bytes_max:
@@ -161,7 +162,7 @@ class Links:
         """Ids of the peers whose link is there."""
         return set(self._links)
 
-    def send(self, node: str, m: Sendable) -> None:
+    def send(self, node: str, m: Message) -> None:
         """Send to a peer, or drop it if its link is down."""
         link = self._links.get(node)
         if link is not None:

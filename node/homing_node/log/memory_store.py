@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from homing.errors import StoreFailed
+from homing.ids import SLOTS_DEFAULT, slot_of
 from homing_node.log.store import (
     CutRecords,
+    DropSlot,
+    ObjectPart,
     Op,
+    Part,
     PutObject,
     PutPages,
     PutRecord,
     SetApplied,
     SetPromise,
+    SetWhole,
     SlotImage,
     TrimRecords,
 )
@@ -36,6 +41,9 @@ class _Slot:
     records: dict[int, bytes] = field(default_factory=dict[int, bytes])
     floor: int = 0
     top: int = -1
+    whole: bool = False
+    incomplete: bool = False
+    votes: bool = False
 
     def run(self, lsn: int, limit: int) -> list[bytes]:
         """Records from an lsn on, up to the first that is missing."""
@@ -62,8 +70,9 @@ class _Slot:
         last = self.applied_lsn + len(records)
         damaged = self.top > last and any(lsn > last for lsn in self.records)
         return SlotImage(
-            self.promised, self.claimant, self.applied_lsn, self.applied_epoch, self.applied_hash, records, damaged
-        )
+            self.promised, self.claimant, self.applied_lsn, self.applied_epoch, self.applied_hash, records, damaged,
+            self.whole, self.incomplete, self.votes, min([self.applied_lsn, *(lsn - 1 for lsn in self.records)]),
+        )  # fmt: skip
 
 
 class MemoryStore:
@@ -75,6 +84,8 @@ class MemoryStore:
     Args:
         disk_id: the disk's name.
         trusted: what the store says of itself.
+        free_bytes: what `disk_free_bytes` says.
+        slots: how many the cluster has.
 
     Example:
         >>> store = MemoryStore("d1")
@@ -84,10 +95,13 @@ class MemoryStore:
         {}
     """
 
-    def __init__(self, disk_id: str = "memory", *, trusted: bool = True, free_bytes: int = 1 << 40) -> None:
+    def __init__(
+        self, disk_id: str = "memory", *, trusted: bool = True, free_bytes: int = 1 << 40, slots: int = SLOTS_DEFAULT
+    ) -> None:
         self.disk_id = disk_id
         self.trusted = trusted
         self.free_bytes = free_bytes
+        self._slot_count = slots
         self._slots: dict[int, _Slot] = {}
         self._pages: dict[bytes, dict[int, bytes]] = {}
         self._objects: dict[bytes, bytes] = {}
@@ -177,8 +191,14 @@ class MemoryStore:
     def _slot(self, number: int) -> _Slot:
         return self._slots.setdefault(number, _Slot())
 
-    def _apply_slot(self, slot: _Slot, op: SetPromise | SetApplied | CutRecords | TrimRecords) -> None:
-        if isinstance(op, SetPromise):
+    def _apply_slot(
+        self, slot: _Slot, op: SetPromise | SetApplied | CutRecords | TrimRecords | DropSlot | SetWhole
+    ) -> None:
+        if isinstance(op, DropSlot):
+            self._drop(op.slot, votes=op.votes)
+        elif isinstance(op, SetWhole):
+            slot.whole, slot.incomplete, slot.votes = True, False, False
+        elif isinstance(op, SetPromise):
             slot.promised, slot.claimant = op.epoch, op.claimant
         elif isinstance(op, SetApplied):
             slot.applied_lsn, slot.applied_epoch, slot.applied_hash = op.lsn, op.epoch, op.hash
@@ -188,6 +208,13 @@ class MemoryStore:
         elif op.below_lsn > slot.floor:
             slot.remove(slot.floor, op.below_lsn)
             slot.floor = op.below_lsn
+
+    def _drop(self, number: int, *, votes: bool) -> None:
+        old = self._slots[number]
+        self._slots[number] = _Slot(old.promised, old.claimant, incomplete=True, votes=votes)
+        for kept in (self._pages, self._objects):
+            for object_id in [found for found in kept if slot_of(found, self._slot_count) == number]:
+                del kept[object_id]
 
     def _put_pages(self, op: PutPages) -> None:
         pages = self._pages.setdefault(op.object, {})
@@ -224,6 +251,33 @@ class MemoryStore:
         ids = sorted(found for found in self._objects if found[2:10] == tag and found > after)
         return [(object_id, self._objects[object_id]) for object_id in islice(ids, limit)]
 
+    def part(self, slot: int, place: bytes, bytes_max: int) -> Part:
+        """A part of the slot's objects; see `Store`."""
+        found: list[ObjectPart] = []
+        size = 0
+        start, page = (_order(place[:32]), int.from_bytes(place[32:], "big")) if place else (b"", 1)
+        for object_id in sorted(self._objects, key=_order):
+            if slot_of(object_id, self._slot_count) != slot or _order(object_id) < start:
+                continue
+            if size >= bytes_max:
+                return Part(found, object_id + (1).to_bytes(4, "big"))
+            first = page if _order(object_id) == start else 1
+            pages = self._pages.get(object_id, {})
+            part = ObjectPart(object_id, self._objects[object_id] if first == 1 else b"", len(pages), first)
+            found.append(part)
+            for number in range(first, len(pages) + 1):
+                if size >= bytes_max and part.pages:
+                    return Part(found, object_id + number.to_bytes(4, "big"))
+                part.pages.append(pages[number])
+                size += len(pages[number])
+            size += 64 + len(part.data)
+        return Part(found, b"")
+
     def disk_free_bytes(self) -> int:
         """What was said when it was made."""
         return self.free_bytes
+
+
+def _order(object_id: bytes) -> bytes:
+    """Objects of one class together, as the real store has them."""
+    return object_id[2:10] + object_id[:2] + object_id[10:]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from homing.wire.v1 import peer_pb2 as wire
-from homing_node.log import limits, record
+from homing_node.log import limits, record, snapshots
 from homing_node.log.effects import Advanced, Lost, Outbox, Recovered
+from homing_node.log.follower import Follower
 from homing_node.log.replica import Replica
+from homing_node.log.snapshots import Room
 
 Member = tuple[str, str]
 """A replica's identity: node id and disk id. A node with a new disk is another replica (rule 17)."""
@@ -30,30 +31,13 @@ class Stage(enum.Enum):
     ENDED = "ended"
 
 
-_APPENDING = (Stage.COPYING, Stage.COPIED, Stage.ACTIVE)
-
-
-@dataclass(slots=True)
-class _Follower:
-    """What the owner knows of one replica.
-
-    Invariants: match <= sent; match only grows, and only by that replica's own word under this epoch.
-    """
-
-    disk: str
-    match: int = 0  # durable there and equal, in this epoch
-    sent: int = 0  # sent and not refused
-    ahead_bytes: int = 0  # sent above match
-    moved_at: float = 0.0  # when match last grew, or sending began
-    commit_sent: int = 0
-    need_lsn: int = 0  # what was sent again last because it asked for it, and when
-    need_at: float = float("-inf")
+APPENDING = (Stage.COPYING, Stage.COPIED, Stage.ACTIVE)
 
 
 class Owner:
     """An ownership of one slot under one epoch.
 
-    Invariants (see `check`): nothing is committed before ACTIVE; commit never exceeds what a majority of the
+    Invariants (see `invariants.py`): nothing is committed before ACTIVE; commit never exceeds what a majority of the
     replica set holds durably; every record above the barrier has this epoch.
     """
 
@@ -67,6 +51,7 @@ class Owner:
         replicas: Sequence[Member],
         next_replicas: Sequence[Member],
         disks: Mapping[str, str],
+        room: Room,
         now: float,
     ) -> None:
         self.replica = replica
@@ -77,6 +62,7 @@ class Owner:
         self.claimant = claimant
         self.replicas = dict(replicas)
         self.next_replicas = dict(next_replicas)
+        self.room = room  # for snapshots that are sent
         self._disks = disks  # node id to the disk its peer stream named
         self.stage = Stage.SEALING
         self.barrier_lsn = 0
@@ -87,7 +73,9 @@ class Owner:
         self.waiting_since: float | None = None  # first moment of the oldest record without a majority
         others = {**self.replicas, **self.next_replicas}
         others.pop(me[0], None)
-        self.followers = {node: _Follower(disk) for node, disk in others.items()}
+        self.followers = {node: Follower(disk) for node, disk in others.items()}
+        for node, follower in self.followers.items():
+            follower.joins = self.replicas.get(node) != follower.disk
 
     # -- takeover ---------------------------------------------------------------------------------------------
 
@@ -95,7 +83,8 @@ class Owner:
         """Promise to oneself and ask the others to (rule 10)."""
         replica = self.replica
         if not replica.healthy or not self._is_member(self.me[0], self.replicas):
-            self.lose(replica.promised, "this replica is not to be trusted, or another disk was")
+            reason = "this replica is not to be trusted, or another disk was"
+            self.lose(replica.promised, reason, lacking=not replica.healthy)
             return
         if not replica.accepts(self.epoch, self.claimant):
             self.lose(replica.promised, "this replica has promised more")
@@ -130,6 +119,9 @@ class Owner:
         self.chosen, self.chosen_node, self.since = best, node, now
         if (mine.last_epoch, mine.last_lsn) == (best.last_epoch, best.last_lsn):
             self._copy(now)
+        elif best.trimmed > self.replica.commit:
+            self.out.sends.append((node, wire.Offer(slots=[self.slot], epochs=[self.epoch])))
+            self.lose(self.epoch, "what this replica lacks is not kept as records any more", lacking=True)
         else:
             self.stage = Stage.FETCHING
             self._fetch(self.replica.commit + 1)
@@ -177,7 +169,7 @@ class Owner:
             known = self.seals.get(node)
             start = min(known.last_lsn, self.replica.last_lsn - 1) if known is not None else self.replica.last_lsn - 1
             follower.sent, follower.moved_at = start, now
-            self._replicate(node, follower)
+            self.replicate_to(node, follower)
 
     def activated(self, now: float) -> None:
         """The slot record says ACTIVE: from now on this owner may run code and acknowledge (rule 14)."""
@@ -185,6 +177,8 @@ class Owner:
             return
         self.stage, self.since = Stage.ACTIVE, now
         self.replicas = dict(self.next_replicas)
+        for node in [node for node in self.followers if node not in self.replicas]:
+            snapshots.end(self, node, self.followers.pop(node))  # it keeps the slot no more
         self.advance(now)
 
     # -- appends ----------------------------------------------------------------------------------------------
@@ -200,18 +194,20 @@ class Owner:
         """Send every replica what it has not been sent, as far as it keeps up."""
         made: dict[int, wire.Append] = {}
         for node, follower in self.followers.items():
-            self._replicate(node, follower, made)
+            self.replicate_to(node, follower, made)
 
-    def _replicate(self, node: str, follower: _Follower, made: dict[int, wire.Append] | None = None) -> None:
+    def replicate_to(self, node: str, follower: Follower, made: dict[int, wire.Append] | None = None) -> None:
         """Send what is missing; `made` holds messages that another replica gets just now, by the lsn before them."""
-        if not self._counts(node, follower):
+        if not self.counts(node, follower) or follower.sending is not None:
             return
         replica = self.replica
         while follower.sent < replica.last_lsn and follower.ahead_bytes < limits.append_ahead_bytes_max:
             message = made.get(follower.sent) if made is not None else None
             if message is None:
                 prev = replica.before(follower.sent + 1)
-                assert prev is not None, "the record before a sent one is kept"
+                if prev is None or follower.sent < replica.kept.trimmed:
+                    snapshots.begin(self, node, follower)
+                    return
                 found = replica.read(follower.sent + 1, limits.append_bytes_max)
                 assert found, "a sent record is kept"
                 message = self._append(follower.sent, prev, found)
@@ -222,7 +218,7 @@ class Owner:
             follower.commit_sent = replica.commit
             follower.ahead_bytes += sum(map(len, message.records))
 
-    def _counts(self, node: str, follower: _Follower) -> bool:
+    def counts(self, node: str, follower: Follower) -> bool:
         """Whether this replica is linked, and on the disk that the set names (rule 17).
 
         To another disk nothing is sent: it lacks what the one before it confirmed, so it would ask for that again and
@@ -233,30 +229,49 @@ class Owner:
     def _append(self, prev_lsn: int, prev: tuple[int, bytes], records: Sequence[bytes]) -> wire.Append:
         return wire.Append(
             slot=self.slot, epoch=self.epoch, claimant=self.claimant, prev_lsn=prev_lsn, prev_epoch=prev[0],
-            prev_hash=prev[1], records=records, commit=self.replica.commit,
+            prev_hash=prev[1], records=records, commit=self.replica.commit, trim=self.replica.kept.trim_to,
         )  # fmt: skip
 
     def on_appended(self, node: str, m: wire.Appended, now: float) -> None:
         """A replica's answer (rules 4, 8, 9)."""
         follower = self.followers.get(node)
-        if m.epoch != self.epoch or follower is None or self.stage not in _APPENDING:
+        if m.epoch != self.epoch or follower is None or self.stage not in APPENDING:
             return
         if m.outcome == wire.APPEND_OUTCOME_FENCED:
             self.lose(m.promised, "a replica has promised a higher epoch")
-        elif not self._counts(node, follower):
+        elif not self.counts(node, follower):
             return
         elif m.outcome == wire.APPEND_OUTCOME_NEED:
             self._serve_need(node, follower, m.lsn, now)
         elif m.outcome == wire.APPEND_OUTCOME_OK:
+            if m.applied > follower.applied:
+                follower.applied = m.applied
+                self.allow_trim()
             if m.lsn > follower.match:
                 follower.match, follower.moved_at = m.lsn, now
+                follower.joins = follower.distrusted = False
                 follower.ahead_bytes = 0 if m.lsn >= follower.sent else follower.ahead_bytes // 2
                 follower.sent = max(follower.sent, m.lsn)
                 if m.lsn > self.replica.commit:
                     self.advance(now)
-            self._replicate(node, follower)
+            self.replicate_to(node, follower)
+        elif m.outcome == wire.APPEND_OUTCOME_INCOMPLETE or follower.joins:
+            snapshots.begin(self, node, follower)
+        else:
+            follower.distrusted = True
+            snapshots.end(self, node, follower)
 
-    def _serve_need(self, node: str, follower: _Follower, lsn: int, now: float) -> None:
+    def allow_trim(self) -> None:
+        """Let records go that pages of a majority hold; for a replica that is there and lacks few, they stay."""
+        held = [self.followers[n].applied if n != self.me[0] else self.replica.base_lsn for n in self.replicas]
+        held.sort(reverse=True)
+        lsn = held[majority(self.replicas) - 1]
+        for node, follower in self.followers.items():
+            if self.counts(node, follower) and self.replica.last_lsn - follower.match <= limits.trim_wait_records_max:
+                lsn = min(lsn, follower.match)
+        self.replica.allow_trim(lsn)
+
+    def _serve_need(self, node: str, follower: Follower, lsn: int, now: float) -> None:
         """Go back to where a replica's log is equal.
 
         Every Append on its way may ask again, so one request in a while is served; a lower one at once, for it is
@@ -267,7 +282,7 @@ class Owner:
             return
         follower.need_lsn, follower.need_at = lsn, now
         follower.sent, follower.ahead_bytes = max(lsn - 1, follower.match), 0
-        self._replicate(node, follower)
+        self.replicate_to(node, follower)
 
     def advance(self, now: float) -> None:
         """Move the commit point to what a majority holds durably in this epoch (rule 8)."""
@@ -302,10 +317,12 @@ class Owner:
             return
         if self.stage is Stage.SEALING and node in self.replicas and node not in self.seals:
             self.out.sends.append((node, wire.Seal(slot=self.slot, epoch=self.epoch, claimant=self.claimant)))
-        elif self.stage in _APPENDING:
+        elif self.stage in APPENDING:
             follower.sent = follower.match or min(follower.sent, self.replica.last_lsn - 1)
-            follower.ahead_bytes = 0
-            self._replicate(node, follower)
+            follower.ahead_bytes, follower.distrusted = 0, False
+            if follower.sending is not None:
+                snapshots.send_again(self, node, follower.sending)
+            self.replicate_to(node, follower)
 
     def tick(self, now: float) -> None:
         """Resend what got lost; stop when there has been no majority for too long (rule 9)."""
@@ -314,24 +331,26 @@ class Owner:
             self._ask_seals()
         elif self.stage is Stage.FETCHING and now - self.since > limits.fetch_s:
             self._seal_again(now)
-        elif self.stage in _APPENDING:
+        elif self.stage in APPENDING:
             last, commit = self.replica.last_lsn, self.replica.commit
             for node, follower in self.followers.items():
-                if follower.match < last or follower.commit_sent < commit:
+                if follower.sending is not None:
+                    snapshots.tick(self, node, follower, now)
+                elif follower.match < last or follower.commit_sent < commit:
                     self._nudge(node, follower, now)
             stalled = self.waiting_since is not None and now - self.waiting_since > limits.majority_s
             if stalled and self.stage is Stage.ACTIVE:
                 self.lose(self.epoch, "no majority of the replicas answers")
 
-    def _nudge(self, node: str, follower: _Follower, now: float) -> None:
-        if not self._counts(node, follower):
+    def _nudge(self, node: str, follower: Follower, now: float) -> None:
+        if not self.counts(node, follower):
             return
         replica = self.replica
         if follower.match < replica.last_lsn and now - follower.moved_at > limits.resend_s:
             follower.moved_at = now
             follower.sent = follower.match or min(follower.sent, replica.last_lsn - 1)
             follower.ahead_bytes = 0
-            self._replicate(node, follower)
+            self.replicate_to(node, follower)
         elif follower.commit_sent < replica.commit and now - follower.moved_at > limits.commit_notice_s:
             follower.moved_at = now
             follower.commit_sent = replica.commit
@@ -339,33 +358,33 @@ class Owner:
             if prev is not None:
                 self.out.sends.append((node, self._append(follower.match, prev, ())))
 
-    def lose(self, promised: int, reason: str) -> None:
+    def lose(self, promised: int, reason: str, *, lacking: bool = False) -> None:
         """End this ownership (rule 9). What was appended may still be committed by the next owner."""
         if self.stage is not Stage.ENDED:
             self.stage = Stage.ENDED
-            self.out.news.append(Lost(self.slot, self.epoch, max(promised, self.epoch), reason))
+            for node, follower in self.followers.items():
+                snapshots.end(self, node, follower)
+            self.out.news.append(Lost(self.slot, self.epoch, max(promised, self.epoch), reason, lacking))
 
     def lag(self) -> int:
         """Records that the slowest replica has not confirmed."""
         return max((self.replica.last_lsn - f.match for f in self.followers.values()), default=0)
 
+    def catching_up(self) -> bool:
+        """Whether a replica is linked and lacks much or all."""
+        enough = self.replica.last_lsn - limits.catching_up_records
+        return any(
+            (follower.match == 0 or follower.match < enough) and self.counts(node, follower)
+            for node, follower in self.followers.items()
+            if node in self.replicas
+        )
+
     def lag_of(self, node: str) -> int | None:
         """Records that a replica has not confirmed; None if it is not linked, or on another disk than the set names."""
         follower = self.followers.get(node)
-        if follower is None or node not in self.replicas or not self._counts(node, follower):
+        if follower is None or node not in self.replicas or not self.counts(node, follower):
             return None
         return self.replica.last_lsn - follower.match
-
-    def check(self) -> None:
-        """Assert the invariants; tests call it after every event."""
-        for follower in self.followers.values():
-            assert follower.match <= follower.sent, repr(follower)
-        if self.stage is Stage.ACTIVE:
-            assert self.replica.promised >= self.epoch
-            for lsn in range(max(self.barrier_lsn, self.replica.base_lsn + 1), self.replica.last_lsn + 1):
-                assert self.replica.promised > self.epoch or (
-                    record.position(self.replica.records[lsn])[0] == self.epoch
-                )
 
 
 def majority(members: Mapping[str, str]) -> int:

@@ -13,13 +13,10 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.effects import Message
 
-Sendable = Message | wire.Offer
-"""What goes to a peer: the log's messages, and offers of slots."""
-
 _FIELDS: dict[type, str] = {
     wire.Append: "appends", wire.Appended: "appended", wire.Seal: "seals", wire.Sealed: "sealed",
     wire.Fetch: "fetches", wire.Fetched: "fetched", wire.Confirm: "confirms", wire.Confirmed: "confirmed",
-    wire.Offer: "offers",
+    wire.Offer: "offers", wire.Snapshot: "snapshots", wire.Snapshotted: "snapshotted",
 }  # fmt: skip
 
 
@@ -38,9 +35,7 @@ class _Long:
     first: bytes
     first_size: int  # of its records
     fetched: bool
-    waiting: deque[tuple[Sendable, int]] = field(
-        default_factory=deque[tuple[Sendable, int]]
-    )  # with their records' sizes
+    waiting: deque[tuple[Message, int]] = field(default_factory=deque[tuple[Message, int]])  # with their records' sizes
     sent: int = 0
 
 
@@ -57,7 +52,7 @@ class Outgoing:
     """
 
     def __init__(self) -> None:
-        self._short: dict[str, list[Sendable]] = {}
+        self._short: dict[str, list[Message]] = {}
         self._long: dict[int, _Long] = {}  # by slot, in the order of their turns
         self._ids = 0
         self._short_bytes = 0
@@ -76,17 +71,16 @@ class Outgoing:
         """Records that wait, in bytes."""
         return self._short_bytes + self._long_bytes
 
-    def put(self, m: Sendable) -> None:
+    def put(self, m: Message) -> None:
         """Add a message."""
-        size = sum(map(len, m.records)) if isinstance(m, wire.Append | wire.Fetched) else 0
+        size = _size(m)
         if self._long and not isinstance(m, wire.Confirm | wire.Confirmed | wire.Offer):
             before = self._long.get(m.slot)
             if before is not None:
                 before.waiting.append((m, size))
                 self._long_bytes += size
                 return
-        if size > limits.piece_bytes_max:
-            assert isinstance(m, wire.Append | wire.Fetched)
+        if size > limits.piece_bytes_max and isinstance(m, wire.Append | wire.Fetched):
             self._ids += 1
             self._long[m.slot] = _Long(self._ids, m.SerializeToString(), size, isinstance(m, wire.Fetched))
             self._long_bytes += size
@@ -116,6 +110,15 @@ class Outgoing:
         for m, size in long.waiting:
             self._long_bytes -= size
             self.put(m)  # one of them may be long, too: then the rest waits for that
+
+
+def _size(m: Message) -> int:
+    """Bytes of data in a message."""
+    if isinstance(m, wire.Append | wire.Fetched):
+        return sum(map(len, m.records))
+    if isinstance(m, wire.Snapshot):
+        return sum(len(part.data) + sum(map(len, part.pages)) for part in m.objects)
+    return 0
 
 
 class Incoming:

@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits, record
 from homing_node.log.effects import Halted, Message, Outbox
-from homing_node.log.store import CutRecords, PutRecord, SetPromise, SlotImage
+from homing_node.log.kept import Kept
+from homing_node.log.store import CutRecords, DropSlot, PutRecord, SetPromise, SlotImage, TrimRecords
+
+if TYPE_CHECKING:
+    from homing_node.log.install import Installing
 
 Reader = Callable[[int, int, int], list[bytes]]
 """(slot, from_lsn, limit) to records that are in the store."""
@@ -31,21 +36,26 @@ class _Held:
 class Replica:
     """A slot's log on this node.
 
-    Invariants (see `check`): base_lsn <= commit <= last_lsn; durable_lsn <= last_lsn; records holds exactly
+    Invariants (see `invariants.py`): base_lsn <= commit <= last_lsn; durable_lsn <= last_lsn; records holds exactly
     base_lsn + 1 … last_lsn; promised never falls; the chain of hashes is whole,
     and epochs never fall along it.
     """
 
     __slots__ = (
-        "_held", "_reader", "base_epoch", "base_hash", "base_lsn", "bytes", "claimant", "commit", "durable_lsn",
-        "durable_seq", "healthy", "last_epoch", "last_hash", "last_lsn", "out", "promised", "records", "seq", "slot",
+        "_held", "_reader", "applying", "base_epoch", "base_hash", "base_lsn", "bytes", "claimant", "commit",
+        "durable_lsn", "durable_seq", "healthy", "incomplete", "installing", "kept", "last_epoch", "last_hash",
+        "last_lsn", "out", "pins", "promised", "records", "seq", "slot", "votes",
     )  # fmt: skip
 
     def __init__(self, slot: int, image: SlotImage, out: Outbox, reader: Reader, *, healthy: bool = True) -> None:
         self.slot = slot
         self.out = out
         self._reader = reader
-        self.healthy = healthy and not image.damaged  # False: rule 17, this replica never counts
+        trusted = (healthy or image.whole) and not image.damaged
+        self.incomplete = image.incomplete  # a snapshot began to take the place of what was here
+        self.votes = image.votes  # incomplete, and its promises count all the same
+        self.installing: Installing | None = None  # it comes just now
+        self.healthy = trusted and not image.incomplete  # False: rule 17, this replica never counts
         self.promised = image.promised  # the highest epoch promised; nothing lower is ever accepted again
         self.claimant = image.claimant  # the incarnation that claimed that epoch (rule 2)
         self.base_lsn = image.applied_lsn  # pages hold everything up to here
@@ -57,6 +67,9 @@ class Replica:
         self.last_epoch = self.base_epoch
         self.last_hash = self.base_hash
         self.commit = self.base_lsn  # what this replica knows to be committed
+        self.pins = 0  # snapshots that are read from the pages: they stand still meanwhile
+        self.applying = False  # pages are being brought up to a later record
+        self.kept = Kept(self.base_lsn, image.trimmed)
         self.seq = 0  # writes asked for
         self.durable_seq = 0  # writes that are on disk
         self._held: deque[_Held] = deque()
@@ -158,7 +171,7 @@ class Replica:
 
     def halt(self, reason: str) -> None:
         """Stop taking part: an invariant is broken here."""
-        self.healthy = False
+        self.healthy = self.applying = False
         self.out.news.append(Halted(self.slot, reason))
 
     def merge(self, from_lsn: int, records: Sequence[bytes]) -> int | None:
@@ -193,14 +206,13 @@ class Replica:
         """Rules 4, 5, 6, 17."""
         answer = wire.Appended(slot=self.slot, epoch=m.epoch)
         if not self.accepts(m.epoch, m.claimant):
-            answer.outcome, answer.promised = wire.APPEND_OUTCOME_FENCED, self.promised
-            self.out.sends.append((sender, answer))
+            self.refuse(sender, m.epoch)
             return
         if not self.healthy:
-            answer.outcome = wire.APPEND_OUTCOME_DISTRUSTED
-            self.out.sends.append((sender, answer))
+            self.refuse_data(sender, m.epoch)
             return
         before = len(self.out.writes)
+        self.allow_trim(m.trim)
         if m.epoch > self.promised:
             self.promise(m.epoch, m.claimant)
         said = self._append(m, answer)
@@ -209,6 +221,18 @@ class Replica:
             self.answer_when_durable(sender, answer, wrote=wrote)
         elif wrote:
             self.hold()  # no answer, but what was written on the way counts: a later answer must wait for it
+
+    def _fenced(self, epoch: int) -> wire.Appended:
+        return wire.Appended(slot=self.slot, epoch=epoch, outcome=wire.APPEND_OUTCOME_FENCED, promised=self.promised)
+
+    def refuse(self, sender: str, epoch: int) -> None:
+        """Tell an owner that its epoch is over (rule 4)."""
+        self.out.sends.append((sender, self._fenced(epoch)))
+
+    def refuse_data(self, sender: str, epoch: int) -> None:
+        """Tell an owner that what is here does not count (rule 17)."""
+        outcome = wire.APPEND_OUTCOME_INCOMPLETE if self.incomplete else wire.APPEND_OUTCOME_DISTRUSTED
+        self.out.sends.append((sender, wire.Appended(slot=self.slot, epoch=epoch, outcome=outcome)))
 
     def _append(self, m: wire.Append, answer: wire.Appended) -> bool:
         """Take the records of an owner that may write here; False if there is nothing to say to it."""
@@ -221,7 +245,7 @@ class Replica:
         proved = self.merge(m.prev_lsn + 1, m.records)
         if proved is None:
             return False
-        answer.lsn = proved
+        answer.lsn, answer.applied = proved, self.base_lsn
         self.commit = max(self.commit, min(m.commit, proved))
         return True
 
@@ -264,7 +288,9 @@ class Replica:
         """What this replica says of itself when it is sealed."""
         return wire.Sealed(
             slot=self.slot, epoch=epoch, accepted=True, promised=self.promised, last_epoch=self.last_epoch,
-            last_lsn=self.last_lsn, last_hash=self.last_hash, snapshot_lsn=self.base_lsn, healthy=self.healthy,
+            last_lsn=self.last_lsn, last_hash=self.last_hash, snapshot_lsn=self.base_lsn,
+            healthy=self.healthy or self.votes,
+            trimmed=self.kept.trimmed,
         )  # fmt: skip
 
     def on_fetch(self, sender: str, m: wire.Fetch) -> None:
@@ -288,10 +314,8 @@ class Replica:
 
     def _still_true(self, answer: Message) -> Message:
         """An answer given under an epoch that has been overtaken since becomes a refusal."""
-        if isinstance(answer, wire.Appended) and answer.epoch < self.promised:
-            return wire.Appended(
-                slot=self.slot, epoch=answer.epoch, outcome=wire.APPEND_OUTCOME_FENCED, promised=self.promised
-            )
+        if isinstance(answer, wire.Appended | wire.Snapshotted) and answer.epoch < self.promised:
+            return self._fenced(answer.epoch)
         if isinstance(answer, wire.Sealed) and answer.epoch < self.promised:
             return wire.Sealed(slot=self.slot, epoch=answer.epoch, accepted=False, promised=self.promised)
         return answer
@@ -299,40 +323,68 @@ class Replica:
     # -- pages ------------------------------------------------------------------------------------------------
 
     def applicable(self) -> list[bytes]:
-        """The records that pages may take in: committed ones only (rule 24), and on disk here."""
+        """The records that pages may take in: committed ones only (rule 24), and on disk here.
+
+        None while the last ones are still on their way to disk (`applied` says when they are), or a snapshot is read.
+        """
+        if self.applying or self.pins or not self.healthy:
+            return []
         upper = min(self.commit, self.durable_lsn)
-        return [self.records[lsn] for lsn in range(self.base_lsn + 1, upper + 1)]
+        records = [self.records[lsn] for lsn in range(self.base_lsn + 1, upper + 1)]
+        self.applying = bool(records)
+        return records
 
     def applied(self, lsn: int) -> None:
         """Pages up to `lsn` are on disk: forget those records in memory."""
+        self.applying = False
+        if self.installing is not None or lsn <= self.base_lsn:
+            return  # a snapshot has taken the place of that
         position = self.hash_at(lsn)
         assert position is not None, "applied what is not in the log"
         assert lsn <= self.commit, "applied what is not committed"
-        for gone in range(self.base_lsn + 1, lsn + 1):
-            self.bytes -= len(self.records.pop(gone))
+        size = sum(len(self.records.pop(gone)) for gone in range(self.base_lsn + 1, lsn + 1))
+        self.bytes -= size
         if not self.records:
             self.records.clear()  # gives its table back too, which deletions alone do not
         self.base_lsn = lsn
         self.base_epoch, self.base_hash = position
+        self.kept.add(lsn, size)
+        self._trim()
 
-    def check(self) -> None:
-        """Assert the invariants; tests call it after every event."""
-        assert self.base_lsn <= self.commit <= self.last_lsn, repr(self)
-        assert self.durable_lsn <= self.last_lsn, repr(self)
-        assert self.durable_seq <= self.seq, repr(self)
-        assert len(self.records) == self.last_lsn - self.base_lsn, repr(self)
-        assert self.bytes == sum(map(len, self.records.values())), repr(self)
-        digest = self.base_hash
-        epoch = self.base_epoch
-        for lsn in range(self.base_lsn + 1, self.last_lsn + 1):
-            data = self.records[lsn]
-            before, (epoch, at) = epoch, record.position(data)
-            assert at == lsn, repr(self)
-            assert before <= epoch, repr(self)
-            assert record.prev_hash_of(data) == digest, repr(self)
-            digest = record.hash_of(data)
-        assert (epoch, digest) == (self.last_epoch, self.last_hash), repr(self)
-        assert epoch <= self.promised or not self.healthy, repr(self)
+    def allow_trim(self, lsn: int) -> None:
+        """Pages of a majority hold everything up to `lsn`: records may go (rule 24)."""
+        if lsn > self.kept.trim_to:
+            self.kept.trim_to = lsn
+            self._trim()
+
+    def _trim(self) -> None:
+        if self.kept.trim():
+            self.out.writes.append(TrimRecords(self.slot, self.kept.trimmed + 1))
+
+    def drop(self, installing: Installing, *, votes: bool) -> None:
+        """Forget everything but the promise: a snapshot takes its place."""
+        self.out.writes.append(DropSlot(self.slot, votes))
+        self.healthy, self.incomplete, self.votes, self.installing = False, True, votes, installing
+        self.records.clear()
+        self.kept = Kept()
+        self.bytes = self.commit = self.durable_lsn = 0
+        self._begin_at(0, 0, record.NO_HASH)
+        for held in self._held:  # what was about to be confirmed is gone
+            held.lsn = 0
+            if isinstance(held.answer, wire.Appended):
+                held.answer = None
+
+    def become_whole(self, lsn: int, epoch: int, digest: bytes) -> None:
+        """The last part of a snapshot is here; the log goes on after `lsn`."""
+        self.healthy, self.incomplete, self.votes, self.installing = True, False, False, None
+        self.kept = Kept(lsn, lsn)
+        self.commit = lsn
+        self._begin_at(lsn, epoch, digest)
+
+    def _begin_at(self, lsn: int, epoch: int, digest: bytes) -> None:
+        self.base_lsn = self.last_lsn = lsn
+        self.base_epoch = self.last_epoch = epoch
+        self.base_hash = self.last_hash = digest
 
     def __repr__(self) -> str:
         return (

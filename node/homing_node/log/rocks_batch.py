@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rocksdict import WriteBatch
 
 from homing_node.log import rocks_keys as keys
-from homing_node.log.store import CutRecords, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, TrimRecords
+from homing_node.log.store import (
+    CutRecords,
+    DropSlot,
+    Op,
+    PutObject,
+    PutPages,
+    PutRecord,
+    SetApplied,
+    SetPromise,
+    SetWhole,
+    TrimRecords,
+)
 
 point_deletes_max = 512
 """Up to so many keys are deleted one by one: each range delete makes later reads of fresh data dearer."""
@@ -18,13 +29,21 @@ class BatchBuilder:
 
     Args:
         page_count: reads how many pages an object has on disk.
+        tags: reads which classes have objects here.
+        slots: how many the cluster has.
+        disk_id: of the disk on which slots become whole.
 
     Invariant: what is remembered is true of the database with every batch built so far; after one that was not written,
     `forget` must be called.
     """
 
-    def __init__(self, page_count: Callable[[bytes], int]) -> None:
+    def __init__(
+        self, page_count: Callable[[bytes], int], tags: Callable[[], Iterable[bytes]], slots: int, disk_id: str
+    ) -> None:
         self._read_page_count = page_count
+        self._read_tags = tags
+        self._slots = slots
+        self._disk_id = disk_id.encode()
         self._floors: dict[int, int] = {}  # slot: no record of it is below this lsn
         self._page_counts: dict[bytes, int] = {}
 
@@ -50,13 +69,21 @@ class BatchBuilder:
         put(keys.batch_key(number), keys.U64.pack(number))
         return writes
 
-    def _slot_op(self, writes: WriteBatch, op: CutRecords | TrimRecords | SetPromise | SetApplied) -> None:
+    def _slot_op(
+        self, writes: WriteBatch, op: CutRecords | TrimRecords | SetPromise | SetApplied | DropSlot | SetWhole
+    ) -> None:
         if isinstance(op, SetApplied):
             writes.put(keys.slot_key(keys.APPLIED, op.slot), keys.encode_applied(op.lsn, op.epoch, op.hash))
         elif isinstance(op, SetPromise):
             writes.put(keys.slot_key(keys.PROMISE, op.slot), keys.encode_promise(op.epoch, op.claimant))
         elif isinstance(op, TrimRecords):
             self._trim(writes, op.slot, op.below_lsn)
+        elif isinstance(op, DropSlot):
+            self._drop(writes, op.slot, votes=op.votes)
+        elif isinstance(op, SetWhole):
+            writes.put(keys.slot_key(keys.WHOLE, op.slot), self._disk_id)
+            writes.delete(keys.slot_key(keys.INCOMPLETE, op.slot))
+            writes.delete(keys.slot_key(keys.DAMAGED, op.slot))
         else:
             writes.delete_range(keys.record_key(op.slot, op.from_lsn), keys.log_end(op.slot))
             if op.from_lsn < self._floors.get(op.slot, 0):
@@ -72,6 +99,17 @@ class BatchBuilder:
         else:
             for lsn in range(floor, below):
                 writes.delete(keys.record_key(slot, lsn))
+
+    def _drop(self, writes: WriteBatch, slot: int, *, votes: bool) -> None:
+        self._floors.pop(slot, None)
+        writes.put(keys.slot_key(keys.INCOMPLETE, slot), bytes((votes,)))
+        writes.delete(keys.slot_key(keys.WHOLE, slot))
+        writes.delete(keys.slot_key(keys.APPLIED, slot))
+        writes.delete_range(keys.record_key(slot, 0), keys.log_end(slot))
+        for kind in (keys.PAGE, keys.COUNT):
+            writes.delete_range(*keys.id_range(kind, slot, self._slots))
+        for tag in self._read_tags():
+            writes.delete_range(*keys.tag_range(tag, slot, self._slots))
 
     def _pages(self, writes: WriteBatch, op: PutPages) -> None:
         put, pack = writes.put, keys.U32.pack

@@ -7,6 +7,8 @@ table file exactly when all of the batch is. With several, a lost log file could
     B ring position u32       batch number u64
     D slot u16                the slot is damaged (rule 17), with the reason
     P slot u16                promise: epoch u64, claimant
+    N slot u16                the slot is incomplete, a snapshot is taking its place: 1 if its promises count, else 0
+    W slot u16                disk id: on that disk the slot was made whole by a snapshot
     A slot u16                applied: lsn u64, epoch u64, hash
     L slot u16 lsn u64        a record
     O tag 8, hash 2, rest 22  what is known of an object; ordered by id within a class
@@ -26,6 +28,8 @@ DAMAGED, DAMAGED_END = b"D", b"E"
 PROMISE, PROMISE_END = b"P", b"Q"
 APPLIED, APPLIED_END = b"A", b"B"
 LOG, LOG_END = b"L", b"M"
+INCOMPLETE, INCOMPLETE_END = b"N", b"O"
+WHOLE, WHOLE_END = b"W", b"X"
 OBJECT = b"O"
 COUNT = b"C"
 PAGE = b"G"
@@ -58,7 +62,7 @@ def log_end(slot: int) -> bytes:
 
 
 def slot_key(kind: bytes, slot: int) -> bytes:
-    """Where a value of a slot is: PROMISE, APPLIED or DAMAGED; with LOG, the start of the slot's log."""
+    """Where a value of a slot is: PROMISE, APPLIED, DAMAGED, …; with LOG, the start of the slot's log."""
     return _SLOT.pack(kind, slot)
 
 
@@ -80,6 +84,35 @@ def object_key(object_id: bytes) -> bytes:
 def object_of_key(key: bytes) -> bytes:
     """The object id in a key of `object_key`."""
     return key[9:11] + key[1:9] + key[11:]
+
+
+def hash_range(slot: int, slots: int) -> tuple[int, int]:
+    """The first two bytes of the ids of a slot's objects, as numbers: from, and to below."""
+    return -(-slot * 65_536 // slots), -(-(slot + 1) * 65_536 // slots)
+
+
+def id_range(kind: bytes, slot: int, slots: int) -> tuple[bytes, bytes]:
+    """The keys of a slot's objects in a kind that is ordered by id (PAGE, COUNT): from, and to below."""
+    return _id_start(kind, hash_range(slot, slots)[0]), _id_start(kind, hash_range(slot, slots)[1])
+
+
+def tag_range(tag: bytes, slot: int, slots: int) -> tuple[bytes, bytes]:
+    """The keys of a slot's objects of one class: from, and to below."""
+    return _id_start(OBJECT + tag, hash_range(slot, slots)[0]), _id_start(OBJECT + tag, hash_range(slot, slots)[1])
+
+
+def tag_of_key(key: bytes) -> bytes:
+    """The class in a key of `object_key`."""
+    return key[1:9]
+
+
+def after_tag(tag: bytes) -> bytes:
+    """A key above every object of a class, and below those of the next."""
+    return OBJECT + tag + b"\xff" * 25
+
+
+def _id_start(stem: bytes, first: int) -> bytes:
+    return stem + first.to_bytes(2, "big") if first < 65_536 else stem + b"\xff" * 37
 
 
 def page_key(object_id: bytes, number: int) -> bytes:

@@ -14,19 +14,24 @@ from homing_node.log.rocks_db import Cursor, Damaged, RocksDatabase
 from homing_node.log.store import SlotImage
 
 
-def load_slots(db: RocksDatabase, slots: int) -> tuple[dict[int, SlotImage], dict[int, str]]:
+def load_slots(db: RocksDatabase, slots: int, disk_id: str) -> tuple[dict[int, SlotImage], dict[int, str]]:
     """Every slot, and the damage that is not yet written down: slot to reason.
 
     Args:
         db: the database.
         slots: damage is looked for in slots below this number.
+        disk_id: of this disk.
 
     Raises:
         StoreFailed: the disk refused.
     """
-    loading = _Loading(db, slots)
+    loading = _Loading(db, slots, disk_id.encode())
     loading.meta(keys.PROMISE, keys.PROMISE_END, loading.take_promise)
     loading.meta(keys.APPLIED, keys.APPLIED_END, loading.take_applied)
+    loading.meta(keys.WHOLE, keys.WHOLE_END, loading.take_whole)
+    loading.meta(keys.INCOMPLETE, keys.INCOMPLETE_END, loading.take_incomplete)
+    for image in loading.images.values():
+        image.trimmed = image.applied_lsn  # where no record is kept at all
     loading.logs()
     loading.meta(keys.DAMAGED, keys.DAMAGED_END, loading.take_damage)
     found = {slot: why for slot, why in loading.damage.items() if slot not in loading.known}
@@ -34,8 +39,9 @@ def load_slots(db: RocksDatabase, slots: int) -> tuple[dict[int, SlotImage], dic
 
 
 class _Loading:
-    def __init__(self, db: RocksDatabase, slots: int) -> None:
+    def __init__(self, db: RocksDatabase, slots: int, disk_id: bytes) -> None:
         self.db = db
+        self.disk_id = disk_id
         self.slots = slots
         self.images: dict[int, SlotImage] = {}
         self.damage: dict[int, str] = {}
@@ -59,6 +65,13 @@ class _Loading:
     def take_applied(self, slot: int, value: bytes) -> None:
         image = self.image(slot)
         image.applied_lsn, image.applied_epoch, image.applied_hash = keys.decode_applied(value)
+
+    def take_whole(self, slot: int, value: bytes) -> None:
+        self.image(slot).whole = value == self.disk_id
+
+    def take_incomplete(self, slot: int, value: bytes) -> None:
+        image = self.image(slot)
+        image.incomplete, image.votes = True, value == b"\1"
 
     def take_damage(self, slot: int, value: bytes) -> None:
         self.known.add(slot)
@@ -108,7 +121,9 @@ def _read_run(cursor: Cursor, slot: int, image: SlotImage) -> str:
     """Read the records above the applied point; returns what is wrong with them, or nothing."""
     wanted = image.applied_lsn + 1
     found = True
-    if keys.record_place(cursor.key())[1] < wanted:
+    first = keys.record_place(cursor.key())[1]
+    image.trimmed = min(image.applied_lsn, first - 1)
+    if first < wanted:
         found = cursor.seek(keys.record_key(slot, wanted))
     records = image.records
     while found:

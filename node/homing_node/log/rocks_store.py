@@ -20,7 +20,8 @@ from homing_node.log.rocks_batch import BatchBuilder
 from homing_node.log.rocks_db import Damaged, RocksDatabase, is_damage
 from homing_node.log.rocks_load import load_slots
 from homing_node.log.rocks_open import lock, note_broken, open_directory
-from homing_node.log.store import Op, SlotImage
+from homing_node.log.rocks_parts import read_part, tags
+from homing_node.log.store import Op, Part, SlotImage
 
 unflushed_batches_max = keys.batch_ring // 4
 
@@ -28,13 +29,15 @@ unflushed_batches_max = keys.batch_ring // 4
 class RocksStore:
     """The `Store` of a running node.
 
-    `trusted` is False, for good, when the directory once was not what its mark said: below it, with a hole, empty,
+    `trusted` is False, from then on, when the directory once was not what its mark said: below it, with a hole, empty,
     gone, damaged, or with the mark itself missing. `lost` then says why. Each time that is found, the disk id is made
     anew: the old one stands in slot records for a copy that no longer exists. Only a database that cannot be opened is
     set aside (renamed, kept); in all other cases its data stays and can be read. See `rocks_open`.
 
-    A slot is `damaged`, for good, when a record is missing between others or a block of it fails its checksum: found by
-    `load`, or by a read, which then raises `StoreFailed`; the next start sees the slot damaged.
+    A slot is `damaged`, from then on, when a record is missing between others or a block of it fails its checksum:
+    found by `load`, or by a read, which then raises `StoreFailed`; the next start sees the slot damaged.
+
+    Either is over for a slot when a whole snapshot took the place of what was there (`SetWhole`).
 
     Writing is for one thread at a time (a lock sees to it); reading is for any.
     """
@@ -54,7 +57,7 @@ class RocksStore:
         self._writing = threading.Lock()
         self._failure: StoreFailed | None = None
         self._closed = False
-        self.builder = BatchBuilder(self._page_count)
+        self.builder = BatchBuilder(self._page_count, lambda: tags(db), slots, disk_id)
 
     @classmethod
     def open(cls, path: str | Path, *, cluster: str, node: str, slots: int = SLOTS_DEFAULT) -> RocksStore:
@@ -167,7 +170,7 @@ class RocksStore:
         Raises:
             StoreFailed: the disk refused.
         """
-        images, found = load_slots(self._db, self._slots)
+        images, found = load_slots(self._db, self._slots, self.disk_id)
         for slot, why in found.items():
             self._write_damage(slot, why)
         return images
@@ -239,6 +242,17 @@ class RocksStore:
         except Damaged as error:
             raise StoreFailed(f"the list of objects is damaged: {error}") from error
         return found
+
+    def part(self, slot: int, place: bytes, bytes_max: int) -> Part:
+        """A part of the slot's objects; see `Store`.
+
+        Raises:
+            StoreFailed: as `pages`.
+        """
+        try:
+            return read_part(self._db, slot, self._slots, place, bytes_max)
+        except Damaged as error:
+            raise self._damage(slot, error) from error
 
     def _page_count(self, object_id: bytes) -> int:
         raw = self._get(keys.COUNT + object_id, slot_of(object_id, self._slots))

@@ -16,9 +16,9 @@ from homing.errors import StoreFailed
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, Message, Recovered
+from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, Message, ReadPart, Recovered
 from homing_node.log.owner import Member
-from homing_node.log.store import Op, PutRecord, Store
+from homing_node.log.store import Op, Part, PutRecord, Store
 from homing_node.log.writer import Batch, Writer
 
 _log = structlog.stdlib.get_logger("homing.log")
@@ -47,8 +47,8 @@ class SlotKeeper(Protocol):
         """The slot record may become ACTIVE."""
         ...
 
-    def fenced(self, slot: int, promised: int) -> None:
-        """This node's ownership ended; a new claim must go above `promised`."""
+    def fenced(self, slot: int, promised: int, *, lacking: bool = False) -> None:
+        """This node's ownership ended; a new claim must go above `promised`, and with `lacking` be another's."""
         ...
 
 
@@ -95,7 +95,6 @@ class LogShell:
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(store, self._written, on_fatal)
         self._scheduled = False
-        self._applying: set[int] = set()
         self._apply_due: dict[int, float] = {}
 
     def attach(self, user: LogUser, keeper: SlotKeeper) -> None:
@@ -155,7 +154,7 @@ class LogShell:
         receive = self.core.receive
         for group in (
             batch.appends, batch.appended, batch.confirms, batch.confirmed, batch.seals, batch.sealed, batch.fetches,
-            batch.fetched,
+            batch.fetched, batch.snapshots, batch.snapshotted,
         ):  # fmt: skip
             for message in group:
                 receive(node, message, now)
@@ -188,6 +187,8 @@ class LogShell:
             self._writer.add(out.writes, out.marks)
         for node, message in out.sends:
             self._send(node, message)
+        for read in out.reads:
+            self._read_part(read)
         if out.news:
             self._tell(out.news)
 
@@ -206,9 +207,31 @@ class LogShell:
                 _log.info("slot lost", slot=item.slot, epoch=item.epoch, reason=item.reason)
                 user.lost(item.slot, item.epoch, item.reason)
                 if item.slot not in self.core.owners:  # else it is claimed anew already
-                    keeper.fenced(item.slot, item.promised)
+                    keeper.fenced(item.slot, item.promised, lacking=item.lacking)
             else:
                 _log.error("slot halted", slot=item.slot, reason=item.reason)
+
+    # -- snapshots --------------------------------------------------------------------------------------------
+
+    def _read_part(self, read: ReadPart) -> None:
+        reading = self._loop.run_in_executor(None, self._store.part, read.slot, read.place, limits.snapshot_part_bytes)
+        reading.add_done_callback(lambda done: self._part_read(read, done))
+
+    def _part_read(self, read: ReadPart, done: asyncio.Future[Part]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._damaged(read.slot, error)
+        else:
+            self.core.part_read(read, done.result())
+        self._touch()
+
+    def _damaged(self, slot: int, error: BaseException) -> None:
+        """This node's pages of a slot cannot be read: it takes no further part in it."""
+        self.core.replicas[slot].halt(f"pages cannot be read or brought up to date: {error}")
+        self.core.resign(slot, "its pages are damaged here")
+        self._touch()
 
     # -- time -------------------------------------------------------------------------------------------------
 
@@ -229,7 +252,7 @@ class LogShell:
         done = 0
         for slot, replica in list(self.core.replicas.items()):
             behind = replica.commit - replica.base_lsn
-            if not behind or slot in self._applying or not replica.healthy:
+            if not behind or replica.applying or not replica.healthy:
                 self._apply_due.pop(slot, None)
                 continue
             due = self._apply_due.setdefault(slot, now + limits.apply_after_s * (1 + slot % 64 / 64))
@@ -248,16 +271,13 @@ class LogShell:
         try:
             ops = self._apply(slot, records)
         except (ValueError, StoreFailed) as error:
-            self.core.replicas[slot].halt(f"pages cannot be brought up to date: {error}")
-            self.core.resign(slot, "its pages are damaged here")
-            self._touch()
+            self._damaged(slot, error)
             return len(records)
         lsn = self.core.replicas[slot].base_lsn + len(records)
-        self._applying.add(slot)
 
         def then() -> None:
-            self._applying.discard(slot)
             self.core.applied(slot, lsn)
+            self._touch()  # records may go now
 
         self._writer.add(ops, {}, then)
         return len(records)
@@ -265,7 +285,7 @@ class LogShell:
     async def flushed(self) -> None:
         """Wait until everything that is committed is in pages, on disk."""
         await self.apply_ready(time.monotonic(), everything=True)
-        while self._applying:
+        while any(replica.applying for replica in self.core.replicas.values()):
             await asyncio.sleep(0.005)
 
     async def close(self) -> None:

@@ -60,6 +60,24 @@ class PutPages(Struct, frozen=True):
     page_count: int
 
 
+class DropSlot(Struct, frozen=True):
+    """Remove records, objects and pages of the slot, and count it as incomplete until `SetWhole`; its promise stays.
+
+    What follows for the same slot goes in a later batch.
+
+    `votes`: its promises still count at takeovers, although it has nothing.
+    """
+
+    slot: int
+    votes: bool
+
+
+class SetWhole(Struct, frozen=True):
+    """A whole snapshot took the place of what was there: the slot is not incomplete or damaged, and can be trusted."""
+
+    slot: int
+
+
 class PutObject(Struct, frozen=True):
     """What a slot knows of one object beside its pages: an opaque, bounded value."""
 
@@ -67,7 +85,26 @@ class PutObject(Struct, frozen=True):
     data: bytes
 
 
-Op = PutRecord | CutRecords | TrimRecords | SetPromise | SetApplied | PutPages | PutObject
+Op = PutRecord | CutRecords | TrimRecords | SetPromise | SetApplied | PutPages | PutObject | DropSlot | SetWhole
+
+
+@dataclass(slots=True)
+class ObjectPart:
+    """Some pages of an object, one after the other, and what is known of it beside them."""
+
+    object: bytes
+    data: bytes  # with the first pages only; else empty
+    page_count: int
+    first_page: int
+    pages: list[bytes] = field(default_factory=list[bytes])
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of all that a slot's pages hold, and where the next begins; empty: this is the last."""
+
+    objects: list[ObjectPart]
+    next_place: bytes
 
 
 @dataclass(slots=True)
@@ -81,6 +118,10 @@ class SlotImage:
     applied_hash: bytes = bytes(16)
     records: list[bytes] = field(default_factory=list[bytes])  # those above applied_lsn, in order of lsn, no gaps
     damaged: bool = False  # something of this slot is missing or fails its check (rule 17)
+    whole: bool = False  # made whole by a snapshot on this very disk: it counts although the store is not trusted
+    incomplete: bool = False  # a snapshot began to take its place, and did not become whole
+    votes: bool = False  # incomplete, and its promises count all the same
+    trimmed: int = 0  # records up to here are not kept any more
 
 
 class Store(Protocol):
@@ -146,6 +187,13 @@ class Store(Protocol):
 
     def objects(self, after: bytes, limit: int, tag: bytes) -> list[tuple[bytes, bytes]]:
         """Objects with `id[2:10] == tag` and an id above `after`, ascending, with their data."""
+        ...
+
+    def part(self, slot: int, place: bytes, bytes_max: int) -> Part:
+        """A part of the slot's objects from a place on, of about `bytes_max`; the first place is empty.
+
+        Parts fit together while the slot's pages do not change.
+        """
         ...
 
     def disk_free_bytes(self) -> int:

@@ -13,10 +13,12 @@ class AppendOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPEND_OUTCOME_NEED: _ClassVar[AppendOutcome]
     APPEND_OUTCOME_FENCED: _ClassVar[AppendOutcome]
     APPEND_OUTCOME_DISTRUSTED: _ClassVar[AppendOutcome]
+    APPEND_OUTCOME_INCOMPLETE: _ClassVar[AppendOutcome]
 APPEND_OUTCOME_OK: AppendOutcome
 APPEND_OUTCOME_NEED: AppendOutcome
 APPEND_OUTCOME_FENCED: AppendOutcome
 APPEND_OUTCOME_DISTRUSTED: AppendOutcome
+APPEND_OUTCOME_INCOMPLETE: AppendOutcome
 
 class Hello(_message.Message):
     __slots__ = ("cluster", "node", "incarnation", "disk")
@@ -31,7 +33,7 @@ class Hello(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., incarnation: _Optional[str] = ..., disk: _Optional[str] = ...) -> None: ...
 
 class Append(_message.Message):
-    __slots__ = ("slot", "epoch", "claimant", "prev_lsn", "prev_epoch", "prev_hash", "records", "commit")
+    __slots__ = ("slot", "epoch", "claimant", "prev_lsn", "prev_epoch", "prev_hash", "records", "commit", "trim")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     CLAIMANT_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +42,7 @@ class Append(_message.Message):
     PREV_HASH_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    TRIM_FIELD_NUMBER: _ClassVar[int]
     slot: int
     epoch: int
     claimant: str
@@ -48,21 +51,24 @@ class Append(_message.Message):
     prev_hash: bytes
     records: _containers.RepeatedScalarFieldContainer[bytes]
     commit: int
-    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., prev_epoch: _Optional[int] = ..., prev_hash: _Optional[bytes] = ..., records: _Optional[_Iterable[bytes]] = ..., commit: _Optional[int] = ...) -> None: ...
+    trim: int
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., prev_epoch: _Optional[int] = ..., prev_hash: _Optional[bytes] = ..., records: _Optional[_Iterable[bytes]] = ..., commit: _Optional[int] = ..., trim: _Optional[int] = ...) -> None: ...
 
 class Appended(_message.Message):
-    __slots__ = ("slot", "epoch", "outcome", "lsn", "promised")
+    __slots__ = ("slot", "epoch", "outcome", "lsn", "promised", "applied")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     LSN_FIELD_NUMBER: _ClassVar[int]
     PROMISED_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
     slot: int
     epoch: int
     outcome: AppendOutcome
     lsn: int
     promised: int
-    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., outcome: _Optional[_Union[AppendOutcome, str]] = ..., lsn: _Optional[int] = ..., promised: _Optional[int] = ...) -> None: ...
+    applied: int
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., outcome: _Optional[_Union[AppendOutcome, str]] = ..., lsn: _Optional[int] = ..., promised: _Optional[int] = ..., applied: _Optional[int] = ...) -> None: ...
 
 class Seal(_message.Message):
     __slots__ = ("slot", "epoch", "claimant")
@@ -75,7 +81,7 @@ class Seal(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ...) -> None: ...
 
 class Sealed(_message.Message):
-    __slots__ = ("slot", "epoch", "accepted", "promised", "last_epoch", "last_lsn", "last_hash", "snapshot_lsn", "healthy")
+    __slots__ = ("slot", "epoch", "accepted", "promised", "last_epoch", "last_lsn", "last_hash", "snapshot_lsn", "healthy", "trimmed")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +91,7 @@ class Sealed(_message.Message):
     LAST_HASH_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_LSN_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    TRIMMED_FIELD_NUMBER: _ClassVar[int]
     slot: int
     epoch: int
     accepted: bool
@@ -94,7 +101,8 @@ class Sealed(_message.Message):
     last_hash: bytes
     snapshot_lsn: int
     healthy: bool
-    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., accepted: bool = ..., promised: _Optional[int] = ..., last_epoch: _Optional[int] = ..., last_lsn: _Optional[int] = ..., last_hash: _Optional[bytes] = ..., snapshot_lsn: _Optional[int] = ..., healthy: bool = ...) -> None: ...
+    trimmed: int
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., accepted: bool = ..., promised: _Optional[int] = ..., last_epoch: _Optional[int] = ..., last_lsn: _Optional[int] = ..., last_hash: _Optional[bytes] = ..., snapshot_lsn: _Optional[int] = ..., healthy: bool = ..., trimmed: _Optional[int] = ...) -> None: ...
 
 class Fetch(_message.Message):
     __slots__ = ("slot", "epoch", "from_lsn")
@@ -119,6 +127,60 @@ class Fetched(_message.Message):
     records: _containers.RepeatedScalarFieldContainer[bytes]
     last: bool
     def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., from_lsn: _Optional[int] = ..., records: _Optional[_Iterable[bytes]] = ..., last: bool = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("slot", "epoch", "claimant", "base_lsn", "base_epoch", "base_hash", "part", "objects", "last", "joins")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CLAIMANT_FIELD_NUMBER: _ClassVar[int]
+    BASE_LSN_FIELD_NUMBER: _ClassVar[int]
+    BASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BASE_HASH_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    JOINS_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    epoch: int
+    claimant: str
+    base_lsn: int
+    base_epoch: int
+    base_hash: bytes
+    part: int
+    objects: _containers.RepeatedCompositeFieldContainer[SnapshotObject]
+    last: bool
+    joins: bool
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ..., base_lsn: _Optional[int] = ..., base_epoch: _Optional[int] = ..., base_hash: _Optional[bytes] = ..., part: _Optional[int] = ..., objects: _Optional[_Iterable[_Union[SnapshotObject, _Mapping]]] = ..., last: bool = ..., joins: bool = ...) -> None: ...
+
+class SnapshotObject(_message.Message):
+    __slots__ = ("id", "data", "page_count", "first_page", "pages")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_PAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGES_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    data: bytes
+    page_count: int
+    first_page: int
+    pages: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, id: _Optional[bytes] = ..., data: _Optional[bytes] = ..., page_count: _Optional[int] = ..., first_page: _Optional[int] = ..., pages: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Snapshotted(_message.Message):
+    __slots__ = ("slot", "epoch", "base_lsn", "part", "whole", "again")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BASE_LSN_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    epoch: int
+    base_lsn: int
+    part: int
+    whole: bool
+    again: bool
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., base_lsn: _Optional[int] = ..., part: _Optional[int] = ..., whole: bool = ..., again: bool = ...) -> None: ...
 
 class Confirm(_message.Message):
     __slots__ = ("round", "slots", "epochs")
@@ -163,7 +225,7 @@ class PeerPiece(_message.Message):
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ..., fetched: bool = ...) -> None: ...
 
 class PeerBatch(_message.Message):
-    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces", "offers")
+    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces", "offers", "snapshots", "snapshotted")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     APPENDS_FIELD_NUMBER: _ClassVar[int]
     APPENDED_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +237,8 @@ class PeerBatch(_message.Message):
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTTED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     appends: _containers.RepeatedCompositeFieldContainer[Append]
     appended: _containers.RepeatedCompositeFieldContainer[Appended]
@@ -186,7 +250,9 @@ class PeerBatch(_message.Message):
     confirmed: _containers.RepeatedCompositeFieldContainer[Confirmed]
     pieces: _containers.RepeatedCompositeFieldContainer[PeerPiece]
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ...) -> None: ...
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    snapshotted: _containers.RepeatedCompositeFieldContainer[Snapshotted]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., snapshotted: _Optional[_Iterable[_Union[Snapshotted, _Mapping]]] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("cluster", "node")

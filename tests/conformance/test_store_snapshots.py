@@ -1,0 +1,136 @@
+"""What every store must do for snapshots and trimming: real one and fake alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conformance.store_subjects import TAG, Subject, memory_subject, page, rocks_subject
+
+from homing.ids import SLOTS_DEFAULT, class_tag
+from homing_node.log import rocks_keys as keys
+from homing_node.log.store import (
+    DropSlot,
+    ObjectPart,
+    Op,
+    Part,
+    PutObject,
+    PutPages,
+    PutRecord,
+    SetApplied,
+    SetPromise,
+    SetWhole,
+    SlotImage,
+    Store,
+    TrimRecords,
+)
+
+
+@pytest.fixture(params=[rocks_subject, memory_subject], ids=["rocks", "memory"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    made: Subject = request.param(tmp_path / "data")
+    yield made
+    made.store.close()
+
+
+def put(slot: int, *lsns: int) -> list[Op]:
+    return [PutRecord(slot, lsn, b"r%d" % lsn) for lsn in lsns]
+
+
+def ids_of(slot: int, tags: list[bytes], count: int) -> list[bytes]:
+    """Objects of a slot, of several classes: the first and the last hash of the slot among them."""
+    first, end = keys.hash_range(slot, SLOTS_DEFAULT)
+    hashes = [first, end - 1] + [first + number % (end - first) for number in range(count - 2)]
+    return [
+        each.to_bytes(2, "big") + tag + number.to_bytes(22, "big") for number, each in enumerate(hashes) for tag in tags
+    ]
+
+
+def parts(store: Store, slot: int, bytes_max: int) -> list[ObjectPart]:
+    found: list[ObjectPart] = []
+    place = b""
+    while True:
+        part = store.part(slot, place, bytes_max)
+        found += part.objects
+        if not part.next_place:
+            return found
+        assert part.objects, "each part brings something"
+        place = part.next_place
+
+
+def with_neighbours(store: Store, slot: int) -> dict[bytes, tuple[bytes, list[bytes]]]:
+    """Fill a slot and those beside it; returns what the slot has: data and pages by id."""
+    content: dict[bytes, tuple[bytes, list[bytes]]] = {}
+    for at in (slot - 1, slot, slot + 1):
+        for number, found in enumerate(ids_of(at, [TAG, class_tag("Other")], 5)):
+            pages = [page(f"{number}.{each}") for each in range(number % 4)]
+            data = b"object %d of %d" % (number, at)
+            ops: list[Op] = [PutObject(found, data)]
+            if pages:
+                ops.append(PutPages(found, dict(enumerate(pages, 1)), len(pages)))
+            store.write([*ops, *put(at, number + 1), SetApplied(at, 1, 1, bytes(16))])
+            if at == slot:
+                content[found] = (data, pages)
+    return content
+
+
+@pytest.mark.parametrize("bytes_max", [1, 1_500, 1 << 20])
+@pytest.mark.parametrize("slot", [1, 511, 1_022])
+def test_parts_hold_all_of_a_slot_and_nothing_else(subject: Subject, slot: int, bytes_max: int) -> None:
+    content = with_neighbours(subject.store, slot)
+    rebuilt: dict[bytes, tuple[bytes, list[bytes]]] = {}
+    for part in parts(subject.store, slot, bytes_max):
+        data, pages = rebuilt.setdefault(part.object, (part.data, []))
+        assert part.first_page == len(pages) + 1
+        assert part.page_count == len(content[part.object][1])
+        pages += part.pages
+        rebuilt[part.object] = (data, pages)
+    assert rebuilt == content
+
+
+def test_a_slot_without_objects_has_one_empty_part(subject: Subject) -> None:
+    assert subject.store.part(3, b"", 100) == Part([], b"")
+
+
+def test_a_dropped_slot_has_its_promise_and_nothing_else(subject: Subject) -> None:
+    content = with_neighbours(subject.store, 5)
+    before = subject.store.load()
+    subject.store.write([SetPromise(5, 9, "i"), DropSlot(5, votes=True)])
+    for store in subject.before_and_after_a_restart():
+        after = store.load()
+        assert after[5] == SlotImage(9, "i", incomplete=True, votes=True)
+        assert (after[4], after[6]) == (before[4], before[6])
+        assert parts(store, 5, 1 << 20) == []
+        assert store.records(5, 1, 10) == []
+        for found in content:
+            assert store.object(found) is None
+            assert list(store.pages(found)) == []
+        assert parts(store, 4, 1 << 20)
+        assert parts(store, 6, 1 << 20)
+
+
+def test_a_slot_that_became_whole_says_so_after_a_restart(subject: Subject) -> None:
+    with_neighbours(subject.store, 5)
+    found = ids_of(5, [TAG], 2)[0]
+    subject.store.write([DropSlot(5, votes=True)])
+    subject.store.write([PutObject(found, b"x"), PutPages(found, {1: page("1")}, 2)])
+    subject.store.write([PutPages(found, {2: page("2")}, 2), SetApplied(5, 40, 3, b"h" * 16), SetWhole(5)])
+    subject.store.write([PutRecord(5, 41, b"r41")])
+    for store in subject.before_and_after_a_restart():
+        image = store.load()[5]
+        assert image == SlotImage(
+            applied_lsn=40, applied_epoch=3, applied_hash=b"h" * 16, records=[b"r41"], whole=True, trimmed=40
+        )
+        assert [data for _, data in store.pages(found)] == [page("1"), page("2")]
+
+
+def test_what_is_trimmed_is_known_after_a_restart(subject: Subject) -> None:
+    subject.store.write([*put(7, 1, 2, 3, 4, 5), SetApplied(7, 4, 1, bytes(16))])
+    subject.store.write([TrimRecords(7, 3)])
+    for store in subject.before_and_after_a_restart():
+        assert store.load()[7].trimmed == 2
+    subject.store.write([*put(8, 1, 2), SetApplied(8, 2, 1, bytes(16))])
+    subject.store.write([TrimRecords(8, 3)])
+    for store in subject.before_and_after_a_restart():
+        assert store.load()[8].trimmed == 2
