@@ -66,6 +66,7 @@ class SlotView(msgspec.Struct):
     state: str
     owner: str | None
     epoch: int
+    replicas: list[str] = []
 
 
 class View(msgspec.Struct):
@@ -110,6 +111,7 @@ class DevCluster:
         nodes: how many nodes.
         data_dir: where state is kept; a temporary folder, removed at the end, unless given.
         environment: further variables for every part.
+        program: the `homing` to run; by default the one of this environment.
 
     Example:
         >>> with DevCluster(ROOT / "examples/hello", nodes=1) as cluster:  # doctest: +SKIP
@@ -117,8 +119,14 @@ class DevCluster:
     """
 
     def __init__(
-        self, app: Path, nodes: int = 3, data_dir: Path | None = None, environment: dict[str, str] | None = None
+        self,
+        app: Path,
+        nodes: int = 3,
+        data_dir: Path | None = None,
+        environment: dict[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
+        self.program = program or Path(sys.executable).with_name("homing")
         self.app = app
         self.nodes = nodes
         self.host = "127.0.0.1"
@@ -149,7 +157,7 @@ class DevCluster:
         Raises:
             StartFailed: it ended, or is not ready after 90 s.
         """
-        command = [str(Path(sys.executable).with_name("homing")), "dev", str(self.app), "--nodes", str(self.nodes)]
+        command = [str(self.program), "dev", str(self.app), "--nodes", str(self.nodes)]
         command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
         # However this process ends, and be it by SIGKILL, nothing of the cluster outlives it.
         guarded = [sys.executable, "-I", "-S", parented.__file__, str(os.getpid()), *command]
@@ -222,8 +230,19 @@ class DevCluster:
         self._remember()
         return msgspec.json.decode(answer.body, type=View)
 
-    async def wait_settled(self, timeout_s: float, *, balanced: bool = False) -> View:
+    def homing(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of `homing` against this cluster's gateway, and keep what it printed."""
+        return subprocess.run(
+            [str(self.program), *words, "--url", self.url], capture_output=True, text=True, timeout=150, check=False
+        )
+
+    async def wait_settled(self, timeout_s: float, *, balanced: bool = False, poll_s: float = 0.1) -> View:
         """Wait until every node is up and every slot ACTIVE; with `balanced`, until each has its share of them.
+
+        Args:
+            timeout_s: for so long.
+            balanced: as above.
+            poll_s: how often the gateway is asked; the answer names every slot, and costs it some milliseconds.
 
         Raises:
             TimeoutError: it did not come to rest.
@@ -238,7 +257,7 @@ class DevCluster:
                     return view
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cluster was not at rest after {timeout_s} s: {seen}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(poll_s)
 
     def process(self, pid: int) -> Process:
         """The part of this cluster with this pid.

@@ -6,9 +6,11 @@ was found, and only below a process that the test itself started.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,28 @@ class Process:
         except ProcessLookupError:
             return False
         return True
+
+    async def gone(self, timeout_s: float) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            TimeoutError: it still runs after this long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.alive():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"process {self.pid} does not end")
+            await asyncio.sleep(0.02)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that it was started with."""
+        lines = (PROC / str(self.pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def age_s(self) -> float:
+        """How long ago it was started, to a hundredth of a second."""
+        since_boot = float((PROC / "uptime").read_text().split()[0])
+        return since_boot - self.started_ticks / os.sysconf("SC_CLK_TCK")
 
     def name(self) -> str:
         """The command's name."""

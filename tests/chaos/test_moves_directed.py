@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
-from tests.chaos.client import Connection
+from tests.chaos.callers import Callers
 from tests.chaos.cluster import DevCluster, View
-from tests.chaos.processes import Process
 
 from homing.ids import ObjectId
 from homing_node import limits
@@ -38,67 +35,20 @@ def cluster() -> Generator[DevCluster]:
     assert made.leftovers == []
 
 
-class Callers:
-    """Clients that increment counters one after the other, and keep what each was answered."""
-
-    def __init__(self, cluster: DevCluster, prefix: str) -> None:
-        self.answers: dict[str, list[int]] = {f"{prefix}-{n}": [] for n in range(OBJECTS)}
-        self.failures: list[str] = []
-        self.slowest_s = 0.0
-        self._cluster = cluster
-        self._stopping = False
-        self._tasks = [asyncio.ensure_future(self._call(n)) for n in range(CLIENTS)]
-
-    async def _call(self, number: int) -> None:
-        names = list(self.answers)[number::CLIENTS]
-        connection = self._cluster.connect()
-        try:
-            while not self._stopping:
-                for name in names:
-                    await self._increment(connection, name)
-        finally:
-            connection.close()
-
-    async def _increment(self, connection: Connection, name: str) -> None:
-        began = time.monotonic()
-        answer = await connection.rpc("Counter", name, "increment", timeout_s=15.0)
-        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-        result = answer.result() if answer.status == 200 else None
-        if isinstance(result, int):
-            self.answers[name].append(result)
-        else:
-            self.failures.append(f"{name}: {answer.status} {answer.body!r}")
-
-    def check(self) -> None:
-        """Raise what ended a client, if one ended."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
-
-    async def stop(self) -> None:
-        self._stopping = True
-        await asyncio.gather(*self._tasks)
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.answers.values()))
-
-
 @pytest.fixture
 async def callers(cluster: DevCluster, request: pytest.FixtureRequest) -> AsyncGenerator[Callers]:
     """Clients that call all the while; at the end nothing may have failed, been lost or done twice."""
     await cluster.wait_settled(MOVED_S)
-    made = Callers(cluster, request.node.name[:20])
+    made = Callers(cluster.connect, CLIENTS, [f"{request.node.name[:20]}-{n}" for n in range(OBJECTS)])
     deadline = time.monotonic() + MOVED_S
     while made.count < 10 * OBJECTS:
-        assert time.monotonic() < deadline, made.failures[:3]
+        assert time.monotonic() < deadline, made.calls.failures[:3]
         made.check()
         await asyncio.sleep(0.05)
     yield made
     await made.stop()
-    assert made.failures == []
-    for name, answers in made.answers.items():
-        assert answers == list(range(1, len(answers) + 1)), name
+    assert made.calls.failures == []
+    assert made.wrong() == []
     assert made.slowest_s < CALL_S_MAX
 
 
@@ -113,36 +63,18 @@ async def until(cluster: DevCluster, owned: dict[str, bool]) -> View:
         await asyncio.sleep(0.1)
 
 
-async def gone(process: Process) -> None:
-    deadline = time.monotonic() + MOVED_S
-    while process.alive():
-        assert time.monotonic() < deadline, "it does not stop"
-        await asyncio.sleep(0.05)
-
-
-def homing(cluster: DevCluster, *words: str) -> subprocess.CompletedProcess[str]:
-    url = f"http://127.0.0.1:{cluster.port}"
-    return subprocess.run(
-        [sys.executable, "-m", "homing.cli", *words, "--url", url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 async def test_a_node_that_is_drained_gives_its_slots_away_and_gets_them_back(
     cluster: DevCluster, callers: Callers
 ) -> None:
     """Seen to fail when a slot is offered before it is at rest: calls in flight end as unknown."""
     before = callers.count
-    drained = await asyncio.to_thread(homing, cluster, "drain", "n2")
+    drained = await asyncio.to_thread(cluster.homing, "drain", "n2")
     assert drained.returncode == 0, drained.stderr
     assert "n2 owns no slot" in drained.stdout
     view = await until(cluster, {"n1": True, "n2": False, "n3": True})
     assert next(node.state for node in view.nodes if node.id == "n2") == "draining"
     assert callers.count > before
-    stays = await asyncio.to_thread(homing, cluster, "drain", "n2", "--stay")
+    stays = await asyncio.to_thread(cluster.homing, "drain", "n2", "--stay")
     assert stays.returncode == 0, stays.stderr
     await until(cluster, {"n1": True, "n2": True, "n3": True})
 
@@ -154,7 +86,7 @@ async def test_nodes_are_restarted_one_by_one(cluster: DevCluster, callers: Call
         process = cluster.process(next(node.pid for node in view.nodes if node.id == name))
         before = callers.count
         assert process.send(signal.SIGTERM)
-        await gone(process)
+        await process.gone(MOVED_S)
         await cluster.wait_settled(MOVED_S)
         await until(cluster, dict.fromkeys(NODES, True))
         assert callers.count > before
@@ -167,21 +99,21 @@ async def test_a_slot_moves_to_the_node_that_is_named_and_stays(cluster: DevClus
     slot = ObjectId.from_name("Counter", name).slot(cluster.slots)
     owner = await _owner(cluster, slot)
     to = next(node for node in NODES if node != owner)
-    moved = await asyncio.to_thread(homing, cluster, "move", f"Counter/{name}", to)
+    moved = await asyncio.to_thread(cluster.homing, "move", f"Counter/{name}", to)
     assert moved.returncode == 0, moved.stderr
     assert f"{to} owns slot {slot}" in moved.stdout
     before = callers.count
     await asyncio.sleep(limits.settle_s + 1.0)
     assert await _owner(cluster, slot) == to
     assert callers.count > before
-    again = await asyncio.to_thread(homing, cluster, "move", str(slot), to)
+    again = await asyncio.to_thread(cluster.homing, "move", str(slot), to)
     assert again.returncode == 0, "it is there already"
     for words, message in {
         (str(slot), "n9"): "there is no node n9",
         (str(cluster.slots), to): f"there is no slot {cluster.slots}",
         ("Counter", to): "give a number, or CLASS/NAME",
     }.items():
-        refused = await asyncio.to_thread(homing, cluster, "move", *words)
+        refused = await asyncio.to_thread(cluster.homing, "move", *words)
         assert refused.returncode == 1
         assert message in refused.stderr
 
