@@ -7,10 +7,12 @@ SEEDS ?= 2000
 SECONDS ?= 180
 KIND ?=
 COMPARE ?=
+ONLY ?=
+BEFORE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format sim chaos mutants model bench load soak lock protobuf clean distclean
+.PHONY: help setup run test check format sim chaos mutants model bench operations load soak lock protobuf clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +47,9 @@ chaos: setup ## kill and stop processes under load: SECONDS=180
 
 bench: setup ## the project's benchmarks; COMPARE=path also runs that program
 	@exec $(BIN)/python benchmarks/run.py $(if $(COMPARE),--compare $(COMPARE))
+
+operations: setup ## what is promised to operators, measured: ONLY=rolling,big_restart BEFORE=older/checkout
+	@exec $(BIN)/python benchmarks/operations/run.py $(if $(ONLY),--only $(ONLY)) $(if $(BEFORE),--before $(BEFORE))
 
 load: setup ## a mixed load with an HTML report, and each stage against the target
 	@exec $(BIN)/python loadtest/run.py

@@ -1,4 +1,4 @@
-"""The application of the benchmarks: a durable counter."""
+"""The application of the benchmarks: a durable counter, and an object that keeps bytes."""
 
 from homing import DurableObject
 
@@ -12,3 +12,9 @@ class Counter(DurableObject):
 
     def read(self) -> int:
         return self.ctx.storage.kv.get("value") or 0
+
+
+class Blob(DurableObject):
+    def put(self, data: bytes) -> int:
+        self.ctx.storage.kv.put("data", data)
+        return len(data)
