@@ -20,6 +20,7 @@ move_wish_s = 30.0  # a move that was asked for and does not come off for this l
 drain_grace_s = 30.0  # unless the node leaves: then what still runs is ended, outcome unknown
 offer_patience_s = 1.5  # an offer that is not taken for this long is withdrawn
 plan_s = 5.0  # how often the wish is looked at
+leaving_s = 10.0  # a node that drains for longer leaves for good: its copies move, too
 crowded_share = 1.03  # a node with more than this times its share of slots gives some to their other replicas
 catching_up_max = 16  # slots of a node whose replicas catch up: no more get another one only because it is wished
 move_pause_s = 5.0  # between two tries to move a slot

@@ -83,7 +83,13 @@ class Mover:
         table, linked = self._placer.table, self._log.core.disks
         self._sets.look(
             [
-                Seen(node.id, node.disk, node.zone, node.state == "up" and linked.get(node.id) == node.disk)
+                Seen(
+                    node.id,
+                    node.disk,
+                    node.zone,
+                    draining=node.state == "draining",
+                    ready=node.state == "up" and linked.get(node.id) == node.disk,
+                )
                 for node in table.nodes.values()
             ],
             now,

@@ -21,6 +21,7 @@ class Seen:
     node: str
     disk: str
     zone: str
+    draining: bool
     ready: bool  # it is not draining, and has a stream with that disk (the node itself: always)
 
 
@@ -42,6 +43,7 @@ class ReplicaSets:
         self._replace_after_s = replace_after_s
         self.settled: dict[str, str] = {}
         self._ready_since: dict[tuple[str, str], float] = {}
+        self._draining_since: dict[str, float] = {}
         self._gone_since: dict[str, float] = {}
         self._zones: dict[str, str] = {}
         self._members: frozenset[str] = frozenset()
@@ -53,12 +55,14 @@ class ReplicaSets:
         """See which nodes are registered; `now` in monotonic seconds."""
         zones, before = self._zones, self._ready_since
         self._zones = {**zones, **{seen.node: seen.zone for seen in nodes}}
+        drains = self._draining_since
+        self._draining_since = {seen.node: drains.get(seen.node, now) for seen in nodes if seen.draining}
         ready = [(seen.node, seen.disk) for seen in nodes if seen.ready]
         self._ready_since = {key: before.get(key, now) for key in ready}
         self.settled = {node: disk for (node, disk), at in self._ready_since.items() if now - at >= limits.settle_s}
 
     def plan(self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float) -> None:
-        """Make the wish over the members: the nodes that are registered, and those that have not been gone for long.
+        """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
         Args:
             nodes: every registered node.
@@ -68,8 +72,9 @@ class ReplicaSets:
         there = set(nodes)
         gone = {node for each in sets for node in each} - there
         self._gone_since = {node: self._gone_since.get(node, now) for node in gone}
+        leaving = {node for node, since in self._draining_since.items() if now - since >= limits.leaving_s}
         late = {node for node, since in self._gone_since.items() if now - since < self._replace_after_s}
-        self._members = frozenset(there | late)
+        self._members = frozenset((there - leaving) | late) or frozenset(there)
         wished_for = (self._members, tuple(map(tuple, sets)))
         if wished_for != self._wished_for:
             self._wished_for = wished_for

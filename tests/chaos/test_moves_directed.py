@@ -127,7 +127,7 @@ async def wipe(cluster: DevCluster, name: str) -> None:
     view = await cluster.wait_settled(MOVED_S, balanced=True)
     process = cluster.process(next(node.pid for node in view.nodes if node.id == name))
     assert process.send(signal.SIGTERM)
-    await gone(process)
+    await process.gone(MOVED_S)
     shutil.rmtree(cluster.data_dir / name)
     await cluster.wait_settled(WIPED_S, balanced=True)
 

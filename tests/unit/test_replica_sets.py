@@ -14,7 +14,7 @@ def sets(disks: dict[str, str], *, me: str = "a", copies: int = 3, current: tupl
     """After these nodes have been there for a while, in a cluster of one slot."""
     found = ReplicaSets(me, copies, PATIENCE_S)
     for now in (0.0, limits.settle_s):
-        found.look([Seen(node, disk, "", True) for node, disk in disks.items()], now)
+        found.look([Seen(node, disk, "", draining=False, ready=True) for node, disk in disks.items()], now)
         found.plan(disks, [[replica.node for replica in current]], now)
     return found
 
@@ -54,7 +54,14 @@ def test_who_has_just_come_waits() -> None:
     late = limits.settle_s + 0.1
 
     def look(ready: bool, now: float) -> None:
-        found.look([Seen("a", "1", "", True), Seen("b", "2", "", True), Seen("c", "9", "", ready)], now)
+        found.look(
+            [
+                Seen("a", "1", "", draining=False, ready=True),
+                Seen("b", "2", "", draining=False, ready=True),
+                Seen("c", "9", "", draining=False, ready=ready),
+            ],
+            now,
+        )
 
     look(True, late)
     assert found.following(0, SET, (), busy=False) is None
@@ -105,7 +112,7 @@ def test_a_new_node_gets_its_share_one_member_at_a_time() -> None:
     for node in "abc":
         found = ReplicaSets(node, 3, PATIENCE_S)
         for now in (0.0, limits.settle_s):
-            found.look([Seen(one, disk, "", True) for one, disk in nodes.items()], now)
+            found.look([Seen(one, disk, "", draining=False, ready=True) for one, disk in nodes.items()], now)
             found.plan(nodes, [[replica.node for replica in each] for each in table], now)
         for slot in range(slots):
             if table[slot][0].node != node:
@@ -117,3 +124,16 @@ def test_a_new_node_gets_its_share_one_member_at_a_time() -> None:
                 table[slot] = list(after)
     copies = [sum(Replica(node, disk) in each for each in table) for node, disk in nodes.items()]
     assert max(copies) <= 3 * slots / 4 * 1.3, copies
+
+
+def test_a_node_that_drains_for_long_gives_its_copies_away() -> None:
+    """Seen to fail when it drains only for a moment, as in a rolling restart, and its copies move all the same."""
+    disks = {"a": "1", "b": "2", "c": "3", "d": "4"}
+    found = ReplicaSets("a", 3, PATIENCE_S)
+    for now in (0.0, limits.settle_s, limits.leaving_s - 0.1):
+        found.look([Seen(node, disk, "", draining=node == "c", ready=node != "c") for node, disk in disks.items()], now)
+        found.plan(disks, [["a", "b", "c"]], now)
+        assert found.following(0, SET, (), busy=False) is None
+    found.look([Seen(node, disk, "", draining=node == "c", ready=node != "c") for node, disk in disks.items()], 10.0)
+    found.plan(disks, [["a", "b", "c"]], 10.0)
+    assert set(found.following(0, SET, (), busy=False) or ()) == {*SET[:2], Replica("d", "4")}
