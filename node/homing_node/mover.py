@@ -15,6 +15,7 @@ from homing_node.log.links import Links
 from homing_node.log.shell import LogShell
 from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_node.objects.host import ObjectHost
+from homing_node.old_copies import OldCopies
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_placement.placer import Placer
 from homing_placement.records import Replica
@@ -43,6 +44,8 @@ class Mover:
         self._sets = sets
         self._plan_at = 0.0
         self._busy = False
+        self._old = OldCopies(Replica(me, log.core.disk))
+        self._deleting: asyncio.Future[None] | None = None
 
     # -- facts ------------------------------------------------------------------------------------------------
 
@@ -99,6 +102,16 @@ class Mover:
             self._plan_at = now + limits.plan_s
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
             self._sets.plan(table.nodes, sets, now)
+            due = self._old.look(self._log.core.held(), dict(enumerate(table.records)), now)
+            if due and (self._deleting is None or self._deleting.done()):
+                self._deleting = asyncio.ensure_future(self._delete(due))
+
+    async def _delete(self, slots: Sequence[int]) -> None:
+        """Delete copies that their slots' sets do not name, if etcd still says so."""
+        sure = self._old.sure(slots, await self._placer.read(slots))
+        for slot, epoch in sure:
+            self._log.forget(slot, epoch)
+        _log.info("old copies deleted", slots=len(sure))
 
     # -- effects ----------------------------------------------------------------------------------------------
 

@@ -197,6 +197,10 @@ class Placer:
         """
         self._handle(ev.ChangeSets(tuple(slots)))
 
+    async def read(self, slots: Sequence[int]) -> dict[int, SlotRecord]:
+        """The records of these slots as they are now in etcd (linearizable); waits while etcd is away."""
+        return {fact.slot: fact.record for fact in await self._read_facts(slots) if fact.record is not None}
+
     def suspect(self, node_id: str) -> None:
         """A link to a node broke, or a call to it failed: probe it now instead of within a second."""
         self._handle(ev.Suspect(node_id))

@@ -305,6 +305,36 @@ def test_who_lacks_what_nobody_keeps_leaves_the_slot_to_who_has_it(cluster: Clus
     assert cluster.core("n3").replica(SLOT).last_hash == cluster.core("n2").replica(SLOT).last_hash
 
 
+def test_a_copy_that_is_kept_no_more_goes_and_may_come_back(cluster: Cluster) -> None:
+    """Seen to fail when a copy with a higher promise is deleted: its slot's next set may name it."""
+    write(cluster, "a")
+    apply_everywhere(cluster, *NAMES)
+    everybody = list(cluster.members)
+    cluster.claim("n1", 2, cluster.members[:2])
+    cluster.settle()
+    cluster.activate("n1", 2)
+    cluster.settle()
+    core = cluster.core("n3")
+    assert core.held() == [SLOT]
+    core.forget(SLOT, 0)
+    assert core.held() == [SLOT]
+    assert core.replica(SLOT).healthy, "it has promised more than the record says"
+    core.forget(SLOT, 2)
+    cluster.tick(0.0)
+    cluster.settle()
+    promised = core.replica(SLOT).promised
+    assert cluster.nodes["n3"].store.part(SLOT, b"", 1).objects == []
+    cluster.crash("n3")
+    cluster.start("n3")
+    assert cluster.core("n3").replica(SLOT).promised == promised > 0, "the promise stays"
+    cluster.claim("n1", 3, everybody)
+    cluster.settle()
+    cluster.activate("n1", 3)
+    cluster.settle()
+    same_everywhere(cluster)
+    assert cluster.core("n3").replica(SLOT).healthy
+
+
 def test_an_owner_that_loses_the_slot_lets_its_pages_go(cluster: Cluster) -> None:
     part_way(cluster)
     assert cluster.core("n1").replica(SLOT).pins == 1

@@ -214,6 +214,24 @@ class LogCore:
         """How many slots served here have a replica, linked, that lacks much or all."""
         return sum(owner.stage is Stage.ACTIVE and owner.catching_up() for owner in self.owners.values())
 
+    def held(self) -> list[int]:
+        """Slots of which something is here that counts, or did."""
+        return [
+            slot
+            for slot, replica in self.replicas.items()
+            if not replica.incomplete and (replica.last_lsn or not replica.healthy)
+        ]
+
+    def forget(self, slot: int, epoch: int) -> None:
+        """Delete the copy of a slot whose ACTIVE record of this epoch, read just now, does not name it (rule 16).
+
+        Nothing happens where a higher epoch was promised meanwhile: its set may name this replica. The promise stays.
+        """
+        replica = self.replicas.get(slot)
+        if replica is not None and not replica.incomplete and replica.promised <= epoch and slot not in self.owners:
+            replica.drop(None, votes=False)
+            replica.hold()
+
     def distrusted(self, slot: int) -> set[str]:
         """Replicas of a served slot that said that their data must not count (rule 17)."""
         owner = self.owners.get(slot)

@@ -361,8 +361,8 @@ class Replica:
         if self.kept.trim():
             self.out.writes.append(TrimRecords(self.slot, self.kept.trimmed + 1))
 
-    def drop(self, installing: Installing, *, votes: bool) -> None:
-        """Forget everything but the promise: a snapshot takes its place."""
+    def drop(self, installing: Installing | None, *, votes: bool) -> None:
+        """Forget everything but the promise: a snapshot takes its place, now or when this is a member again."""
         self.out.writes.append(DropSlot(self.slot, votes))
         self.healthy, self.incomplete, self.votes, self.installing = False, True, votes, installing
         self.records.clear()

@@ -134,6 +134,11 @@ class LogShell:
             self._touch()
         return number
 
+    def forget(self, slot: int, epoch: int) -> None:
+        """Delete this node's copy of a slot that it keeps no more; see `LogCore.forget`."""
+        self.core.forget(slot, epoch)
+        self._touch()
+
     def serving(self, slot: int) -> int:
         """The epoch under which this node serves the slot, or 0."""
         return self.core.serving(slot)
