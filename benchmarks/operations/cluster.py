@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from benchmarks.operations.promises import CLIENTS, Placed, Served, served
+from benchmarks.operations.promises import CLIENTS, Placed, Served, seen_note, served
 from tests.chaos.callers import Callers
 from tests.chaos.client import Connection, rpc_request
 from tests.chaos.cluster import DevCluster, View, free_port
 from tests.chaos.load import AGAIN
-from tests.chaos.processes import Process
+from tests.chaos.processes import Process, descendants, find
 
 from homing.cli import parented
 from homing_placement.etcd import EtcdClient
@@ -39,25 +39,61 @@ TRIES = 20
 PAUSE_S = 0.2
 
 
+class Neighbours:
+    """How much CPU others take on this machine: a figure that was measured beside a busy neighbour says little."""
+
+    def __init__(self) -> None:
+        self._began = self._now()
+
+    def _now(self) -> tuple[float, float, float]:
+        me = find(os.getpid())
+        own = sum(process.cpu_s() for process in (me, *descendants(os.getpid())) if process is not None)
+        return time.monotonic(), busy_s(Path("/proc/stat").read_text()), own
+
+    def cores(self) -> float:
+        """Cores that were busy since the beginning with what is not this program nor was started by it."""
+        seconds, busy, own = (now - then for now, then in zip(self._now(), self._began, strict=True))
+        return max(0.0, busy - own) / seconds
+
+
+def busy_s(stat: str) -> float:
+    """CPU time that all cores of the machine have been busy or were taken away, of the text of /proc/stat.
+
+    Example:
+        >>> busy_s("cpu  100 20 30 5000 7 0 3 40 0 0")  # user, nice, system, idle, iowait, irq, softirq, steal, guests
+        1.93
+    """
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.splitlines()[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 class Watched:
     """Clients without keys, and the stretch of their calls that a promise is about."""
 
     def __init__(self, callers: Callers) -> None:
         self.callers = callers
         self.first_s = self.last_s = 0.0
+        self.neighbours = 0.0
+        self._neighbours = Neighbours()
 
     def begin(self) -> None:
         """What is measured begins now."""
         self.first_s = time.monotonic()
+        self._neighbours = Neighbours()
 
     def end(self) -> None:
         """What is measured has ended."""
         self.last_s = time.monotonic()
+        self.neighbours = self._neighbours.cores()
 
     def served(self) -> Served:
         """What clients saw of it; ask after the clients have stopped, or calls that are held are missing."""
         calls = self.callers.calls
         return served(calls.began_s, calls.ended_s, self.first_s, self.last_s)
+
+    def note(self, seen: Served) -> str:
+        """The figures beside the promise, and how busy the machine was with something else."""
+        return f"{seen_note(seen)}; others kept {self.neighbours:.2f} of {os.cpu_count()} cores busy"
 
     @property
     def failed(self) -> int:
@@ -78,8 +114,7 @@ async def watched(connect: Callable[[], Connection], clients: int = CLIENTS) -> 
         try:
             yield found
         finally:
-            if not found.last_s:
-                found.end()
+            found.end()
         await asyncio.sleep(LEAD_S)
     finally:
         await callers.stop()

@@ -30,7 +30,6 @@ from benchmarks.operations.promises import (
     Moves,
     balance,
     kept,
-    seen_note,
     serving,
     verdict,
 )
@@ -53,13 +52,14 @@ class Following:
         self._cluster = cluster
         self._moved_s = time.monotonic()
 
-    async def until_rest(self, patience_s: float, nodes: Sequence[str]) -> float:
-        """Follow until it is balanced over `nodes` and at rest, or for `patience_s`; when the last one moved."""
+    async def until_rest(self, patience_s: float, nodes: Sequence[str]) -> None:
+        """Follow until it is balanced over `nodes` and at rest, or for `patience_s`."""
         deadline = time.monotonic() + patience_s
         while (now := time.monotonic()) < deadline:
             try:
                 self.view = await self._cluster.view()
             except OSError:  # the promise is about calls; this was a question of ours
+                await asyncio.sleep(POLL_S)
                 continue
             before = self.owners.count + self.copies.count
             self.owners.see(owners(self.view))
@@ -69,7 +69,6 @@ class Following:
             elif now - self._moved_s > REST_S and self._done(nodes):
                 break
             await asyncio.sleep(POLL_S)
-        return self._moved_s
 
     def _done(self, nodes: Sequence[str]) -> bool:
         placed = owners(self.view)
@@ -94,8 +93,7 @@ async def join(cluster: DevCluster, extra: ExtraNode, clients: int, patience_s: 
         following = Following(cluster, await cluster.view())
         with_it = [*node_names(following.view), NEW]
         extra.start()
-        found.last_s = await following.until_rest(patience_s, with_it)
-        found.last_s = max(found.last_s, found.first_s + REST_S)
+        await following.until_rest(patience_s, with_it)
     seen, wrong = found.served(), found.callers.wrong()
     here = NEW in node_names(following.view)
     bounds = [
@@ -104,7 +102,7 @@ async def join(cluster: DevCluster, extra: ExtraNode, clients: int, patience_s: 
         *following.bounds(with_it, IDEAL_SHARE, judge_copies=True),
     ]
     print("\n".join([*found.callers.calls.failures[:5], *wrong[:5], following.view.summary()]))
-    print(verdict("a fourth node joins", bounds, seen_note(seen)), flush=True)
+    print(verdict("a fourth node joins", bounds, found.note(seen)), flush=True)
     return kept(bounds)
 
 
@@ -115,8 +113,7 @@ async def drain(cluster: DevCluster, clients: int, patience_s: float) -> bool:
         others = [name for name in node_names(following.view) if name != DRAINED]
         share = len(following.view.owned_by(DRAINED)) / len(following.view.slots)
         command = asyncio.create_task(asyncio.to_thread(cluster.homing, "drain", DRAINED))
-        found.last_s = await following.until_rest(patience_s, others)
-        found.last_s = max(found.last_s, found.first_s + REST_S)
+        await following.until_rest(patience_s, others)
         drained = await command
     seen, wrong = found.served(), found.callers.wrong()
     bounds = [
@@ -128,7 +125,7 @@ async def drain(cluster: DevCluster, clients: int, patience_s: float) -> bool:
     print(f"`homing drain` ended with {drained.returncode}: {(drained.stderr or drained.stdout).strip()[-200:]}")
     left = len([1 for holders in copies(following.view).values() if DRAINED in holders])
     print(f"copies moved: {following.copies.count}; {DRAINED} still keeps {left}")
-    print(verdict("a node is drained", bounds, seen_note(seen)), flush=True)
+    print(verdict("a node is drained", bounds, found.note(seen)), flush=True)
     return kept(bounds)
 
 

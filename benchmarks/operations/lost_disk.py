@@ -26,7 +26,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, only this folder is on the path
 
 from benchmarks.operations.cluster import APP, POLL_S, Copies, fill, process_of, remove_aside, used_bytes, watched
-from benchmarks.operations.promises import CLIENTS, COPIES_AGAIN_S_MAX, Bound, kept, seen_note, serving, verdict
+from benchmarks.operations.promises import CLIENTS, COPIES_AGAIN_S_MAX, Bound, kept, serving, verdict
 from tests.chaos.cluster import DevCluster
 
 from homing.cli.status import read_lag
@@ -103,7 +103,6 @@ async def measure(cluster: DevCluster, total_bytes: int, objects: int, clients: 
         async with watched(cluster.connect, clients) as found:
             await lose(cluster)
             state, whole = await until_whole(cluster, copies, total_bytes, patience_s)
-            found.end()
     finally:
         await copies.close()
     seen, wrong = found.served(), found.callers.wrong()
@@ -113,7 +112,7 @@ async def measure(cluster: DevCluster, total_bytes: int, objects: int, clients: 
         Bound("three copies again", seen.seconds if whole else float("inf"), COPIES_AGAIN_S_MAX, "s"),
         *serving(seen, found.failed - unknown, len(wrong), p99_ms_max=None),
     ]
-    note = f"{unknown} calls in flight ended as unknown, {filled}, {seen_note(seen)}"
+    note = f"{unknown} calls in flight ended as unknown, {filled}, {found.note(seen)}"
     print(verdict("a lost disk", bounds, note), flush=True)
     return kept(bounds)
 

@@ -20,7 +20,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, only this folder is on the path
 
 from benchmarks.operations.cluster import APP, POLL_S, node_names, process_of, watched
-from benchmarks.operations.promises import CLIENTS, kept, seen_note, serving, verdict
+from benchmarks.operations.promises import CLIENTS, kept, serving, verdict
 from tests.chaos.cluster import DevCluster
 
 STEP_S = 120.0
@@ -56,7 +56,7 @@ async def measure(cluster: DevCluster, clients: int) -> bool:
     for line in [*found.callers.calls.failures[:5], *wrong[:5]]:
         print(line)
     bounds = serving(seen, found.failed, len(wrong))
-    print(verdict("rolling restart", bounds, seen_note(seen)), flush=True)
+    print(verdict("rolling restart", bounds, found.note(seen)), flush=True)
     return kept(bounds)
 
 

@@ -67,6 +67,14 @@ class Process:
         since_boot = float((PROC / "uptime").read_text().split()[0])
         return since_boot - self.started_ticks / os.sysconf("SC_CLK_TCK")
 
+    def cpu_s(self) -> float:
+        """CPU time that it and its children that have ended took; 0 once it is gone."""
+        try:
+            text = (PROC / str(self.pid) / "stat").read_text(errors="replace")
+        except OSError:
+            return 0.0
+        return sum(map(int, text.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def name(self) -> str:
         """The command's name."""
         found = _stat(self.pid)

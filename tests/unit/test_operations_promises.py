@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
-from benchmarks.operations.fourth_node import owners
+from benchmarks.operations.cluster import busy_s, owners
 from benchmarks.operations.log_driver import Subject
 from benchmarks.operations.lost_disk import State
 from benchmarks.operations.promises import (
@@ -163,6 +164,12 @@ def test_an_owner_that_is_not_there_owns_nothing() -> None:
     """Seen to fail when a slot without an owner is given to a node called None."""
     slots = [SlotView(0, "ACTIVE", "n1", 1, ["n1"]), SlotView(1, "RECOVERING", None, 1, ["n1"])]
     assert owners(View([], [], [], slots)) == {0: ("n1",), 1: ()}
+
+
+def test_time_that_was_stolen_is_busy_and_waiting_for_a_disk_is_not() -> None:
+    """Seen to fail when idle time counts, or what the hypervisor gave to others does not."""
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert busy_s("cpu  100 20 30 5000 7 0 3 40 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0") == pytest.approx(193 * tick)
 
 
 def test_growth_within_the_ebb_of_log_files_is_none_and_more_goes_on() -> None:
