@@ -206,19 +206,23 @@ async def fill(cluster: DevCluster, objects: int, total_bytes: int, at_once: int
         for number in waiting:
             data = {"$bytes": base64.b64encode(os.urandom(each + (number < rest))).decode()}
             request = rpc_request(cluster.host, cluster.port, "Blob", f"blob-{number}", "put", data)
-            for _ in range(TRIES):
-                answer = await connection.send(request, ANSWER_TIMEOUT_S)
-                if answer.status not in AGAIN:
-                    break
-                repeated[answer.status] += 1
-                await asyncio.sleep(PAUSE_S)
-            if answer.status != 200:
-                raise ConnectionError(f"an object could not be filled: {answer.status} {answer.body[:200]!r}")
+            await _insist(connection, request, repeated)
         connection.close()
 
     started = time.monotonic()
     await asyncio.gather(*(some() for _ in range(at_once)))
     return Filled(time.monotonic() - started, repeated)
+
+
+async def _insist(connection: Connection, request: bytes, repeated: Counter[int]) -> None:
+    for last in (*[False] * (TRIES - 1), True):
+        answer = await connection.send(request, ANSWER_TIMEOUT_S)
+        if answer.status == 200:
+            return
+        if last or answer.status not in AGAIN:
+            raise ConnectionError(f"an object could not be filled: {answer.status} {answer.body[:200]!r}")
+        repeated[answer.status] += 1
+        await asyncio.sleep(PAUSE_S)
 
 
 def used_bytes(folder: Path) -> int:
