@@ -196,7 +196,7 @@ def test_a_gap_makes_the_slot_damaged_and_gives_what_is_before_it(subject: Subje
 def test_a_log_that_does_not_join_its_pages_is_damaged(subject: Subject) -> None:
     store = subject.store
     store.write([SetApplied(4, 5, 1, bytes(16)), *put(4, 7)])
-    assert store.load()[4] == SlotImage(0, "", 5, 1, bytes(16), [], damaged=True)
+    assert store.load()[4] == SlotImage(0, "", 5, 1, bytes(16), [], damaged=True, trimmed=5)
 
 
 def test_pages_come_ascending_and_the_newest_wins(subject: Subject) -> None:

@@ -7,6 +7,7 @@ again when the link is back.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, cast
 
@@ -72,6 +73,8 @@ class Link:
         self._pace = Pace(self._wake.set, limits.link_gather_s)
         self._overrun = False
         self.node = ""
+        self.incarnation = ""
+        self.heard_at = 0.0  # when the last batch came
 
     def send(self, m: Message) -> None:
         """Queue a message; it leaves with everything else that is ready when the stream takes the next batch."""
@@ -91,7 +94,7 @@ class Link:
                 return
             if not self._on_up(first.hello, self):
                 return
-            self.node = first.hello.node
+            self.node, self.incarnation = first.hello.node, first.hello.incarnation
             writer = asyncio.ensure_future(self._write(stream))
             reader = asyncio.ensure_future(self._read(stream))
             try:
@@ -110,6 +113,7 @@ class Link:
 
     async def _read(self, stream: Stream) -> None:
         while isinstance(batch := await stream.read(), wire.PeerBatch):
+            self.heard_at = time.monotonic()
             if batch.pieces:
                 self._incoming.join(batch)
             self._on_batch(self.node, batch)
@@ -231,7 +235,12 @@ class Links:
             await asyncio.sleep(limits.redial_s)
 
     async def probe(self, node: str, address: str) -> str | None:
-        """The incarnation that answers at a peer's address, or None within `probe_s`."""
+        """The incarnation that answers at a peer's address, or None within `probe_s`.
+
+        A peer that did not answer in time, but whose link brought something meanwhile, lives: one of the two was busy.
+        On starved machines nodes took slots from living owners, and each takeover made it worse.
+        """
+        asked_at = time.monotonic()
         ask = self._channel(node, address).unary_unary(
             PROBE,
             request_serializer=wire.ProbeRequest.SerializeToString,
@@ -241,7 +250,8 @@ class Links:
             request = wire.ProbeRequest(cluster=self._hello.cluster, node=self._hello.node)
             reply = await cast(Any, ask)(request, timeout=limits.probe_s)
         except grpc.aio.AioRpcError:
-            return None
+            link = self._links.get(node)
+            return link.incarnation if link is not None and link.heard_at >= asked_at else None
         return reply.incarnation if reply.node == node else None
 
     # -- answering --------------------------------------------------------------------------------------------
