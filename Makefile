@@ -17,7 +17,7 @@ BIN := .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv with the locked dependencies, and get etcd, wrk and iproute2
+setup: ## make .venv with the locked dependencies, and get etcd, wrk, iproute2 and nftables
 	@$(PYTHON) tools/setup.py
 
 run: setup ## a cluster with an application: APP=examples/hello NODES=3 PORT=8787

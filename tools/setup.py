@@ -37,7 +37,8 @@ class Package:
 
 PACKAGES = (
     Package("wrk", "wrk", "`make bench` does not run"),
-    Package("iproute2", "ip", "network faults by hand are harder"),
+    Package("iproute2", "ip", "`make chaos` leaves out faults of the network"),
+    Package("nftables", "nft", "`make chaos` leaves out faults of the network"),
 )
 MODEL_PACKAGES = (
     Package("spin", "spin", "`make model` does not run"),
