@@ -5,6 +5,7 @@ NODES ?= 3
 PORT ?= 8787
 SEEDS ?= 2000
 SECONDS ?= 180
+HOURS ?= 1
 KIND ?=
 COMPARE ?=
 ONLY ?=
@@ -42,7 +43,7 @@ model: ## spin tries every short history of the log's rules, and breaks each rul
 	@$(PYTHON) tools/setup.py model
 	@exec $(BIN)/python docs/model/run.py
 
-chaos: setup ## kill and stop processes under load: SECONDS=180
+chaos: setup ## hurt processes, disks and the network under load: SECONDS=180
 	@exec $(BIN)/python tests/chaos/run.py --seconds $(SECONDS)
 
 bench: setup ## the project's benchmarks; COMPARE=path also runs that program
@@ -54,8 +55,8 @@ operations: setup ## what is promised to operators, measured: ONLY=rolling,big_r
 load: setup ## a mixed load with an HTML report, and each stage against the target
 	@exec $(BIN)/python loadtest/run.py
 
-soak: setup ## chaos for an hour: SECONDS=3600
-	@exec $(BIN)/python tests/chaos/run.py --seconds $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS))
+soak: setup ## chaos in rounds, each checked by itself: HOURS=1
+	@exec $(BIN)/python tests/chaos/run.py --hours $(HOURS) --report reports/soak.md
 
 lock: ## resolve the dependencies anew and write the locks (needs uv)
 	@tools/lock.sh

@@ -41,7 +41,7 @@ CHECKS: dict[str, Sequence[str]] = {
 PROGRAMS: dict[str, Sequence[str]] = {
     "simulation": ("tests/simulation/run.py", "--seeds", str(SIMULATION_SEEDS)),
     "mutants": ("tests/simulation/mutants.py",),
-    "chaos": ("tests/chaos/run.py", "--seconds", str(CHAOS_SECONDS)),
+    "chaos": ("tests/chaos/run.py", "--seconds", str(CHAOS_SECONDS), "--network", "no"),
 }
 
 

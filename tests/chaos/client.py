@@ -115,15 +115,20 @@ def _parse_chunks(status: int, head: bytes, data: bytes, at: int) -> tuple[Answe
 class Connection:
     """One connection to the gateway, opened at the first call and again after it was lost.
 
+    Args:
+        host, port: where the gateway listens.
+        headers: further whole header lines for every request, each with its line end.
+
     Example:
         >>> connection = Connection("127.0.0.1", 8787)  # doctest: +SKIP
         >>> (await connection.rpc("Counter", "a", "increment")).result()  # doctest: +SKIP
         1
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, headers: str = "") -> None:
         self.host = host
         self.port = port
+        self._headers = headers.encode()
         self._protocol: _Protocol | None = None
 
     async def open(self) -> None:
@@ -145,6 +150,9 @@ class Connection:
             OSError: no connection, or it was lost before the answer was whole.
             TimeoutError: no answer in time; the connection is dropped, since a late answer could be taken for another.
         """
+        if self._headers:
+            first = request.index(b"\r\n") + 2
+            request = request[:first] + self._headers + request[first:]
         try:
             async with asyncio.timeout(timeout_s):
                 await self.open()

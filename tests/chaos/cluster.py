@@ -157,10 +157,8 @@ class DevCluster:
         Raises:
             StartFailed: it ended, or is not ready after 90 s.
         """
-        command = [str(self.program), "dev", str(self.app), "--nodes", str(self.nodes)]
-        command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
         # However this process ends, and be it by SIGKILL, nothing of the cluster outlives it.
-        guarded = [sys.executable, "-I", "-S", parented.__file__, str(os.getpid()), *command]
+        guarded = [sys.executable, "-I", "-S", parented.__file__, str(os.getpid()), *self.command()]
         with self.log_path.open("wb") as log:
             self._dev = subprocess.Popen(
                 guarded,
@@ -177,8 +175,22 @@ class DevCluster:
             self.stop()
             raise
 
+    def command(self) -> list[str]:
+        """The program that starts and keeps the parts."""
+        command = [str(self.program), "dev", str(self.app), "--nodes", str(self.nodes)]
+        return [*command, "--port", str(self.port), "--data-dir", str(self.data_dir)]
+
     def stop(self, keep_log: bool = False) -> None:
         """End it as Ctrl-C would, then kill what is left; `leftovers` names what had to be killed."""
+        self.end_processes(keep_log)
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Remove state and log."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end_processes(self, keep_log: bool = False) -> None:
+        """What `stop` does first."""
         dev = self._dev
         if dev is not None:
             self._remember()
@@ -197,7 +209,6 @@ class DevCluster:
             self._dev = None
         if keep_log:
             sys.stderr.write(f"the cluster wrote, at the end:\n{self.log_tail()}\n")
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def running(self) -> bool:
         """Whether `homing dev` itself still runs."""

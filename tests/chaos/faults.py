@@ -1,38 +1,27 @@
-"""The faults of a chaos run: a plan made from a seed, and the hand that carries it out on a cluster.
+"""The faults of a chaos run: their kinds, a plan made from a seed, and what is kept of each that was made.
 
-A fault counts only when it was seen to happen: the process that was meant is gone (or stopped), and its successor is
-there afterwards. A plan whose faults did not all happen is a failed run, however well the rest went.
+A fault counts only when it was seen to happen. A plan whose faults did not all happen is a failed run, however well the
+rest went.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import random
-import signal
-import time
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.chaos.cluster import DevCluster, View
-from tests.chaos.processes import Process
-from tests.chaos.takeover import CLASS, Probes
-
-from homing.ids import ObjectId
+from tests.chaos.network import Edge, between, one_way
 
 STOPPED_S = 8.0
 LEAD_S = 6.0
 TAIL_S = 10.0
-VIEW_TIMEOUT_S = 10.0
-REST_TIMEOUT_S = 15.0
-DEATH_TIMEOUT_S = 3.0
-RETURN_TIMEOUT_S = 30.0
-POLL_S = 0.05
+LOSS_PERCENT = (10, 20, 30)
+ACKNOWLEDGED_MIN_PER_S = 5.0
 
 
 class Target(Enum):
-    """What a fault hits."""
+    """What a fault hits, and how."""
 
     NODE = "kill -9 of a node"
     OWNER = "kill -9 of the owner of the busiest object"
@@ -40,11 +29,64 @@ class Target(Enum):
     WORKER = "kill -9 of a worker"
     ETCD = "kill -9 of etcd"
     PAUSE = "SIGSTOP of a node for 8 s"
+    TWO_NODES = "kill -9 of two nodes at once"
+    ALL_NODES = "kill -9 of all nodes at once"
+    ROLLING = "SIGTERM of one node after the other"
+    FULL_DISK = "the disk of a node is full"
+    WIPED = "kill -9 of a node, and its disk is lost"
+    ISOLATED = "the owner cut off from all"
+    HALF_ALONE = "the owner cut off from the other nodes"
+    HALF_WITH_ETCD = "the owner and etcd cut off from the rest"
+    HALF_LARGER = "the owner, another node and the gateway cut off from the rest"
+    UNHEARD = "nobody hears the owner, it hears all"
+    DEAF = "the owner hears nobody, all hear it"
+    NO_ETCD = "the owner cut off from etcd"
+    NO_GATEWAY = "the owner cut off from the gateway"
+    LOSS = "packets are lost between all"
+    DELAY = "what the owner sends arrives late"
+    RATE = "what the owner sends is limited in rate"
 
     @property
-    def hits_a_node(self) -> bool:
-        """Whether slots lose their owner."""
-        return self in (Target.NODE, Target.OWNER, Target.PAUSE)
+    def is_cut(self) -> bool:
+        """Whether it is made by rules in the network."""
+        return self in CUTS
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether some calls must be answered while it lasts: the gateway and a majority of nodes see each other."""
+        return self in CUTS or self in LINES or self in (Target.PAUSE, Target.ROLLING, Target.FULL_DISK)
+
+
+KILLS = (Target.OWNER, Target.NODE, Target.GATEWAY, Target.WORKER, Target.ETCD)
+CUTS = (
+    Target.ISOLATED,
+    Target.HALF_ALONE,
+    Target.HALF_WITH_ETCD,
+    Target.HALF_LARGER,
+    Target.UNHEARD,
+    Target.DEAF,
+    Target.NO_ETCD,
+    Target.NO_GATEWAY,
+    Target.LOSS,
+)
+LINES = (Target.DELAY, Target.RATE)
+SLOW = (Target.ROLLING, Target.FULL_DISK)
+APART = (Target.OWNER, Target.GATEWAY, Target.WORKER, Target.ETCD, Target.PAUSE, Target.TWO_NODES, Target.ALL_NODES)
+OPTIONAL = (Target.WIPED,)
+
+# How long each takes with what follows it, measured; only the spacing depends on it.
+COST_S = {
+    Target.GATEWAY: 4.0,
+    Target.WORKER: 3.0,
+    Target.ETCD: 4.0,
+    Target.PAUSE: 12.0,
+    Target.ROLLING: 30.0,
+    Target.FULL_DISK: 30.0,
+    Target.TWO_NODES: 9.0,
+    Target.ALL_NODES: 9.0,
+    Target.WIPED: 12.0,
+}
+COST_DEFAULT_S = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +103,35 @@ class Fired:
 
     Attributes:
         at_s: when it happened, seconds from the start of the load.
-        victim: which process it hit.
-        in_flight: calls that waited for an answer at that moment.
+        ended_s: when it was lifted, or its victim was back.
+        victim: what it hit.
+        in_flight: calls that waited for an answer when it happened.
+        acknowledged: calls that were answered while it lasted.
+        seen: what was observed of it.
         problem: why it does not count; empty when it does.
         takeover_s: per slot that lost its owner, the time to the first answer; empty for other faults.
+        healed_s: per slot, the time from `ended_s` to the first answer; for faults that are lifted.
     """
 
     planned: Planned
     at_s: float = 0.0
+    ended_s: float = 0.0
     victim: str = ""
     in_flight: int = 0
+    acknowledged: int = 0
+    seen: str = ""
     problem: str = ""
     takeover_s: dict[int, float] = field(default_factory=dict[int, float])
+    healed_s: dict[int, float] = field(default_factory=dict[int, float])
+
+    @property
+    def acknowledged_min(self) -> float:
+        """How many calls must have been answered while it lasted."""
+        return ACKNOWLEDGED_MIN_PER_S * (self.ended_s - self.at_s) if self.planned.target.goes_on else 0.0
 
 
 def plan(seconds: float, seed: int) -> list[Planned]:
-    """The faults of a run of this length: in 180 s three kills of each kind and one pause, in 60 s one of each.
+    """Faults of processes alone: in 180 s three kills of each kind and one pause, in 60 s one of each.
 
     They come in random order at nearly even distances; the first kill of a node is of the owner of the busiest object.
 
@@ -97,152 +152,70 @@ def plan(seconds: float, seed: int) -> list[Planned]:
     return [Planned(LEAD_S + (number + 0.3 * rng.random()) * distance, target) for number, target in enumerate(targets)]
 
 
-def missing_kinds(fired: list[Fired], seconds: float) -> list[str]:
-    """Kinds of fault that happened less often than a run of this length promises."""
-    rounds = max(1, round(seconds / 60))
-    good = [fault.planned.target for fault in fired if not fault.problem]
-    nodes = sum(target in (Target.NODE, Target.OWNER) for target in good)
-    counts = {"node": nodes, "owner of the busiest object": good.count(Target.OWNER)}
-    wanted = {"node": rounds, "owner of the busiest object": 1}
-    for target in (Target.GATEWAY, Target.WORKER, Target.ETCD):
-        counts[target.name.lower()], wanted[target.name.lower()] = good.count(target), rounds
-    counts["pause"], wanted["pause"] = good.count(Target.PAUSE), 1
-    return [f"{kind}: {counts[kind]} of {wanted[kind]}" for kind in wanted if counts[kind] < wanted[kind]]
+def plan_apart(seconds: float, seed: int, also: Sequence[Target] = ()) -> list[Planned]:
+    """Faults of processes and of the network between them: every kind once, in random order.
 
-
-class Hand:
-    """Carries out faults on a cluster.
+    A slow kind is left out when there is no time for it, another one for another seed; time that is left over goes to
+    more cuts and kills.
 
     Args:
-        cluster: the running cluster.
-        names: one probed object per slot, from `names_by_slot`.
-        busiest: the object whose owner is hit by `Target.OWNER`.
-        in_flight: how many calls wait at this moment.
-        seed: of the choice of victims.
+        seconds: length of the load.
+        seed: of the choice and the order.
+        also: kinds that are not planned by default.
     """
-
-    def __init__(
-        self, cluster: DevCluster, names: dict[int, str], busiest: str, in_flight: Callable[[], int], seed: int
-    ) -> None:
-        self.cluster = cluster
-        self.busiest = busiest
-        self._names = names
-        self._in_flight = in_flight
-        self._rng = random.Random(seed)
-
-    async def fire(self, planned: Planned, started_s: float) -> Fired:
-        """Make one fault happen, and wait until its victim is back; never raises for what went wrong with it."""
-        fired = Fired(planned)
-        try:
-            await self._fire(fired, started_s)
-        except (OSError, ValueError) as error:  # a fault that cannot be made is noted, and fails the run
-            fired.problem = f"{type(error).__name__}: {error}"
-        return fired
-
-    async def _fire(self, fired: Fired, started_s: float) -> None:
-        target = fired.planned.target
-        if target.hits_a_node:
-            with contextlib.suppress(TimeoutError):  # two nodes away at once is a fault, too, but not the planned one
-                await self.cluster.wait_settled(REST_TIMEOUT_S)
-        view = await self._view()
-        fired.victim, pid = self._victim(target, view)
-        process = self.cluster.process(pid)
-        slots = view.owned_by(fired.victim) if target.hits_a_node else []
-        probes = Probes(self.cluster.connect, {slot: self._names[slot] for slot in slots})
-        await probes.open()
-        number = signal.SIGSTOP if target is Target.PAUSE else signal.SIGKILL
-        fired.in_flight = self._in_flight()
-        killed_s = time.monotonic()
-        fired.at_s = killed_s - started_s
-        if not process.send(number):
-            fired.problem = "the victim was gone before the signal"
-            return
-        probing = asyncio.create_task(probes.run(killed_s))
-        try:
-            await self._follow(fired, process, killed_s)
-        finally:
-            fired.takeover_s = await probing
-
-    async def _follow(self, fired: Fired, process: Process, killed_s: float) -> None:
-        """See that the signal did what it should, and that the cluster is whole again."""
-        if fired.planned.target is Target.PAUSE:
-            if not await _until(lambda: process.state() == "T", DEATH_TIMEOUT_S):
-                fired.problem = "the victim did not stop"
-            await asyncio.sleep(max(0.0, killed_s + STOPPED_S - time.monotonic()))
-            process.send(signal.SIGCONT)
-            return
-        if not await _until(lambda: not process.alive(), DEATH_TIMEOUT_S):
-            fired.problem = "the victim lives"
-        elif not await self._returned(fired.planned.target, process):
-            fired.problem = "nothing took the victim's place"
-
-    async def _returned(self, target: Target, process: Process) -> bool:
-        deadline = time.monotonic() + RETURN_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if target is Target.ETCD:
-                    if self.cluster.etcd() != process:
-                        return True
-                elif await self._is_whole(target):
-                    return True
-            await asyncio.sleep(POLL_S * 4)
-        return False
-
-    async def _is_whole(self, target: Target) -> bool:
-        view = await self.cluster.view(timeout_s=5.0)
-        up = [node for node in view.nodes if node.state == "up"]
-        pids = [gateway.pid for gateway in view.gateways] if target is Target.GATEWAY else []
-        pids += [worker.pid for worker in view.workers] if target is Target.WORKER else []
-        for pid in pids:
-            self.cluster.process(pid)  # raises while the record of a dead one is shown
-        return len(up) == self.cluster.nodes and (target is not Target.WORKER or len(pids) >= self.cluster.nodes)
-
-    async def _view(self) -> View:
-        """The cluster now; the gateway may be on its way back from the last fault."""
-        deadline = time.monotonic() + VIEW_TIMEOUT_S
-        while True:
-            try:
-                return await self.cluster.view(timeout_s=5.0)
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(POLL_S)
-
-    def _victim(self, target: Target, view: View) -> tuple[str, int]:
-        """Name and pid of what a fault hits.
-
-        Raises:
-            ProcessLookupError: there is no such process at the moment.
-        """
-        if target is Target.ETCD:
-            return "etcd", self.cluster.etcd().pid
-        if target is Target.GATEWAY:
-            return "gateway", self._choose([gateway.pid for gateway in view.gateways])
-        if target is Target.WORKER:
-            pid = self._choose([worker.pid for worker in view.workers])
-            return next(f"worker of {worker.node}" for worker in view.workers if worker.pid == pid), pid
-        owners = {record.owner for record in view.slots}
-        if target is Target.OWNER:
-            slot = ObjectId.from_name(CLASS, self.busiest).slot(self.cluster.slots)
-            owners = {record.owner for record in view.slots if record.slot == slot}
-        pid = self._choose([node.pid for node in view.nodes if node.id in owners])
-        return next(node.id for node in view.nodes if node.pid == pid), pid
-
-    def _choose(self, pids: list[int]) -> int:
-        """One of those that live: the record of a process that was just killed can outlast it."""
-        alive: list[int] = []
-        for pid in sorted(pids):
-            with contextlib.suppress(ProcessLookupError):
-                alive.append(self.cluster.process(pid).pid)
-        if not alive:
-            raise ProcessLookupError("none of them lives at the moment")
-        return self._rng.choice(alive)
+    rng = random.Random(seed)
+    targets = [*APART, *CUTS, *LINES, *also]
+    left = seconds - LEAD_S - TAIL_S - sum(map(cost_s, targets))
+    for target in (*rng.sample(SLOW, len(SLOW)), *rng.choices((*CUTS, *KILLS), k=int(seconds))):
+        if cost_s(target) <= left:
+            left -= cost_s(target)
+            targets.append(target)
+    rng.shuffle(targets)
+    stretch = (seconds - LEAD_S - TAIL_S) / sum(map(cost_s, targets))
+    found: list[Planned] = []
+    at_s = LEAD_S
+    for target in targets:
+        found.append(Planned(at_s, target))
+        at_s += cost_s(target) * stretch
+    return found
 
 
-async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(POLL_S / 5)
-    return True
+def cost_s(target: Target) -> float:
+    """About how long a fault takes, until the cluster is at rest again."""
+    return COST_S.get(target, COST_DEFAULT_S)
+
+
+def missing_kinds(planned: Sequence[Planned], fired: Sequence[Fired]) -> list[str]:
+    """Kinds of fault that happened less often than they were planned."""
+    wanted = [one.target for one in planned]
+    good = [fault.planned.target for fault in fired if not fault.problem]
+    return [
+        f"{kind.value}: {good.count(kind)} of {wanted.count(kind)}"
+        for kind in Target
+        if good.count(kind) < wanted.count(kind)
+    ]
+
+
+def edges_of(target: Target, victim: str, nodes: Collection[str]) -> frozenset[Edge]:
+    """Who does not hear whom under a cut.
+
+    Args:
+        target: one of `CUTS`.
+        victim: the node it is about.
+        nodes: all nodes.
+    """
+    others = sorted(set(nodes) - {victim})
+    all_others = [*others, "etcd", "gateway"]
+    near, far = others[: len(others) // 2], others[len(others) // 2 :]
+    cuts = {
+        Target.ISOLATED: lambda: between([victim], all_others),
+        Target.HALF_ALONE: lambda: between([victim], others),
+        Target.HALF_WITH_ETCD: lambda: between([victim, "etcd"], [*others, "gateway"]),
+        Target.HALF_LARGER: lambda: between([victim, *near, "gateway"], [*far, "etcd"]),
+        Target.UNHEARD: lambda: one_way([victim], all_others),
+        Target.DEAF: lambda: one_way(all_others, [victim]),
+        Target.NO_ETCD: lambda: between([victim], ["etcd"]),
+        Target.NO_GATEWAY: lambda: between([victim], ["gateway"]),
+        Target.LOSS: lambda: between([victim, *all_others], [victim, *all_others]),
+    }
+    return cuts[target]()

@@ -3,11 +3,15 @@
 An increment carries an idempotency key and is sent again, after any answer that is not final and after any lost
 connection, until it has its one answer. Its operation lasts from the first sending to that answer. A read carries no
 key: one that fails is forgotten, and the next is another operation.
+
+A client whose call takes longer than half a second is replaced by another, and ends with that call: objects out of
+reach must not silence the clients. An object that keeps a few calls waiting is left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from array import array
@@ -26,6 +30,10 @@ BACKOFF_MAX_S = 0.200
 AGAIN = frozenset({429, 502, 503, 504})
 READ_SHARE = 0.3
 DRAIN_S = 40.0
+BACKOFF_LATE_S = 0.600  # of calls that wait for long
+PATIENCE_S = 0.5
+PARKED_PER_OBJECT_MAX = 2
+PARKED_MAX = 192  # of all objects together; then clients wait for their own calls
 
 
 @dataclass
@@ -68,6 +76,25 @@ class History:
         return [op.value for op in self.operations[name] if op.kind is Kind.INCREMENT and op.value is not None]
 
 
+class _Patience:
+    """Watches one call: when it takes too long, its client is replaced, and its object counts one more that waits."""
+
+    def __init__(self, parked: Counter[str], name: str, replace: Callable[[], bool]) -> None:
+        self._parked, self._name, self._replace = parked, name, replace
+        self._over = False
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._on_time)
+
+    def _on_time(self) -> None:
+        self._over = self._replace()
+        self._parked[self._name] += self._over
+
+    def end(self) -> bool:
+        """The call is over; returns whether its client was replaced meanwhile."""
+        self._timer.cancel()
+        self._parked[self._name] -= self._over
+        return self._over
+
+
 class Load:
     """Clients that call counters until they are told to stop.
 
@@ -95,6 +122,8 @@ class Load:
         self._pause_s = clients / calls_per_second_max
         self._stopping = asyncio.Event()
         self._drain_until = float("inf")
+        self._parked: Counter[str] = Counter()
+        self._numbers = itertools.count()
 
     @property
     def busiest(self) -> str:
@@ -109,26 +138,44 @@ class Load:
     async def run(self) -> History:
         """Call until stopped, then read every counter once more."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self.clients):
-                group.create_task(self._client(number))
+            for _ in range(self.clients):
+                group.create_task(self._client(group))
         await self._read_all()
         return self.history
 
-    async def _client(self, number: int) -> None:
+    async def _client(self, group: asyncio.TaskGroup) -> None:
+        """Call one object after the other, until stopped or replaced."""
+        number = next(self._numbers)
         rng = random.Random(f"{self._seed} {number}")
         connection = self.connect()
-        calls = 0
-        while not self._stopping.is_set():
+        calls, replaced = 0, False
+        while not self._stopping.is_set() and not replaced:
             started = time.monotonic()
-            name = self.objects[int(len(self.objects) * rng.random() ** 2)]
+            name = self._choose(rng)
+            patience = _Patience(self._parked, name, lambda: self._replace(group))
             if rng.random() < READ_SHARE:
                 await self._read(connection, name, rng)
             else:
                 calls += 1
                 await self._increment(connection, name, f"{self._seed}-{number}-{calls}", rng)
+            replaced = patience.end()
             if (rest := self._pause_s - (time.monotonic() - started)) > 0:
                 await asyncio.sleep(rest)
         connection.close()
+
+    def _replace(self, group: asyncio.TaskGroup) -> bool:
+        """A client waits: start another in its place, unless many wait."""
+        if self._stopping.is_set() or self._parked.total() >= PARKED_MAX:
+            return False
+        group.create_task(self._client(group))
+        return True
+
+    def _choose(self, rng: random.Random) -> str:
+        """An object; one that keeps calls waiting is left alone."""
+        while True:
+            name = self.objects[int(len(self.objects) * rng.random() ** 2)]
+            if self._parked[name] < PARKED_PER_OBJECT_MAX or rng.random() < 0.01:
+                return name
 
     async def _increment(self, connection: Connection, name: str, key: str, rng: random.Random) -> None:
         request = rpc_request(
@@ -146,7 +193,8 @@ class Load:
                         self.history.note(name, Operation(Kind.INCREMENT, invoked, answered, value))
                         return
                     break
-                await asyncio.sleep(rng.uniform(BACKOFF_MIN_S, BACKOFF_MAX_S))
+                late = time.monotonic() - invoked > PATIENCE_S
+                await asyncio.sleep(rng.uniform(BACKOFF_MIN_S, BACKOFF_LATE_S if late else BACKOFF_MAX_S))
             self.history.note(name, Operation(Kind.INCREMENT, invoked, None))
         finally:
             self.history.in_flight -= 1

@@ -1,4 +1,4 @@
-"""A small SVG of a chaos run: calls per second and latency over time, with a mark for each fault."""
+"""A small SVG of a chaos run: calls per second and latency over time, each fault marked from its begin to its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw(
     rates: Sequence[float],
     p50_ms: Sequence[float | None],
     p99_ms: Sequence[float | None],
-    marks: Sequence[tuple[float, str]],
+    marks: Sequence[tuple[float, float, str]],
 ) -> str:
     """The picture as SVG text.
 
@@ -24,7 +24,7 @@ def draw(
         rates: answered calls in each second.
         p50_ms: median latency of each second in ms; `None` where nothing was answered.
         p99_ms: 99th percentile of each second in ms.
-        marks: time in seconds and name of each fault.
+        marks: begin and end in seconds, and name of each fault.
     """
     seconds = max(1, len(rates))
     top_rate = max([*rates, 1.0])
@@ -35,8 +35,13 @@ def draw(
         *_axes(TOP, "calls/s", top_rate, seconds),
         *_axes(TOP + PANEL + GAP, "ms (root scale)", top_ms, seconds, root=True),
     ]
-    for at_s, name in marks:
+    for at_s, ended_s, name in marks:
         x = _x(at_s, seconds)
+        width = max(0.0, _x(ended_s, seconds) - x)
+        parts.append(
+            f'<rect x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - BOTTOM - TOP}" '
+            f'fill="{FAULT}" fill-opacity="0.08"/>'
+        )
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="{FAULT}"/>')
         parts.append(
             f'<text transform="translate({x + 3:.1f} {TOP - 4}) rotate(-28)" fill="{FAULT}">{escape(name)}</text>'

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.checker import Kind, check_all, check_exactly_once
-from tests.chaos.faults import Fired, Target, missing_kinds
+from tests.chaos.faults import Fired, Planned, Target, missing_kinds
 from tests.chaos.load import History
 from tests.chaos.plot import draw
-from tests.chaos.takeover import percentile
+from tests.chaos.takeover import GIVE_UP_S, percentile
 
 ACKNOWLEDGED_MIN_PER_S = 20_000 / 180
 IN_FLIGHT_MIN = 200
 TAKEOVER_MAX_S = 5.0
 SHOWN_MAX = 5
+FAULT_COLUMNS = (
+    "at, s", "until, s", "fault", "victim", "in flight", "answered meanwhile", "seen", "slots: first answer after",
+    "slots: first answer once it was over", "",
+)  # fmt: skip
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Run:
         ended_s: monotonic time when the load was told to stop.
         history: what the clients saw.
         fired: the faults, in order.
+        planned: what was to happen.
         leftovers: processes that outlived the cluster.
     """
 
@@ -47,6 +52,7 @@ class Run:
     ended_s: float
     history: History
     fired: list[Fired]
+    planned: list[Planned] = field(default_factory=list[Planned])
     leftovers: int = 0
 
 
@@ -54,7 +60,7 @@ def judge(run: Run) -> list[Check]:
     """Every check of a run, each passed or not."""
     history = run.history
     planned_bad = [f"{fault.planned.target.value}: {fault.problem}" for fault in run.fired if fault.problem]
-    missing = missing_kinds(run.fired, run.seconds)
+    missing = missing_kinds(run.planned, run.fired)
     in_flight = sum(fault.in_flight for fault in run.fired)
     in_flight_min = IN_FLIGHT_MIN * min(1.0, run.seconds / 180)
     needed = ACKNOWLEDGED_MIN_PER_S * run.seconds
@@ -62,6 +68,17 @@ def judge(run: Run) -> list[Check]:
     replies = {name: check_exactly_once(history.replies(name)) for name in history.operations}
     wrong = [f"{name}: {text}" for name, text in replies.items() if text]
     final = [text for name in history.operations if (text := _final_read(history, name))]
+    killing = any(one.target in (Target.NODE, Target.OWNER) for one in run.planned)
+    few = [
+        f"{fault.planned.target.value}: {fault.acknowledged} in {fault.ended_s - fault.at_s:.1f} s"
+        for fault in run.fired
+        if fault.acknowledged < fault.acknowledged_min
+    ]
+    silent = [
+        f"{fault.planned.target.value} at {fault.at_s:.0f} s: {len(slots)} slots, such as {slots[:SHOWN_MAX]}"
+        for fault in run.fired
+        if (slots := [slot for slot, s in (*fault.takeover_s.items(), *fault.healed_s.items()) if s >= GIVE_UP_S])
+    ]
     return [
         Check("every planned fault happened", not planned_bad and not missing, _some(planned_bad + missing)),
         Check(f"at least {needed:,.0f} calls answered", history.acknowledged >= needed, f"{history.acknowledged:,}"),
@@ -71,7 +88,9 @@ def judge(run: Run) -> list[Check]:
         Check("replies per object are exactly {1 … n}", not wrong, _some(wrong)),
         Check("histories are linearizable", not violations, _some([f"{name}: {v}" for name, v in violations.items()])),
         Check("the last read of each object is its last reply", not final, _some(final)),
-        judge_takeover(run.fired),
+        *([] if run.planned and not killing else [judge_takeover(run.fired)]),
+        Check("every slot answered again after every fault", not silent, _some(silent)),
+        Check("calls were answered while faults lasted", not few, _some(few)),
         Check("no process was left behind", run.leftovers == 0, f"{run.leftovers} were"),
     ]
 
@@ -90,7 +109,7 @@ def write(run: Run, checks: Sequence[Check], path: Path) -> None:
     rates, p50, p99 = by_second(run)
     plot = path.with_suffix(".svg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    plot.write_text(draw(rates, p50, p99, [(fault.at_s, _short(fault)) for fault in run.fired]))
+    plot.write_text(draw(rates, p50, p99, [(fault.at_s, fault.ended_s, _short(fault)) for fault in run.fired]))
     history = run.history
     increments = sum(op.kind is Kind.INCREMENT for ops in history.operations.values() for op in ops)
     took = sorted(history.took_s)
@@ -103,7 +122,7 @@ def write(run: Run, checks: Sequence[Check], path: Path) -> None:
         "",
         "## Faults",
         "",
-        *_table(("at, s", "fault", "victim", "in flight", "slots: first answer after", ""), map(_fault_row, run.fired)),
+        *_table(FAULT_COLUMNS, map(_fault_row, run.fired)),
         "",
         "## Calls",
         "",
@@ -145,10 +164,22 @@ def _final_read(history: History, name: str) -> str:
 
 
 def _fault_row(fault: Fired) -> tuple[str, ...]:
-    times = list(fault.takeover_s.values())
-    shown = f"{len(times)}: {_figures(times)}" if times else ""
-    target = fault.planned.target.value
-    return (f"{fault.at_s:.1f}", target, fault.victim, str(fault.in_flight), shown, fault.problem)
+    return (
+        f"{fault.at_s:.1f}",
+        f"{fault.ended_s:.1f}",
+        fault.planned.target.value,
+        fault.victim,
+        str(fault.in_flight),
+        f"{fault.acknowledged:,}",
+        fault.seen,
+        _slots(fault.takeover_s),
+        _slots(fault.healed_s),
+        fault.problem,
+    )
+
+
+def _slots(times: Mapping[int, float]) -> str:
+    return f"{len(times)}: {_figures(list(times.values()))}" if times else ""
 
 
 def _second_rows(
@@ -173,7 +204,7 @@ def _figures(times: Sequence[float]) -> str:
 
 
 def _short(fault: Fired) -> str:
-    return "pause" if fault.planned.target is Target.PAUSE else fault.victim or fault.planned.target.name.lower()
+    return fault.planned.target.name.lower().replace("_", " ")
 
 
 def _some(complaints: Sequence[str]) -> str:
