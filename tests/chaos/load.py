@@ -153,12 +153,14 @@ class Load:
             started = time.monotonic()
             name = self._choose(rng)
             patience = _Patience(self._parked, name, lambda: self._replace(group))
-            if rng.random() < READ_SHARE:
-                await self._read(connection, name, rng)
-            else:
-                calls += 1
-                await self._increment(connection, name, f"{self._seed}-{number}-{calls}", rng)
-            replaced = patience.end()
+            try:
+                if rng.random() < READ_SHARE:
+                    await self._read(connection, name, rng)
+                else:
+                    calls += 1
+                    await self._increment(connection, name, f"{self._seed}-{number}-{calls}", rng)
+            finally:
+                replaced = patience.end()
             if (rest := self._pause_s - (time.monotonic() - started)) > 0:
                 await asyncio.sleep(rest)
         connection.close()
@@ -242,11 +244,11 @@ class Load:
         return None
 
     async def _read_all(self) -> None:
-        """A last read of every counter that was called, after all other calls."""
+        """A last read of every counter that was called, after all other calls; all of them have 40 s."""
         rng = random.Random(self._seed)
         connection = self.connect()
+        deadline = time.monotonic() + DRAIN_S
         for name in list(self.history.operations):
-            deadline = time.monotonic() + DRAIN_S
             while not await self._read(connection, name, rng):
                 if time.monotonic() > deadline:
                     self.history.failures.append(f"{name} could not be read at the end")

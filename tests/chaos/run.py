@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -260,6 +261,7 @@ def main() -> int:
         apart = False
     say(f"chaos: seed {seed}; starting {options.nodes} nodes{', each with a network of its own' if apart else ''}")
     judge_of = Judge(options.keep_log)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # so that everything is removed
     try:
         (soak if options.hours else run_once)(options, apart, seed, judge_of)
     except (StartFailed, TimeoutError, NetworkFailed) as error:
