@@ -249,8 +249,8 @@ class Load:
         connection = self.connect()
         deadline = time.monotonic() + DRAIN_S
         for name in list(self.history.operations):
-            while not await self._read(connection, name, rng):
-                if time.monotonic() > deadline:
-                    self.history.failures.append(f"{name} could not be read at the end")
-                    break
+            while time.monotonic() < deadline and not await self._read(connection, name, rng):
+                pass
+            if time.monotonic() >= deadline:
+                self.history.failures.append(f"{name} could not be read at the end")
         connection.close()
