@@ -76,12 +76,25 @@ class Reach:
         peer = self._peer(node, now)
         peer.asking = False
         if incarnation is None:
+            # When this node is the one that is cut off it should learn it of all peers at once: with some it would
+            # believe in a majority, and take the slots of the others.
+            self._look_at_others(peer, now)
             peer.failures += 1
             peer.next_at = now + (PROBE_RETRY_S if peer.failures < PROBE_FAILURES_MIN else self._interval_s(peer))
             return
+        if peer.failures >= PROBE_FAILURES_MIN:
+            # The first that answers after a cut makes a majority, while the others only seem dead: they get a chance.
+            self._look_at_others(peer, now)
+            for other in self._peers.values():
+                other.failures = min(other.failures, PROBE_FAILURES_MIN - 1)
         peer.failures = 0
         peer.answered_at, peer.incarnation, peer.answer_sent_at = now, incarnation, sent_at
         peer.next_at = now + self._interval_s(peer) * self.random.uniform(0.9, 1.1)
+
+    def _look_at_others(self, peer: _Peer, now: float) -> None:
+        for other in self._peers.values():
+            if other is not peer and (other.registered or other.failures < PROBE_FAILURES_MIN):
+                other.next_at = min(other.next_at, now)
 
     def dead(self, node: str, now: float) -> bool:
         """It did not answer several times in a row; or nobody knows where it could be asked, for a while."""

@@ -35,6 +35,7 @@ class _Slot:
     confirmed: int = 0
     since: float = 0.0  # when the oldest open question was put, or the last was answered
     heard: dict[str, int] = field(default_factory=dict[str, int])  # peer to the last question it answered
+    refusing: set[str] = field(default_factory=set[str])  # peers that answered in time, and not with yes
 
 
 class Confirmer:
@@ -76,7 +77,7 @@ class Confirmer:
         if state.asked == state.confirmed:
             state.since = now
         state.asked = self._question
-        quick = [peer for peer in state.disks if peer in self._quick]
+        quick = [peer for peer in state.disks if peer in self._quick and peer not in state.refusing]
         for peer in quick[: state.needed] if len(quick) >= state.needed else state.disks:
             self._todo.setdefault(peer, {})[slot] = state.epoch
         return self._question
@@ -102,12 +103,23 @@ class Confirmer:
         refused = dict(zip(m.refused_slots, m.refused_promises, strict=True))
         for slot, epoch in flying.slots.items():
             state = self._slots.get(slot)
-            if state is None or state.epoch != epoch or state.disks.get(peer) != disk:
+            if state is None or state.epoch != epoch:
                 continue
-            if slot not in refused:
+            if slot in refused or state.disks.get(peer) != disk:
+                self._ask_others(slot, state, peer)
+            else:
+                state.refusing.discard(peer)
                 state.heard[peer] = flying.asked
                 self._settle(slot, state, now)
         return {slot: promised for slot, promised in refused.items() if slot in flying.slots}
+
+    def _ask_others(self, slot: int, state: _Slot, peer: str) -> None:
+        """A peer answered in time, and does not count for the slot: its data is not trusted, or on another disk."""
+        state.refusing.add(peer)
+        if state.confirmed < state.asked:
+            for other in state.disks:
+                if other not in state.refusing:
+                    self._todo.setdefault(other, {})[slot] = state.epoch
 
     def _settle(self, slot: int, state: _Slot, now: float) -> None:
         heard = sorted((state.heard.get(peer, 0) for peer in state.disks), reverse=True)
