@@ -215,6 +215,18 @@ def test_a_lost_slot_answers_unknown_for_what_was_appended() -> None:
     assert code(world, wrote) == "outcome-unknown"
 
 
+def test_a_lost_slot_answers_unknown_for_a_call_of_which_an_earlier_turn_was_appended() -> None:
+    """Rule 9; seen to fail when only the turn that ends the call is looked at: it may have written nothing."""
+    world = HostWorld()
+    both = world.call()
+    world.hold_disk = True
+    world.turn(world.event(), 1, ends=None)
+    world.turn(world.event(), 0)
+    world.core.resign(0, "for the test")
+    world.pump()
+    assert code(world, both) == "outcome-unknown"
+
+
 def test_a_frame_that_is_none_kills_the_worker_and_nothing_else() -> None:
     world = HostWorld()
     world.call()

@@ -101,7 +101,8 @@ class ObjectHost:
         if served is None:
             return
         for effect in served.held:
-            kind = OutcomeUnknown if effect.wrote else ObjectReset
+            ran = effect.wrote or effect.call.committed  # the end of a call may write nothing where a turn before did
+            kind = OutcomeUnknown if ran else ObjectReset
             self._fail(effect.call, kind(f"the slot was lost before this was safe: {reason}"), started=True)
         for object_id in served.activations:
             act = self.objects.get(object_id)
