@@ -4,9 +4,9 @@
 
 Each file in `mutants/` is a patch to the packages, one rule or half of a rule; its first lines say which, and of which
 `Area:` it is. The packages are copied, the patch is applied to the copy, and the simulator runs over the copy until
-something is violated. A patch that names a `Test:` is noticed by that test instead, one that names `Also:` by both. The
-same seeds, and the same tests, must be green over the packages as they are. No two patches change the same line, and no
-area has fewer than five.
+something is violated: that of the log, or that of whole nodes for a patch that says `World: node`. A patch that names a
+`Test:` is noticed by that test instead, one that names `Also:` by both. The same seeds, and the same tests, must be green
+over the packages as they are. No two patches change the same line, and no area has fewer than five.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).parent / "mutants"
-PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement")
+PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement", "gateway/homing_gateway")
 AREAS = ("log", "placement", "store", "gates")
 AREA_MUTANTS_MIN = 5
-SEEDS_MAX = 600  # a mutant that survives them is not caught
+WORLDS = {"": "tests/simulation/run.py", "node": "tests/simulation/node/run.py"}
+SEEDS_MAX = {"": 600, "node": 60}  # a mutant that survives them is not caught
 TIMEOUT_S = 240
 # What a broken patch raises, rather than a broken rule.
 BROKEN = re.compile(r"seed \d+: (Name|Attribute|Type|UnboundLocal|Import|Syntax|Indentation)Error")
@@ -46,6 +47,7 @@ class Mutant:
         area: one of `AREAS`.
         test: what notices it instead of the simulator, or empty.
         also: what notices it besides the simulator, or empty.
+        world: which of `WORLDS` is the simulator.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Mutant:
     area: str
     test: str
     also: str
+    world: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,7 +74,9 @@ def mutants() -> list[Mutant]:
     found: list[Mutant] = []
     for path in sorted(PATCHES.glob("*.patch")):
         head = path.read_text().split("\n--- ", 1)[0].splitlines()
-        found.append(Mutant(path.stem, head[0], *(_named(word, head) for word in ("Area:", "Test:", "Also:"))))
+        found.append(
+            Mutant(path.stem, head[0], *(_named(word, head) for word in ("Area:", "Test:", "Also:", "World:")))
+        )
     return found
 
 
@@ -103,13 +108,13 @@ def run(command: list[str], packages: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def simulate(packages: Path, seeds: int, first: int = 0) -> tuple[int, int, str]:
+def simulate(packages: Path, seeds: int, first: int = 0, world: str = "") -> tuple[int, int, str]:
     """Run seeds until something is violated.
 
     Returns:
         The number of violations, -1 if the simulator broke; of runs; and what was said of the first violation.
     """
-    arguments = ["tests/simulation/run.py", "--seeds", str(seeds), "--from", str(first), "--jobs", "1", "--stop"]
+    arguments = [WORLDS[world], "--seeds", str(seeds), "--from", str(first), "--jobs", "1", "--stop"]
     _, output = run(arguments, packages)
     last = re.search(r"^(\d+) violations in (\d+) seeds$", output.strip().rsplit("\n", 1)[-1])
     if last is None or BROKEN.search(output):
@@ -144,7 +149,7 @@ def judge(mutant: Mutant) -> Outcome:
             passed, said = pytest(packages, [mutant.test])
             caught, seeds = not passed, 0
         else:
-            violations, seeds, said = simulate(packages, SEEDS_MAX)
+            violations, seeds, said = simulate(packages, SEEDS_MAX[mutant.world], world=mutant.world)
             caught = violations > 0
         if caught and mutant.also:
             passed, besides = pytest(packages, [mutant.also])
@@ -198,14 +203,18 @@ def thin_areas(found: list[Mutant]) -> list[str]:
     return complaints
 
 
-def control(seeds: int, tests: list[str], jobs: int) -> list[str]:
-    """The same seeds and tests over the packages as they are; returns what was wrong."""
+def control(seeds: dict[str, int], tests: list[str], jobs: int) -> list[str]:
+    """The same seeds of each world, and the same tests, over the packages as they are; returns what was wrong."""
     with tempfile.TemporaryDirectory(prefix="homing-control-") as folder:
         packages = Path(folder)
         copy_packages(packages)
-        share = -(-seeds // jobs)
         with ThreadPoolExecutor(jobs) as pool:
-            parts = [pool.submit(simulate, packages, min(share, seeds - i), i) for i in range(0, seeds, share or 1)]
+            parts = [
+                pool.submit(simulate, packages, min(share, count - i), i, world)
+                for world, count in seeds.items()
+                if (share := -(-count // jobs))
+                for i in range(0, count, share)
+            ]
             runs = [pool.submit(pytest, packages, tests[i::jobs]) for i in range(min(jobs, len(tests)))]
             wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
             wrong += [f"unmutated: {said}" for green, said in (r.result() for r in runs) if not green or said]
@@ -244,10 +253,11 @@ def judge_all(options: argparse.Namespace) -> int:
         for outcome in pool.map(judge, found):
             outcomes.append(outcome)
             report(outcome)
-    seeds = max((outcome.seeds for outcome in outcomes), default=0)
+    seeds = {w: max((o.seeds for o in outcomes if o.mutant.world == w), default=0) for w in WORLDS}
     tests = sorted({test for mutant in found for test in (mutant.test, mutant.also) if test})
     red = control(seeds, tests, options.jobs)
-    print(f"the same {seeds} seeds and {len(tests)} tests unmutated: {'green' if not red else 'RED'}")
+    many = " and ".join(map(str, seeds.values()))
+    print(f"the same {many} seeds and {len(tests)} tests unmutated: {'green' if not red else 'RED'}")
     wrong += red
     for complaint in wrong:
         print(complaint)

@@ -1,6 +1,7 @@
-"""`make sim`: many seeds of the simulated cluster, on all cores.
+"""`make sim`: many seeds of the simulated log cluster, then some of clusters of whole nodes, on all cores.
 
-    run.py --seeds 2000 [--from 0] [--jobs 2]     many runs, and what they came to
+    run.py --seeds 2000 [--from 0] [--jobs 2]     many runs, and what they came to; then a 20th as many of whole nodes
+    run.py --seeds 2000 --nodes 0                 only the log
     run.py --seed 17 -v                           one run, told step by step
     run.py --replicas 1|3|5                       only clusters with this many copies
 
@@ -13,6 +14,7 @@ import argparse
 import gc
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -28,6 +30,7 @@ from tests.simulation.ledger import Violation
 from tests.simulation.world import World
 
 CHUNK = 25
+NODES_SHARE = 20  # a run of whole nodes costs as much as so many of the log
 JUDGED_FROM = 200  # fewer seeds say nothing about shares
 SHARE_MIN = 0.10
 ANSWERS_MIN = 5.0
@@ -150,6 +153,13 @@ def report(tally: Tally, replicas: int | None, seconds: float) -> int:
     return 1 if tally.violations or easy else 0
 
 
+def run_nodes(seeds: int, first: int, jobs: int) -> int:
+    """Clusters of whole nodes, in a process of their own: that one puts a fake clock into the production modules."""
+    program = Path(__file__).parent / "node" / "run.py"
+    options = ["--seeds", str(seeds), "--from", str(first), "--jobs", str(jobs)]
+    return subprocess.run([sys.executable, str(program), *options], check=False).returncode
+
+
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description="Seeds of the simulated log cluster.")
@@ -158,6 +168,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--replicas", type=int, choices=(1, 3, 5), help="only clusters with this many copies")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
+    parser.add_argument("--nodes", type=int, help="seeds of whole nodes besides; a 20th as many, but none with --stop")
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell one run step by step")
     options = parser.parse_args()
@@ -170,7 +181,13 @@ def main() -> int:
     seeds = range(options.first, options.first + options.seeds)
     began = time.perf_counter()
     tally = run_all(seeds, options.replicas, options.jobs, stop=options.stop)
-    return report(tally, options.replicas, time.perf_counter() - began)
+    code = report(tally, options.replicas, time.perf_counter() - began)
+    alone = options.stop or options.replicas is not None
+    nodes = options.nodes if options.nodes is not None else 0 if alone else options.seeds // NODES_SHARE
+    if nodes:
+        sys.stdout.flush()
+        code = max(code, run_nodes(nodes, options.first // NODES_SHARE, options.jobs))
+    return code
 
 
 if __name__ == "__main__":

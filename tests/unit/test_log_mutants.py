@@ -66,7 +66,7 @@ def test_every_area_is_held_by_five_at_least() -> None:
 
 def test_a_patch_that_changes_nothing_of_meaning_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else `make mutants` would be green whatever the simulator sees."""
-    monkeypatch.setattr(mutants, "SEEDS_MAX", 5)
+    monkeypatch.setattr(mutants, "SEEDS_MAX", {"": 5})
     monkeypatch.setattr(mutants, "PATCHES", ROOT / "tests" / "support" / "mutants")
     outcome = mutants.judge(HARMLESS)
     assert (outcome.caught, outcome.seeds) == (False, 5)

@@ -1,0 +1,232 @@
+"""Clients, and the judge of what they are told: lists that only grow, each number once, nothing lost, nothing refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from tests.simulation.ledger import Violation
+from tests.simulation.node.workers import CLASS, READ, SLOW, TWICE, WRITE, decode_list, encode_call
+
+from homing.errors import BrokenOff, HomingError, KeyReused
+from homing.ids import ObjectId
+from homing_gateway.policy import retryable
+
+if TYPE_CHECKING:
+    from tests.simulation.node.world import World
+
+SENDINGS_MAX = 40  # of one call by its client
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of a client, with its repetitions."""
+
+    number: int
+    object: Thing
+    what: bytes
+    key: str
+    seconds: float
+    began_at: float
+    floor: int  # so long was the list by then, as answers had told
+    client: Client | None
+    gateway: int = 0
+    sendings: int = 0
+    body: bytes = b""
+    fingerprint: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class Thing:
+    """One object, as its clients know it."""
+
+    name: str
+    slot: int
+    raw: bytes
+    truth: tuple[int, ...] = ()
+    refused: set[int] = field(default_factory=set[int])
+    acknowledged: set[int] = field(default_factory=set[int])
+    final: bool = False  # read after everything
+
+
+class Client:
+    """Calls, waits for the answer, thinks, calls again.
+
+    Args:
+        clients: all of them.
+        number: which it is.
+    """
+
+    def __init__(self, clients: Clients, number: int) -> None:
+        self._clients = clients
+        self._world = clients.world
+        self.number = number
+        self.call: Call | None = None
+        self._world.clock.after(3.0 + self._world.random.random() * 2.0, self.next)
+
+    def next(self) -> None:
+        """The next call, unless it is over."""
+        world = self._world
+        if not world.rough:
+            return
+        random = world.random
+        what = random.choices((READ, WRITE, SLOW, TWICE), (30, 50, 8, 12))[0]
+        seconds = random.choice((0.3, 1.0, 3.0)) * random.random() if what == SLOW else random.random() * 0.05
+        keyed = what != READ and random.random() < 0.6
+        self.call = self._clients.call(random.choice(self._clients.things), what, seconds, self, keyed=keyed)
+
+    def ended(self) -> None:
+        """Its call has come to an end."""
+        self.call = None
+        self._world.clock.after(self._world.random.expovariate(1 / self._world.plan.think_s), self.next)
+
+
+class Clients:
+    """All clients of a world.
+
+    Args:
+        world: where they live.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        names = [f"o{i}" for i in range(world.plan.objects)]
+        ids = [ObjectId.from_name(CLASS, name) for name in names]
+        self.things = [
+            Thing(name, one.slot(world.plan.slots), one.raw) for name, one in zip(names, ids, strict=True)
+        ]  # fmt: skip
+        self.open: dict[Call, None] = {}
+        self.acknowledged = 0
+        self.reads = 0
+        self.unknown = 0
+        self.refused = 0
+        self.replayed = 0
+        self._number = 0
+        self._clients = [Client(self, i) for i in range(world.plan.clients)]
+
+    def call(self, thing: Thing, what: bytes, seconds: float, client: Client | None, *, keyed: bool) -> Call:
+        """Begin a call."""
+        self._number += 1
+        call = Call(
+            self._number, thing, what, f"k{self._number}" if keyed else "", seconds, self.world.clock.now,
+            len(thing.truth), client, gateway=self.world.random.randrange(len(self.world.gateways)),
+        )  # fmt: skip
+        call.body = encode_call(what, call.number, seconds)
+        call.fingerprint = blake2b(call.body, digest_size=16).digest()
+        self.open[call] = None
+        self._send(call)
+        return call
+
+    def _send(self, call: Call) -> None:
+        if call not in self.open:
+            return
+        call.sendings += 1
+        if self.world.tracing:
+            self.world.trace(f"client calls {call.object.name} {call.what!r} {call.number} key={call.key!r}")
+        gateway = self.world.gateways[call.gateway]
+        if not gateway.submit(call):
+            self.failed(call, None)
+
+    # -- answers ----------------------------------------------------------------------------------------------
+
+    def answered(self, call: Call, data: bytes) -> None:
+        """A gateway answered."""
+        if call not in self.open:
+            return
+        thing = call.object
+        found = decode_list(data)
+        if self.world.tracing:
+            self.world.trace(f"client is answered {thing.name} {call.number}: {len(found)} numbers")
+        self._take(thing, found)
+        if len(found) < call.floor:
+            raise Violation(
+                f"{thing.name}: call {call.number} saw {len(found)} numbers, and {call.floor} were told before"
+            )
+        if call.what != READ:
+            if call.number not in found:
+                raise Violation(f"{thing.name}: call {call.number} was answered, and is not in the list")
+            thing.acknowledged.add(call.number)
+            self.acknowledged += 1
+        else:
+            self.reads += 1
+            thing.final |= call.client is None
+        self._end(call)
+
+    def _take(self, thing: Thing, found: tuple[int, ...]) -> None:
+        """A list was told: it is a beginning of the truth, or the truth goes on with it."""
+        common = min(len(found), len(thing.truth))
+        if found[:common] != thing.truth[:common]:
+            raise Violation(f"{thing.name}: told {found[-8:]}, and before {thing.truth[-8:]}: two histories")
+        if len(found) <= len(thing.truth):
+            return
+        if len(set(found)) != len(found):
+            twice = sorted(n for n in set(found) if found.count(n) > 1)
+            raise Violation(f"{thing.name}: {twice} ran twice")
+        if refused := thing.refused.intersection(found):
+            raise Violation(f"{thing.name}: {sorted(refused)} were refused as not run, and ran")
+        thing.truth = found
+
+    def failed(self, call: Call, error: HomingError | None) -> None:
+        """A gateway answered with an error; None: it ended, or is not there."""
+        if call not in self.open:
+            return
+        thing = call.object
+        if self.world.tracing:
+            self.world.trace(f"client fails {thing.name} {call.number}: {error!r}")
+        again = bool(call.key) if error is None else retryable(error, has_key=bool(call.key))
+        if isinstance(error, KeyReused):
+            raise Violation(f"{thing.name}: the key of call {call.number} counts as used for another call")
+        if error is not None and error.retryable and not call.key:
+            if call.sendings == 1 and call.what != READ:
+                self._refuse(thing, call)
+            self.refused += 1
+            self._end(call)
+            return
+        if call.what == READ or not again or call.sendings >= SENDINGS_MAX:
+            self.unknown += 1
+            self.world.fired["broken off" if isinstance(error, BrokenOff) else "outcome unknown"] += 1
+            self._end(call)
+            return
+        self.replayed += 1
+        call.gateway = self.world.random.randrange(len(self.world.gateways))
+        self.world.clock.after(0.1 + self.world.random.random() * 0.3, self._send, call)
+
+    def _refuse(self, thing: Thing, call: Call) -> None:
+        thing.refused.add(call.number)
+        if call.number in thing.truth:
+            raise Violation(f"{thing.name}: call {call.number} was refused as not run, and ran")
+
+    def _end(self, call: Call) -> None:
+        del self.open[call]
+        if call.client is not None:
+            call.client.ended()
+
+    def lost(self, gateway: int) -> None:
+        """A gateway ended: whoever waits there knows nothing."""
+        for call in [call for call in self.open if call.gateway == gateway]:
+            self.failed(call, None)
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def ask_all(self) -> None:
+        """Read every object for the last time."""
+        for thing in self.things:
+            thing.final = False
+            self._ask(thing)
+
+    def _ask(self, thing: Thing) -> None:
+        if not thing.final:
+            if not any(call.object is thing for call in self.open):
+                self.call(thing, READ, 0.0, None, keyed=False)
+            self.world.clock.after(1.0, self._ask, thing)
+
+    def all_read(self) -> bool:
+        """Whether every object was."""
+        return all(thing.final for thing in self.things)
+
+    def check_all(self) -> None:
+        """Nothing that was acknowledged is lost."""
+        for thing in self.things:
+            if missing := thing.acknowledged.difference(thing.truth):
+                raise Violation(f"{thing.name}: {sorted(missing)} were acknowledged, and are lost")

@@ -1,0 +1,109 @@
+"""What a seed stands for: the shape of a cluster of nodes, and what befalls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+# Mean seconds between two faults of a kind, where the kind is in the plan, and the share of plans that have it.
+FAULTS: dict[str, tuple[float, float]] = {
+    "crash": (7.0, 0.6),
+    "power": (25.0, 0.2),
+    "pause": (8.0, 0.5),
+    "cut": (7.0, 0.6),
+    "flap": (6.0, 0.4),
+    "slow network": (10.0, 0.3),
+    "slow disk": (9.0, 0.4),
+    "fsync error": (12.0, 0.35),
+    "disk full": (20.0, 0.25),
+    "wipe": (12.0, 0.2),
+    "damage": (12.0, 0.25),
+    "flip": (12.0, 0.25),
+    "clock step": (8.0, 0.4),
+    "worker": (8.0, 0.4),
+    "gateway": (10.0, 0.4),
+    "etcd away": (10.0, 0.45),
+    "lease": (8.0, 0.5),
+    "mass expiry": (12.0, 0.35),
+    "compaction": (8.0, 0.5),
+    "watch": (8.0, 0.5),
+    "drain": (8.0, 0.6),
+    "move": (4.0, 0.6),
+    "restart": (9.0, 0.5),
+    "add": (9.0, 0.6),
+}
+# Let loose only with --bad-disks: a node whose disk is not to be trusted claims its slots again and again, its
+# owners rest slots that it can never take, and the reads of a slot may wait for its word alone.
+BAD_DISKS = frozenset({"wipe", "damage", "flip"})
+CLUSTERS = (  # machines, replicas of a slot, weight
+    (1, 1, 4),
+    (3, 3, 60),
+    (4, 3, 20),
+    (5, 3, 8),
+    (5, 5, 8),
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        machines: how many there are at first.
+        spare: how many an operator adds, and takes away again.
+        replicas: copies of a slot, R.
+        slots, objects, clients: how many.
+        fault_s: how long faults are let loose; then everything is healed.
+        unknown: share of requests to etcd that change something and get no answer.
+        watch_s: a tenth of what a watch tells comes up to so much later.
+        think_s: mean time between an answer and the next call.
+        deadline_s: of a call in a gateway.
+        idle_s: an activation without work for this long is evicted.
+        zoned: each machine is a zone of its own.
+        faults: kinds that may happen.
+    """
+
+    seed: int
+    machines: int
+    spare: int
+    replicas: int
+    slots: int
+    objects: int
+    clients: int
+    fault_s: float
+    unknown: float
+    watch_s: float
+    think_s: float
+    deadline_s: float
+    idle_s: float
+    zoned: bool
+    faults: tuple[str, ...]
+
+
+def plan(seed: int, random: Random, *, bad_disks: bool = False) -> Plan:
+    """The plan of a seed.
+
+    Args:
+        seed: its number.
+        random: to draw from.
+        bad_disks: whether disks may be lost or damaged.
+    """
+    machines, copies, _ = random.choices(CLUSTERS, [c[2] for c in CLUSTERS])[0]
+    faults = [kind for kind, (_, share) in FAULTS.items() if random.random() < share]
+    return Plan(
+        seed=seed,
+        machines=machines,
+        spare=1 if machines < 5 else 0,
+        replicas=copies,
+        slots=random.choice((8, 8, 16, 32)),
+        objects=random.choice((4, 8, 12)),
+        clients=random.choice((3, 5, 8)),
+        fault_s=random.uniform(15.0, 40.0),
+        unknown=random.choice((0.0, 0.05, 0.2, 0.4)),
+        watch_s=random.choice((0.0, 0.5, 3.0)),
+        think_s=random.choice((0.2, 0.5, 1.0)),
+        deadline_s=random.choice((3.0, 10.0, 30.0)),
+        idle_s=random.choice((0.5, 10.0)),
+        zoned=random.random() < 0.5,
+        faults=tuple(kind for kind in faults if bad_disks or kind not in BAD_DISKS),
+    )

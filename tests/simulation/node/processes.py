@@ -1,0 +1,213 @@
+"""The processes of a world: nodes, which are the production class `Node`, and gateways around the production `Forwarder`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.machine import Machine
+from tests.simulation.node.loop import Loop
+from tests.simulation.node.workers import CLASS, Workforce
+
+from homing_gateway.forward import Forwarder
+from homing_gateway.pending import KIND_RPC, Pending
+from homing_node.node import Node
+from homing_node.settings import NodeSettings
+from homing_placement.etcd import EtcdClient
+from homing_placement.keys import ClusterKeys
+from homing_placement.table import SlotTable
+
+if TYPE_CHECKING:
+    from tests.simulation.node.clients import Call
+    from tests.simulation.node.world import World
+
+CLUSTER = "sim"
+ETCD = ("http://etcd:2379",)
+
+
+class NodeLoop(Loop):
+    """The loop of a node, which knows its machine."""
+
+    machine: NodeMachine
+    workforce: Workforce
+
+
+class NodeMachine(Machine):
+    """A machine with a disk, and the node that runs on it or does not.
+
+    Args:
+        world: where it stands.
+        name: of the node.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)  # type: ignore[arg-type] # a world of another kind
+        self.sim = world
+        self.loop: NodeLoop | None = None
+        self.node: Node | None = None
+        self.name = ""  # the incarnation that runs
+        self.wanted = True  # it is started again when all is healed
+        self.stopping = False
+        self.sick = False  # the next fsync fails
+
+    @property
+    def runs(self) -> bool:
+        return self.loop is not None and not self.loop.paused
+
+    # -- what the seams ask for -------------------------------------------------------------------------------
+
+    def incarnation(self) -> str:
+        self.name = super().incarnation()
+        return self.name
+
+    def spoil(self, *, forget: bool | None = None) -> None:
+        """As of any machine; pages are what they were."""
+        old = self.store
+        super().spoil(forget=forget)
+        self.store._pages, self.store._objects = old._pages, old._objects
+
+    def before_sync(self) -> None:
+        """An fsync is about to return."""
+        if self.sick:
+            self.sick = False
+            self.store.fail("EIO")
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if self.loop is not None:
+            return
+        world = self.sim
+        loop = self.loop = NodeLoop(world.clock, self.id)
+        loop.machine = self
+        self.stopping = False
+        self.store.free_bytes = 1 << 40
+        if world.tracing:
+            world.trace(f"-- {self.id} starts, disk {self.store.disk_id} trusted={self.store.trusted}")
+        loop.spawn(self._begin, loop)
+
+    def _begin(self, loop: NodeLoop) -> None:
+        self.node = Node(self._settings())
+        task = loop.create_task(self.node.run())
+        task.add_done_callback(lambda done: self._ended(loop, done))
+
+    def _settings(self) -> NodeSettings:
+        plan = self.sim.plan
+        return NodeSettings(
+            app=Path("/"), node_id=self.id, etcd=ETCD, data_dir=Path("/dev/shm"), cluster=CLUSTER,
+            zone=self.id if plan.zoned else "", advertise=f"{self.id}:7000", replicas=plan.replicas, slots=plan.slots,
+            initial_nodes=plan.machines, idle_s=plan.idle_s,
+        )  # fmt: skip
+
+    def _ended(self, loop: NodeLoop, task: asyncio.Task[Any]) -> None:
+        """`Node.run` returned, or raised."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.sim.alarm(f"{self.id} ended with {error!r}", {})
+        if self.sim.tracing:
+            self.sim.trace(f"-- {self.id} ends in order")
+        self._gone(loop)
+        self.store.crash()
+
+    def crash(self) -> None:
+        """As SIGKILL or a power failure."""
+        loop = self.loop
+        if loop is None:
+            return
+        unsynced = self.store.unsynced
+        kept = self.sim.random.randint(0, unsynced)
+        if unsynced > kept:
+            self.sim.fired["crash that lost writes"] += 1
+        if self.sim.tracing:
+            self.sim.trace(f"-- {self.name} crashes")
+        self._gone(loop)
+        self.store.crash(kept)
+
+    def _gone(self, loop: NodeLoop) -> None:
+        if self.loop is not loop:
+            return
+        self.loop = self.node = None
+        loop.end()
+        self.sim.network.ended(loop)
+        self.sim.etcd.ended(loop)
+
+
+class SimPending(Pending):
+    """A call in a gateway, with a hash that is the same in every run: the forwarder keeps calls in a set."""
+
+    __slots__ = ("call", "number")
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class Gateway:
+    """A gateway process: the table, the links and the policy are the production ones; HTTP is left out.
+
+    Args:
+        world: where it runs.
+        number: which it is.
+    """
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self.number = number
+        self.id = f"g{number + 1}"
+        self.loop: Loop | None = None
+        self.forwarder: Forwarder | None = None
+        self._count = 0
+
+    def start(self) -> None:
+        if self.loop is None:
+            loop = self.loop = Loop(self._world.clock, self.id)
+            loop.spawn(lambda: loop.create_task(self._run(loop)).add_done_callback(self._failed))
+
+    async def _run(self, loop: Loop) -> None:
+        client = EtcdClient(ETCD)
+        table = SlotTable(client, ClusterKeys(CLUSTER))
+        self.forwarder = Forwarder(table)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(table.run())
+            group.create_task(self.forwarder.run())
+
+    def _failed(self, task: asyncio.Task[Any]) -> None:
+        self._world.broke(f"gateway {self.id} ended: {task}")
+
+    def submit(self, call: Call) -> bool:
+        """A client's request arrives; False: nobody is there."""
+        if self.loop is None or self.forwarder is None:
+            return False
+        self.loop.spawn(self._submit, call)
+        return True
+
+    def _submit(self, call: Call) -> None:
+        assert self.forwarder is not None
+        now = self._world.clock.now
+        thing = call.object
+        self._count += 1
+        pending = SimPending(
+            KIND_RPC, CLASS, thing.name, thing.raw, thing.slot, "m", call.body, f"r{call.number}",
+            now + self._world.plan.deadline_s, int(now * 1e9), self._done,
+        )  # fmt: skip
+        pending.call = call
+        pending.number = self._count
+        if call.key:
+            pending.key, pending.fingerprint = call.key, call.fingerprint
+        self.forwarder.submit(pending)
+
+    def _done(self, pending: Any) -> None:
+        clients, clock = self._world.clients, self._world.clock
+        if pending.error is None:
+            clock.after(0.0002, clients.answered, pending.call, pending.answer)
+        else:
+            clock.after(0.0002, clients.failed, pending.call, pending.error)
+
+    def crash(self) -> None:
+        """The process ends at once."""
+        loop, self.loop, self.forwarder = self.loop, None, None
+        if loop is not None:
+            loop.end()
+            self._world.network.ended(loop)
+            self._world.etcd.ended(loop)
+            self._world.clients.lost(self.number)

@@ -1,0 +1,193 @@
+"""`make sim`: many seeds of simulated clusters of whole nodes, on all cores.
+
+    run.py --seeds 100 [--from 0] [--jobs 2]     many runs, and what they came to
+    run.py --seed 17 -v                          one run, told step by step
+    run.py --bad-disks                           disks may be lost or damaged, too
+
+The exit code is 0 only if no run violated anything and the runs were hard enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
+
+from tests.simulation.ledger import Violation
+from tests.simulation.node import seams
+from tests.simulation.node.plan import BAD_DISKS, FAULTS
+from tests.simulation.node.world import World
+
+CHUNK = 4
+JUDGED_FROM = 60  # fewer seeds say nothing about shares
+SHARE_MIN = 0.05
+ANSWERS_MIN = 40.0
+TAKEOVERS_MIN = 5.0
+MOVES_MIN = 5.0
+BESIDES = (
+    "cut one way", "cut both ways", "message held up", "link timed out", "crash that lost writes", "ended by its disk",
+    "etcd outcome unknown", "watch late", "remove",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Tally:
+    """What some runs came to."""
+
+    runs: int = 0
+    acknowledged: int = 0
+    reads: int = 0
+    repeated: int = 0
+    unknown: int = 0
+    refused: int = 0
+    takeovers: int = 0
+    moves: int = 0
+    simulated_s: float = 0.0
+    slowest_s: float = 0.0  # from peace to order
+    fired: Counter[str] = field(default_factory=Counter[str])
+    with_fault: Counter[str] = field(default_factory=Counter[str])
+    violations: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    def add(self, other: Tally) -> None:
+        """Take the runs of another in."""
+        for name in (
+            "runs", "acknowledged", "reads", "repeated", "unknown", "refused", "takeovers", "moves", "simulated_s",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.slowest_s = max(self.slowest_s, other.slowest_s)
+        self.fired.update(other.fired)
+        self.with_fault.update(other.with_fault)
+        self.violations.extend(other.violations)
+
+
+def run_seed(seed: int, tally: Tally, *, bad_disks: bool) -> None:
+    """One run; any error of the code under test is a violation."""
+    world = World(seed, bad_disks=bad_disks)
+    try:
+        world.run()
+    except Exception as error:
+        tally.violations.append((seed, _describe(error)))
+    clients = world.clients
+    tally.runs += 1
+    tally.acknowledged += clients.acknowledged
+    tally.reads += clients.reads
+    tally.repeated += clients.replayed
+    tally.unknown += clients.unknown
+    tally.refused += clients.refused
+    tally.takeovers += world.takeovers
+    tally.moves += world.moved
+    tally.simulated_s += world.now
+    tally.slowest_s = max(tally.slowest_s, world.healed_s)
+    tally.fired.update(world.fired)
+    tally.with_fault.update(kind for kind, count in world.fired.items() if count)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, Violation):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno} {last.name}: {error}"
+
+
+def run_chunk(work: tuple[range, bool, bool]) -> Tally:
+    """Some seeds, in one process."""
+    seeds, stop, bad_disks = work
+    gc.disable()  # what a run leaves behind goes at its end
+    tally = Tally()
+    for seed in seeds:
+        run_seed(seed, tally, bad_disks=bad_disks)
+        if stop and tally.violations:
+            break
+    return tally
+
+
+def run_all(seeds: range, jobs: int, *, stop: bool, bad_disks: bool) -> Tally:
+    """All seeds on `jobs` processes."""
+    chunks = [(seeds[i : i + CHUNK], stop, bad_disks) for i in range(0, len(seeds), CHUNK)]
+    tally = Tally()
+    if jobs == 1:
+        for chunk in chunks:
+            tally.add(run_chunk(chunk))
+            if stop and tally.violations:
+                break
+        return tally
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        for part in pool.imap_unordered(run_chunk, chunks):
+            tally.add(part)
+            if stop and tally.violations:
+                break
+    return tally
+
+
+def too_easy(tally: Tally, *, bad_disks: bool) -> Iterator[str]:
+    """Why these runs prove little, if they do."""
+    if tally.runs < JUDGED_FROM:
+        return
+    wanted = (("acknowledged", ANSWERS_MIN), ("takeovers", TAKEOVERS_MIN), ("moves", MOVES_MIN))
+    for name, least in wanted:
+        share = getattr(tally, name) / tally.runs
+        if share < least:
+            yield f"only {share:.1f} {name} a run, {least:g} are wanted"
+    for fault in (*(kind for kind in FAULTS if bad_disks or kind not in BAD_DISKS), *BESIDES):
+        share = tally.with_fault[fault] / tally.runs
+        if share < SHARE_MIN:
+            yield f"'{fault}' in only {share:.0%} of the runs, {SHARE_MIN:.0%} are wanted"
+
+
+def report(tally: Tally, seconds: float, *, bad_disks: bool) -> int:
+    """Say what happened; returns the exit code."""
+    print(f"{tally.runs} seeds of whole nodes, {tally.simulated_s / 3600:.1f} simulated hours in {seconds:.0f} s")
+    print(
+        f"{tally.acknowledged} acknowledged calls that wrote, {tally.reads} reads, {tally.repeated} repeated by clients, "
+        f"{tally.refused} refused, {tally.unknown} unknown; {tally.takeovers} takeovers, {tally.moves} moves; "
+        f"after peace all was in order within {tally.slowest_s:.1f} s"
+    )
+    print("faults: " + ", ".join(f"{fault} {tally.fired[fault]}" for fault in (*FAULTS, *BESIDES)))
+    easy = list(too_easy(tally, bad_disks=bad_disks))
+    also = " --bad-disks" if bad_disks else ""
+    for reason in easy:
+        print(f"too easy: {reason}")
+    for seed, what in sorted(tally.violations)[:10]:
+        print(f"seed {seed}: {what}")
+        print(f"    replay: {sys.executable} tests/simulation/node/run.py --seed {seed} -v{also}")
+    print(f"{len(tally.violations)} violations in {tally.runs} seeds")
+    return 1 if tally.violations or easy else 0
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description="Seeds of simulated clusters of whole nodes.")
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
+    parser.add_argument("--bad-disks", action="store_true", help="disks may be lost or damaged, too")
+    parser.add_argument("--stop", action="store_true", help="stop at the first violation")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell one run step by step")
+    options = parser.parse_args()
+    seams.install(verbose=options.verbose)
+    if options.seed is not None:
+        world = World(options.seed, print if options.verbose else None, bad_disks=options.bad_disks)
+        print(world.plan)
+        world.run()  # a violation comes with its traceback
+        print(f"no violation; {world.clients.acknowledged} acknowledged, {world.activations} times ACTIVE")
+        return 0
+    seeds = range(options.first, options.first + options.seeds)
+    began = time.perf_counter()
+    tally = run_all(seeds, options.jobs, stop=options.stop, bad_disks=options.bad_disks)
+    return report(tally, time.perf_counter() - began, bad_disks=options.bad_disks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
