@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -258,6 +259,7 @@ def _log_line(_: Any, method: str, event: Any) -> str:
 
 def install(*, verbose: bool) -> None:
     """Put the world in place of what is outside; once in a process."""
+    warnings.simplefilter("ignore", RuntimeWarning)  # a process that is ended leaves coroutines that nobody awaits
     clocked: tuple[Any, ...] = (
         homing_node.keeper, homing_node.mover, homing_node.log.shell, homing_node.log.writer, homing_node.node,
         homing_gateway.forward, homing_gateway.link,
