@@ -35,7 +35,7 @@ def replay(hash_seed: str, seed: int) -> str:
 
 
 def test_a_seed_is_the_same_history_in_another_process() -> None:
-    """Seen to fail when tasks have their addresses for hashes: asyncio keeps them in sets."""
+    """Seen to fail when a fault takes the names of processes from a set: its order changes from process to process."""
     first = replay("1", SEED)
     assert first.count("\n") > 500
     assert first == replay("2", SEED)
