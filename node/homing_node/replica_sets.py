@@ -81,7 +81,7 @@ class ReplicaSets:
             members = [Member(node, self._zones.get(node, "")) for node in sorted(self._members)]
             self._wish = wish(len(sets), members, self._copies, sets)
             mine = sum(each[0] == self._me for each in sets if each)
-            self._crowded = mine > limits.crowded_share * len(sets) / len(members)
+            self._crowded = mine * len(members) > limits.crowded_share * len(sets)
 
     def following(
         self, slot: int, replicas: Sequence[Replica], distrusted: Collection[str], *, busy: bool

@@ -173,9 +173,12 @@ class Ledger:
             if not self.is_committed(slot, lsn, record.hash_of(data)):
                 raise Violation(f"slot {slot}: pages of {core.node} take record {lsn} in, which is not committed")
 
-    def starts(self, core: LogCore, store: MemoryStore) -> None:
-        """A process started from its disk: its pages hold what is committed, and no more."""
-        for slot, image in store.load().items():
+    def starts(self, core: LogCore, store: MemoryStore | None = None) -> None:
+        """A process started from its disk: its pages hold what is committed, and no more.
+
+        With `store` the pages are those of the log's simulator (`object_of`), and their content is looked at.
+        """
+        for slot, image in store.load().items() if store is not None else ():
             if not image.incomplete:
                 self._check_pages(store, slot, image)
         for slot, replica in core.replicas.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from homing.ids import SLOTS_DEFAULT
 from homing_node.log import rocks_keys
 from homing_node.log.memory_store import MemoryStore
-from homing_node.log.store import DropSlot, Op, PutObject, PutRecord, SetApplied, SetPromise, SlotImage
+from homing_node.log.store import DropSlot, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, SlotImage
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -46,7 +46,7 @@ class Machine:
 
     def _new_store(self, *, trusted: bool = True) -> MemoryStore:
         self._disks += 1
-        store = MemoryStore(f"{self.id}.{self._disks}", trusted=trusted)
+        store = MemoryStore(f"{self.id}.{self._disks}", trusted=trusted, slots=self.world.store_slots)
         self.world.ledger.disks[store.disk_id] = [store]
         return store
 
@@ -91,7 +91,11 @@ class Machine:
         forgets = random.random() < 0.5 if forget is None else forget
         kind = random.choice(("same id", "new id", "slot"))
         old = self.store
-        store = self._new_store(trusted=False) if kind == "new id" else MemoryStore(old.disk_id, trusted=kind == "slot")
+        store = (
+            self._new_store(trusted=False)
+            if kind == "new id"
+            else MemoryStore(old.disk_id, trusted=kind == "slot", slots=self.world.store_slots)
+        )
         self.world.ledger.disks[store.disk_id].append(store)
         slots = range(self.world.plan.slots)
         lost = {random.choice(slots)} if kind == "slot" else set(slots)
@@ -113,6 +117,8 @@ def _remains(old: MemoryStore, slot: int, image: SlotImage, kept: int, *, forget
     records = old.records(slot, first, image.applied_lsn - image.trimmed + kept)
     ops.extend(PutRecord(slot, lsn, data) for lsn, data in enumerate(records, first))
     ops.append(SetApplied(slot, image.applied_lsn, image.applied_epoch, image.applied_hash))
-    objects = {object_of(slot, number): old.object(object_of(slot, number)) for number in range(OBJECTS_PER_SLOT)}
-    ops.extend(PutObject(object_id, data) for object_id, data in objects.items() if data is not None)
+    for part in old.part(slot, b"", 1 << 40).objects:
+        ops.append(PutObject(part.object, part.data))
+        if part.pages:
+            ops.append(PutPages(part.object, dict(enumerate(part.pages, 1)), part.page_count))
     return ops

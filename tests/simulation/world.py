@@ -17,6 +17,7 @@ from tests.simulation.plan import Plan, plan
 from tests.simulation.process import Process
 from tests.simulation.scenes import play_next
 
+from homing.ids import SLOTS_DEFAULT
 from homing_node.log import limits
 from homing_placement import events as ev
 from homing_placement.records import NodeRecord, Replica, SlotRecord
@@ -46,6 +47,7 @@ class World:
         self.plan: Plan = plan(seed, self.random, replicas)
         limits.append_bytes_max = self.plan.append_bytes  # long backlogs travel in pieces here, too
         limits.trim_keep_bytes, limits.trim_wait_records_max = self.plan.keep_bytes, self.plan.wait_records
+        self.store_slots = SLOTS_DEFAULT
         self.tracing = trace is not None
         self._trace = trace
         self.now = 0.0

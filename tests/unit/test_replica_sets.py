@@ -49,6 +49,13 @@ def test_those_that_stay_must_be_a_majority() -> None:
     assert following(disks, five, copies=5) == (*SET, Replica("d", "8"), Replica("e", "9"))
 
 
+def test_a_node_that_sees_nobody_changes_nothing() -> None:
+    found = ReplicaSets("a", 3, PATIENCE_S)
+    found.plan([], [["a", "b", "c"]], 0.0)
+    found.plan([], [["a", "b", "c"]], 2 * PATIENCE_S)
+    assert found.following(0, SET, (), busy=False) is None
+
+
 def test_who_has_just_come_waits() -> None:
     found = sets({"a": "1", "b": "2"})
     late = limits.settle_s + 0.1

@@ -209,7 +209,9 @@ class SeenCore(LogCore):
         ledger = self._world.ledger
         for slot, replica in self.replicas.items():
             before = self._commits.get(slot, 0)
-            if replica.commit != before:
+            if replica.incomplete:
+                self._commits[slot] = 0  # it has nothing
+            elif replica.commit != before:
                 ledger.knows_commit(self, slot, replica.commit, before)
                 self._commits[slot] = replica.commit
         return out

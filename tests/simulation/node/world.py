@@ -67,6 +67,7 @@ class World:
         self._serving: dict[tuple[int, int], str] = {}  # slot and epoch to who serves it, or did
         seams.enter(self)
         self.ledger = Ledger(self.plan.slots)
+        self.store_slots = self.plan.slots
         self.network = Network(self)
         self.etcd = Etcd(self, self._changed)
         self.operator = Loop(self.clock, "operator")
