@@ -78,8 +78,10 @@ class Mover:
 
     def next_set(self, slot: int) -> tuple[Replica, ...] | None:
         """See `Facts`."""
-        core = self._log.core
-        return self._sets.following(slot, self.replicas(slot), core.distrusted(slot), busy=self._busy)
+        core, replicas = self._log.core, self.replicas(slot)
+        lags = {each.node: core.lag_of(slot, each.node) for each in replicas if each.node != core.node}
+        behind = [node for node, lag in lags.items() if lag is None or lag > limits.move_lag_records_max]
+        return self._sets.following(slot, replicas, core.distrusted(slot), behind, busy=self._busy)
 
     def _look(self, now: float) -> None:
         """Which nodes are there, and what the sets should be."""

@@ -84,7 +84,13 @@ class ReplicaSets:
             self._crowded = mine * len(members) > limits.crowded_share * len(sets)
 
     def following(
-        self, slot: int, replicas: Sequence[Replica], distrusted: Collection[str], *, busy: bool
+        self,
+        slot: int,
+        replicas: Sequence[Replica],
+        distrusted: Collection[str],
+        behind: Collection[str] = (),
+        *,
+        busy: bool,
     ) -> tuple[Replica, ...] | None:
         """The next set of a slot that this node owns; None: it stays as it is, or nothing can be done now.
 
@@ -92,6 +98,7 @@ class ReplicaSets:
             slot: its number.
             replicas: its ACTIVE set, in order.
             distrusted: members that say that their data must not count (rule 17).
+            behind: members that lack records or are not there; unless they leave, what is not urgent waits for them.
             busy: replicas of other slots are catching up; what is not urgent waits.
         """
         held = [replica for replica in replicas if self.settled.get(replica.node) == replica.disk]
@@ -110,10 +117,11 @@ class ReplicaSets:
         if fresh and len(replicas) < self._copies:
             return self._ordered([*replicas, Replica(fresh, self.settled[fresh])], order)
         leaving = [r for r in replicas if r.node not in order and r.node != self._me]
-        gone = [r for r in leaving if r.node not in self._members]
-        if fresh and (gone or (leaving and not busy)):
-            old = (gone or leaving)[0]
-            rest = [replica for replica in replicas if replica != old]
+        gone = [r for r in leaving if r.node in self._gone_since and r.node not in self._members]
+        old = next(iter(gone or leaving), None)
+        rest = [replica for replica in replicas if replica != old]
+        busy = busy or any(replica.node in behind for replica in rest)
+        if fresh and old is not None and (gone or not busy):
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
         ordered = self._ordered(replicas, order)
         unfit = self._me not in order or self._crowded

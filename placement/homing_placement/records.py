@@ -69,10 +69,11 @@ class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
             owner: the claimant.
             above: the highest promise that was met.
             first: whether it takes the first place among the same replicas: then the slot belongs there from now on.
-            nexts: the replicas that the slot shall have; empty leaves them as they are.
+            nexts: the replicas that the slot shall have; empty leaves them as they are, also where another claim that
+                did not come to its end wanted others: those may be gone.
         """
         epoch = max(self.epoch, above) + 1
-        nexts = nexts or self.next_replicas or self.replicas
+        nexts = nexts or self.replicas
         if first:
             nexts = tuple(sorted(nexts, key=lambda replica: replica.node != owner.node))
         return SlotRecord(epoch, SlotState.RECOVERING, owner, self.replicas, nexts)

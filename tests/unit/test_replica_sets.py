@@ -133,6 +133,18 @@ def test_a_new_node_gets_its_share_one_member_at_a_time() -> None:
     assert max(copies) <= 3 * slots / 4 * 1.3, copies
 
 
+def test_a_set_whose_members_are_behind_is_not_changed_for_the_wish_alone() -> None:
+    """Seen to fail without: the newcomer and one that had confirmed nothing were a majority without the log."""
+    disks = {"a": "1", "b": "2", "c": "3", "d": "4"}
+    found = ReplicaSets("a", 3, PATIENCE_S)
+    for now in (0.0, limits.settle_s, limits.leaving_s):
+        found.look([Seen(n, disk, "", draining=n == "c", ready=n != "c") for n, disk in disks.items()], now)
+        found.plan(disks, [["a", "b", "c"]], now)
+    wished = found.following(0, SET, (), ["c"], busy=False)
+    assert set(wished or ()) == {*SET[:2], Replica("d", "4")}, "who leaves need not be asked"
+    assert found.following(0, SET, (), ["b"], busy=False) is None
+
+
 def test_a_node_that_drains_for_long_gives_its_copies_away() -> None:
     """Seen to fail when it drains only for a moment, as in a rolling restart, and its copies move all the same."""
     disks = {"a": "1", "b": "2", "c": "3", "d": "4"}

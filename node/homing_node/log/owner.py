@@ -380,9 +380,9 @@ class Owner:
         )
 
     def lag_of(self, node: str) -> int | None:
-        """Records that a replica has not confirmed; None if it is not linked, on another disk, or its data is bad."""
+        """Records that a replica has not confirmed; None if it is not linked, or has confirmed nothing."""
         follower = self.followers.get(node)
-        if follower is None or node not in self.replicas or not self.counts(node, follower) or follower.distrusted:
+        if follower is None or node not in self.replicas or not self.counts(node, follower) or not follower.match:
             return None
         return self.replica.last_lsn - follower.match
 

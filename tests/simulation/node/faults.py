@@ -323,6 +323,11 @@ class Faults:
         if node is not None and machine.loop is not None:
             machine.loop.spawn(node.stopping.set)
 
+    def _keeps_copies(self, machine: NodeMachine) -> bool:
+        records = [self._world.record(slot) for slot in range(self._world.plan.slots)]
+        sets = [(*found.replicas, *(found.next_replicas or ())) for found in records if found is not None]
+        return any(replica.node == machine.id for each in sets for replica in each)
+
     def _await_end(self, machine: NodeMachine, then: Callable[[NodeMachine], None]) -> None:
         if machine.loop is None:
             self._later(self._random.random() * 2.0, then, machine)
@@ -335,6 +340,10 @@ class Faults:
         if not spare:
             return False
         machine = self._random.choice(spare)
+        if machine.wanted and self._keeps_copies(machine):
+            if not self._spoilable:
+                return False
+            self._spoilable -= 1  # they are lost with it
         machine.wanted = not machine.wanted
         if machine.wanted:
             machine.start()
