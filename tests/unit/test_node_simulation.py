@@ -42,7 +42,7 @@ def test_a_seed_is_the_same_history_in_another_process() -> None:
 
 
 def test_runs_that_are_too_easy_do_not_pass() -> None:
-    assert len(list(too_easy(Tally(runs=100, acknowledged=100), bad_disks=False))) > 20
+    assert len(list(too_easy(Tally(runs=100, acknowledged=100)))) > 20
 
 
 # -- loops --------------------------------------------------------------------------------------------------------

@@ -32,9 +32,6 @@ FAULTS: dict[str, tuple[float, float]] = {
     "restart": (9.0, 0.5),
     "add": (9.0, 0.6),
 }
-# Let loose only with --bad-disks: a node whose disk is not to be trusted claims its slots again and again, its
-# owners rest slots that it can never take, and the reads of a slot may wait for its word alone.
-BAD_DISKS = frozenset({"wipe", "damage", "flip"})
 CLUSTERS = (  # machines, replicas of a slot, weight
     (1, 1, 4),
     (3, 3, 60),
@@ -80,13 +77,12 @@ class Plan:
     faults: tuple[str, ...]
 
 
-def plan(seed: int, random: Random, *, bad_disks: bool = False) -> Plan:
+def plan(seed: int, random: Random) -> Plan:
     """The plan of a seed.
 
     Args:
         seed: its number.
         random: to draw from.
-        bad_disks: whether disks may be lost or damaged.
     """
     machines, copies, _ = random.choices(CLUSTERS, [c[2] for c in CLUSTERS])[0]
     faults = [kind for kind, (_, share) in FAULTS.items() if random.random() < share]
@@ -105,5 +101,5 @@ def plan(seed: int, random: Random, *, bad_disks: bool = False) -> Plan:
         deadline_s=random.choice((3.0, 10.0, 30.0)),
         idle_s=random.choice((0.5, 10.0)),
         zoned=random.random() < 0.5,
-        faults=tuple(kind for kind in faults if bad_disks or kind not in BAD_DISKS),
+        faults=tuple(faults),
     )

@@ -2,7 +2,6 @@
 
     run.py --seeds 100 [--from 0] [--jobs 2]     many runs, and what they came to
     run.py --seed 17 -v                          one run, told step by step
-    run.py --bad-disks                           disks may be lost or damaged, too
 
 The exit code is 0 only if no run violated anything and the runs were hard enough.
 """
@@ -26,7 +25,7 @@ sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
 from tests.simulation.ledger import Violation
 from tests.simulation.node import seams
-from tests.simulation.node.plan import BAD_DISKS, FAULTS
+from tests.simulation.node.plan import FAULTS
 from tests.simulation.node.world import World
 
 CHUNK = 4
@@ -71,9 +70,9 @@ class Tally:
         self.violations.extend(other.violations)
 
 
-def run_seed(seed: int, tally: Tally, *, bad_disks: bool) -> None:
+def run_seed(seed: int, tally: Tally) -> None:
     """One run; any error of the code under test is a violation."""
-    world = World(seed, bad_disks=bad_disks)
+    world = World(seed)
     try:
         world.run()
     except Exception as error:
@@ -102,19 +101,19 @@ def _describe(error: Exception) -> str:
 
 def run_chunk(work: tuple[range, bool, bool]) -> Tally:
     """Some seeds, in one process."""
-    seeds, stop, bad_disks = work
+    seeds, stop = work
     gc.disable()  # what a run leaves behind goes at its end
     tally = Tally()
     for seed in seeds:
-        run_seed(seed, tally, bad_disks=bad_disks)
+        run_seed(seed, tally)
         if stop and tally.violations:
             break
     return tally
 
 
-def run_all(seeds: range, jobs: int, *, stop: bool, bad_disks: bool) -> Tally:
+def run_all(seeds: range, jobs: int, *, stop: bool) -> Tally:
     """All seeds on `jobs` processes."""
-    chunks = [(seeds[i : i + CHUNK], stop, bad_disks) for i in range(0, len(seeds), CHUNK)]
+    chunks = [(seeds[i : i + CHUNK], stop) for i in range(0, len(seeds), CHUNK)]
     tally = Tally()
     if jobs == 1:
         for chunk in chunks:
@@ -130,7 +129,7 @@ def run_all(seeds: range, jobs: int, *, stop: bool, bad_disks: bool) -> Tally:
     return tally
 
 
-def too_easy(tally: Tally, *, bad_disks: bool) -> Iterator[str]:
+def too_easy(tally: Tally) -> Iterator[str]:
     """Why these runs prove little, if they do."""
     if tally.runs < JUDGED_FROM:
         return
@@ -139,13 +138,13 @@ def too_easy(tally: Tally, *, bad_disks: bool) -> Iterator[str]:
         share = getattr(tally, name) / tally.runs
         if share < least:
             yield f"only {share:.1f} {name} a run, {least:g} are wanted"
-    for fault in (*(kind for kind in FAULTS if bad_disks or kind not in BAD_DISKS), *BESIDES):
+    for fault in (*FAULTS, *BESIDES):
         share = tally.with_fault[fault] / tally.runs
         if share < SHARE_MIN:
             yield f"'{fault}' in only {share:.0%} of the runs, {SHARE_MIN:.0%} are wanted"
 
 
-def report(tally: Tally, seconds: float, *, bad_disks: bool) -> int:
+def report(tally: Tally, seconds: float) -> int:
     """Say what happened; returns the exit code."""
     print(f"{tally.runs} seeds of whole nodes, {tally.simulated_s / 3600:.1f} simulated hours in {seconds:.0f} s")
     print(
@@ -154,13 +153,12 @@ def report(tally: Tally, seconds: float, *, bad_disks: bool) -> int:
         f"after peace all was in order within {tally.slowest_s:.1f} s"
     )
     print("faults: " + ", ".join(f"{fault} {tally.fired[fault]}" for fault in (*FAULTS, *BESIDES)))
-    easy = list(too_easy(tally, bad_disks=bad_disks))
-    also = " --bad-disks" if bad_disks else ""
+    easy = list(too_easy(tally))
     for reason in easy:
         print(f"too easy: {reason}")
     for seed, what in sorted(tally.violations)[:10]:
         print(f"seed {seed}: {what}")
-        print(f"    replay: {sys.executable} tests/simulation/node/run.py --seed {seed} -v{also}")
+        print(f"    replay: {sys.executable} tests/simulation/node/run.py --seed {seed} -v")
     print(f"{len(tally.violations)} violations in {tally.runs} seeds")
     return 1 if tally.violations or easy else 0
 
@@ -172,21 +170,20 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
-    parser.add_argument("--bad-disks", action="store_true", help="disks may be lost or damaged, too")
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell one run step by step")
     options = parser.parse_args()
     seams.install(verbose=options.verbose)
     if options.seed is not None:
-        world = World(options.seed, print if options.verbose else None, bad_disks=options.bad_disks)
+        world = World(options.seed, print if options.verbose else None)
         print(world.plan)
         world.run()  # a violation comes with its traceback
         print(f"no violation; {world.clients.acknowledged} acknowledged, {world.activations} times ACTIVE")
         return 0
     seeds = range(options.first, options.first + options.seeds)
     began = time.perf_counter()
-    tally = run_all(seeds, options.jobs, stop=options.stop, bad_disks=options.bad_disks)
-    return report(tally, time.perf_counter() - began, bad_disks=options.bad_disks)
+    tally = run_all(seeds, options.jobs, stop=options.stop)
+    return report(tally, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -37,15 +37,14 @@ class World:
     Args:
         seed: of every choice.
         trace: told of what happens, or None.
-        bad_disks: whether disks may be lost or damaged.
 
     Raises:
         Violation: from `run`, when something happened that must not.
     """
 
-    def __init__(self, seed: int, trace: Callable[[str], None] | None = None, *, bad_disks: bool = False) -> None:
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
         self.random = Random(seed)
-        self.plan: Plan = plan(seed, self.random, bad_disks=bad_disks)
+        self.plan: Plan = plan(seed, self.random)
         self.tracing = trace is not None
         self._trace = trace
         self.clock = Clock(self.broke)
