@@ -70,9 +70,8 @@ CUTS = (
     Target.LOSS,
 )
 LINES = (Target.DELAY, Target.RATE)
-SLOW = (Target.ROLLING, Target.FULL_DISK)
+SLOW = (Target.ROLLING, Target.FULL_DISK, Target.WIPED)
 APART = (Target.OWNER, Target.GATEWAY, Target.WORKER, Target.ETCD, Target.PAUSE, Target.TWO_NODES, Target.ALL_NODES)
-OPTIONAL = (Target.WIPED,)
 
 # How long each takes with what follows it, measured; only the spacing depends on it.
 COST_S = {
@@ -152,7 +151,7 @@ def plan(seconds: float, seed: int) -> list[Planned]:
     return [Planned(LEAD_S + (number + 0.3 * rng.random()) * distance, target) for number, target in enumerate(targets)]
 
 
-def plan_apart(seconds: float, seed: int, also: Sequence[Target] = ()) -> list[Planned]:
+def plan_apart(seconds: float, seed: int) -> list[Planned]:
     """Faults of processes and of the network between them: every kind once, in random order.
 
     A slow kind is left out when there is no time for it, another one for another seed; time that is left over goes to
@@ -161,10 +160,9 @@ def plan_apart(seconds: float, seed: int, also: Sequence[Target] = ()) -> list[P
     Args:
         seconds: length of the load.
         seed: of the choice and the order.
-        also: kinds that are not planned by default.
     """
     rng = random.Random(seed)
-    targets = [*APART, *CUTS, *LINES, *also]
+    targets = [*APART, *CUTS, *LINES]
     left = seconds - LEAD_S - TAIL_S - sum(map(cost_s, targets))
     for target in (*rng.sample(SLOW, len(SLOW)), *rng.choices((*CUTS, *KILLS), k=int(seconds))):
         if cost_s(target) <= left:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
 from tests.chaos.cluster import DevCluster, StartFailed
-from tests.chaos.faults import LEAD_S, OPTIONAL, TAIL_S, Fired, Planned, Target, plan, plan_apart
+from tests.chaos.faults import LEAD_S, TAIL_S, Fired, Planned, Target, plan, plan_apart
 from tests.chaos.hand import Hand
 from tests.chaos.load import Load
 from tests.chaos.net_cluster import NetCluster
@@ -178,8 +178,7 @@ def make_plan(options: argparse.Namespace, seconds: float, apart: bool, seed: in
     if options.faults:
         distance = (seconds - LEAD_S - TAIL_S) / len(options.faults)
         return [Planned(LEAD_S + n * distance, Target[name.upper()]) for n, name in enumerate(options.faults)]
-    also = [Target[name.upper()] for name in options.also]
-    return plan_apart(seconds, seed, also) if apart else plan(seconds, seed)
+    return plan_apart(seconds, seed) if apart else plan(seconds, seed)
 
 
 def run_once(options: argparse.Namespace, apart: bool, seed: int, judge_of: Judge) -> None:
@@ -236,7 +235,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--network", choices=("auto", "yes", "no"), default="auto", help="faults of the network, too")
-    parser.add_argument("--also", action="append", default=[], choices=[one.name.lower() for one in OPTIONAL])
     kinds = [one.name.lower() for one in Target]
     parser.add_argument("--faults", nargs="+", default=[], choices=kinds, metavar="KIND", help="these, in this order")
     parser.add_argument("--report", type=Path, default=ROOT / "reports" / "chaos.md")

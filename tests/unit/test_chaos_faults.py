@@ -11,7 +11,6 @@ from tests.chaos.faults import (
     CUTS,
     LEAD_S,
     LINES,
-    OPTIONAL,
     SLOW,
     STOPPED_S,
     Fired,
@@ -105,7 +104,6 @@ def test_three_minutes_have_every_kind(seed: int) -> None:
     kinds = Counter(one.target for one in planned)
     assert all(kinds[target] for target in (*APART, *CUTS, *LINES))
     assert any(kinds[target] for target in SLOW)
-    assert not any(kinds[target] for target in OPTIONAL)
     times = [one.at_s for one in planned]
     assert times == sorted(times)
     assert times[0] == LEAD_S
@@ -113,9 +111,9 @@ def test_three_minutes_have_every_kind(seed: int) -> None:
     assert planned == plan_apart(180, seed) != plan_apart(180, seed + 1)
 
 
-def test_a_round_of_a_soak_has_the_slow_kinds_too_and_what_was_asked_for() -> None:
-    kinds = Counter(one.target for one in plan_apart(300, 1, OPTIONAL))
-    assert set(kinds) >= {*APART, *CUTS, *LINES, *SLOW, *OPTIONAL}
+def test_a_round_of_a_soak_has_the_slow_kinds_too() -> None:
+    kinds = Counter(one.target for one in plan_apart(300, 1))
+    assert set(kinds) >= {*APART, *CUTS, *LINES, *SLOW}
 
 
 def test_a_pause_is_longer_than_every_lease() -> None:
