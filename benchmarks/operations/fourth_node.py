@@ -73,7 +73,8 @@ class Following:
     def _done(self, nodes: Sequence[str]) -> bool:
         placed = owners(self.view)
         owned = all(set(nodes).issuperset(holders) for holders in placed.values())
-        return owned and balance(placed, nodes) <= BALANCE_MAX
+        even = balance(copies(self.view), nodes) <= BALANCE_MAX
+        return owned and even and balance(placed, nodes) <= BALANCE_MAX
 
     def bounds(self, nodes: Sequence[str], ideal_share: float, *, judge_copies: bool) -> list[Bound]:
         """Balance over `nodes`, and what moved over the share that an ideal plan moves."""
