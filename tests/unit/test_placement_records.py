@@ -43,7 +43,12 @@ def test_a_claim_keeps_replicas_and_an_activation_takes_the_next() -> None:
     )
     claim = active.claimed_by(Owner("b", "y"), above=9)
     assert (claim.epoch, claim.replicas, claim.next_replicas) == (10, active.replicas, active.replicas)
-    assert SLOT.claimed_by(Owner("b", "y")).replicas == SLOT.replicas
+    assert SLOT.next_replicas != SLOT.replicas
+    again = SLOT.claimed_by(Owner("b", "y"))
+    assert (again.replicas, again.next_replicas) == (SLOT.replicas, SLOT.replicas), "what was wanted before may be gone"
+    assert SLOT.next_replicas is not None
+    change = active.claimed_by(Owner("b", "y"), nexts=SLOT.replicas)
+    assert (change.replicas, change.next_replicas) == (active.replicas, SLOT.replicas)
     assert active.rank > SLOT.rank
     assert claim.rank > active.rank
 

@@ -17,6 +17,8 @@ from homing_node.log.replica import Reader, Replica
 from homing_node.log.snapshots import Room
 from homing_node.log.store import Part, SlotImage
 
+_TO_REPLICAS = (wire.Append, wire.Seal, wire.Snapshot, wire.Fetch)
+
 
 class LogCore:
     """Every slot's log on one node.
@@ -158,7 +160,7 @@ class LogCore:
 
     def receive(self, sender: str, m: Message, now: float) -> None:
         """A message of a peer."""
-        if isinstance(m, wire.Append | wire.Seal | wire.Snapshot | wire.Fetch):
+        if isinstance(m, _TO_REPLICAS):
             self._to_replica(sender, m)
         elif isinstance(m, wire.Confirm):
             self._on_confirm(sender, m)

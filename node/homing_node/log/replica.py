@@ -23,6 +23,9 @@ Reader = Callable[[int, int, int], list[bytes]]
 """(slot, from_lsn, limit) to records that are in the store."""
 
 
+_CONFIRMING = (wire.Appended, wire.Snapshotted)
+
+
 @dataclass(slots=True)
 class _Held:
     """A write on its way to disk, and the answer that waits for it (rule 6)."""
@@ -314,7 +317,7 @@ class Replica:
 
     def _still_true(self, answer: Message) -> Message:
         """An answer given under an epoch that has been overtaken since becomes a refusal."""
-        if isinstance(answer, wire.Appended | wire.Snapshotted) and answer.epoch < self.promised:
+        if isinstance(answer, _CONFIRMING) and answer.epoch < self.promised:
             return self._fenced(answer.epoch)
         if isinstance(answer, wire.Sealed) and answer.epoch < self.promised:
             return wire.Sealed(slot=self.slot, epoch=answer.epoch, accepted=False, promised=self.promised)
