@@ -18,7 +18,7 @@ from homing_node.objects.host import ObjectHost
 from homing_node.old_copies import OldCopies
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_placement.placer import Placer
-from homing_placement.records import Replica
+from homing_placement.records import Replica, SlotRecord
 
 _log = structlog.stdlib.get_logger("homing.mover")
 
@@ -43,7 +43,8 @@ class Mover:
         self._hurry = asyncio.Event()
         self._sets = sets
         self._plan_at = 0.0
-        self._busy = False
+        self._busy: bool | None = None  # replicas of many slots catch up; looked at when it matters
+        self._right: dict[int, SlotRecord] = {}  # slots whose sets are right, as far as was seen since the last plan
         self._old = OldCopies(Replica(me, log.core.disk))
         self._deleting: asyncio.Future[None] | None = None
 
@@ -78,14 +79,23 @@ class Mover:
 
     def next_set(self, slot: int) -> tuple[Replica, ...] | None:
         """See `Facts`."""
+        record = self._placer.table.route(slot)[1]
+        if record is None or self._right.get(slot) is record:
+            return None
         core, replicas = self._log.core, self.replicas(slot)
+        distrusted = core.distrusted(slot)
+        if self._sets.following(slot, replicas, distrusted, busy=False) is None:
+            self._right[slot] = record
+            return None
         lags = {each.node: core.lag_of(slot, each.node) for each in replicas if each.node != core.node}
         behind = [node for node, lag in lags.items() if lag is None or lag > limits.move_lag_records_max]
-        return self._sets.following(slot, replicas, core.distrusted(slot), behind, busy=self._busy)
+        if self._busy is None:
+            self._busy = core.catching_up() >= limits.catching_up_max
+        return self._sets.following(slot, replicas, distrusted, behind, busy=self._busy)
 
     def _look(self, now: float) -> None:
         """Which nodes are there, and what the sets should be."""
-        table, linked = self._placer.table, self._log.core.disks
+        table, linked, before = self._placer.table, self._log.core.disks, self._sets.settled
         self._sets.look(
             [
                 Seen(
@@ -99,9 +109,12 @@ class Mover:
             ],
             now,
         )
-        self._busy = self._log.core.catching_up() >= limits.catching_up_max
+        self._busy = None
+        if self._sets.settled != before:
+            self._right.clear()
         if now >= self._plan_at:
             self._plan_at = now + limits.plan_s
+            self._right.clear()
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
             self._sets.plan(table.nodes, sets, now)
             due = self._old.look(self._log.core.held(), dict(enumerate(table.records)), now)
