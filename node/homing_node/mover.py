@@ -43,6 +43,7 @@ class Mover:
         self._hurry = asyncio.Event()
         self._sets = sets
         self._plan_at = 0.0
+        self._planned_for: set[str] = set()  # the nodes that were registered then
         self._busy: bool | None = None  # replicas of many slots catch up; looked at when it matters
         self._right: dict[int, SlotRecord] = {}  # slots whose sets are right, as far as was seen since the last plan
         self._old = OldCopies(Replica(me, log.core.disk))
@@ -112,8 +113,8 @@ class Mover:
         self._busy = None
         if self._sets.settled != before:
             self._right.clear()
-        if now >= self._plan_at:
-            self._plan_at = now + limits.plan_s
+        if now >= self._plan_at or table.nodes.keys() != self._planned_for:
+            self._plan_at, self._planned_for = now + limits.plan_s, set(table.nodes)
             self._right.clear()
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
             self._sets.plan(table.nodes, sets, now)

@@ -64,6 +64,8 @@ class ReplicaSets:
     def plan(self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float) -> None:
         """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
+        There is none as long as this node or a set is not known.
+
         Args:
             nodes: every registered node.
             sets: the nodes of the ACTIVE set of every slot; empty where it is not known.
@@ -76,7 +78,9 @@ class ReplicaSets:
         late = {node for node, since in self._gone_since.items() if now - since < self._replace_after_s}
         self._members = frozenset((there - leaving) | late) or frozenset(there)
         wished_for = (self._members, tuple(map(tuple, sets)))
-        if wished_for != self._wished_for:
+        if self._me not in there or not all(sets):
+            self._wished_for, self._wish = None, []
+        elif wished_for != self._wished_for:
             self._wished_for = wished_for
             members = [Member(node, self._zones.get(node, "")) for node in sorted(self._members)]
             self._wish = wish(len(sets), members, self._copies, sets)
