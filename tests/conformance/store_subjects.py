@@ -8,7 +8,7 @@ from pathlib import Path
 from homing.ids import class_tag
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.rocks_store import RocksStore
-from homing_node.log.store import Store
+from homing_node.log.store import Op, PutRecord, Store
 
 TAG = class_tag("Counter")
 
@@ -19,6 +19,10 @@ def object_id(hash_bytes: int, rest: int = 0, tag: bytes = TAG) -> bytes:
 
 def page(text: str) -> bytes:
     return text.encode().ljust(1_024, b".")
+
+
+def put(slot: int, *lsns: int) -> list[Op]:
+    return [PutRecord(slot, lsn, b"r%d" % lsn) for lsn in lsns]
 
 
 class Subject:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.conformance.store_subjects import TAG, Subject, memory_subject, object_id, page, rocks_subject
+from tests.conformance.store_subjects import TAG, Subject, object_id, page, put
 
 from homing.errors import StoreFailed
 from homing.ids import class_tag
@@ -23,17 +21,6 @@ from homing_node.log.store import (
     Store,
     TrimRecords,
 )
-
-
-@pytest.fixture(params=[rocks_subject, memory_subject], ids=["rocks", "memory"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    made: Subject = request.param(tmp_path / "data")
-    yield made
-    made.store.close()
-
-
-def put(slot: int, *lsns: int) -> list[Op]:
-    return [PutRecord(slot, lsn, b"r%d" % lsn) for lsn in lsns]
 
 
 def log_of(store: Store, slot: int, first: int = 1) -> list[bytes]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from tests.conformance.store_subjects import TAG, Subject, memory_subject, page, rocks_subject
+from tests.conformance.store_subjects import TAG, Subject, page, put
 
 from homing.ids import SLOTS_DEFAULT, class_tag
 from homing_node.log import rocks_keys as keys
@@ -25,17 +22,6 @@ from homing_node.log.store import (
     Store,
     TrimRecords,
 )
-
-
-@pytest.fixture(params=[rocks_subject, memory_subject], ids=["rocks", "memory"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    made: Subject = request.param(tmp_path / "data")
-    yield made
-    made.store.close()
-
-
-def put(slot: int, *lsns: int) -> list[Op]:
-    return [PutRecord(slot, lsn, b"r%d" % lsn) for lsn in lsns]
 
 
 def ids_of(slot: int, tags: list[bytes], count: int) -> list[bytes]:

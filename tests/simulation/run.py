@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from tests.simulation.ledger import Violation
+from tests.simulation.parallel import add_all, described
 from tests.simulation.world import World
 
 CHUNK = 25
@@ -71,20 +69,13 @@ def run_seed(seed: int, replicas: int | None, tally: Tally) -> None:
     try:
         world.run()
     except Exception as error:
-        tally.violations.append((seed, _describe(error)))
+        tally.violations.append((seed, described(error)))
     tally.runs += 1
     tally.answers += world.clients.writes
     tally.reads += world.clients.reads
     tally.takeovers += max(0, world.activations - world.plan.slots)
     tally.simulated_s += world.now
     tally.with_fault.update(kind for kind, count in world.fired.items() if count)
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, Violation):
-        return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno} {last.name}: {error}"
 
 
 def run_chunk(work: tuple[range, int | None, bool]) -> Tally:
@@ -103,19 +94,7 @@ def run_chunk(work: tuple[range, int | None, bool]) -> Tally:
 def run_all(seeds: range, replicas: int | None, jobs: int, *, stop: bool) -> Tally:
     """All seeds on `jobs` processes."""
     chunks = [(seeds[i : i + CHUNK], replicas, stop) for i in range(0, len(seeds), CHUNK)]
-    tally = Tally()
-    if jobs == 1:
-        for chunk in chunks:
-            tally.add(run_chunk(chunk))
-            if stop and tally.violations:
-                break
-        return tally
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for part in pool.imap_unordered(run_chunk, chunks):
-            tally.add(part)
-            if stop and tally.violations:
-                break
-    return tally
+    return add_all(Tally(), run_chunk, chunks, jobs, stop=stop)
 
 
 def too_easy(tally: Tally, replicas: int | None) -> Iterator[str]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,10 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from tests.simulation.ledger import Violation
 from tests.simulation.node import seams
 from tests.simulation.node.plan import FAULTS
 from tests.simulation.node.world import World
+from tests.simulation.parallel import add_all, described
 
 CHUNK = 4
 JUDGED_FROM = 60  # fewer seeds say nothing about shares
@@ -76,7 +74,7 @@ def run_seed(seed: int, tally: Tally) -> None:
     try:
         world.run()
     except Exception as error:
-        tally.violations.append((seed, _describe(error)))
+        tally.violations.append((seed, described(error)))
     clients = world.clients
     tally.runs += 1
     tally.acknowledged += clients.acknowledged
@@ -92,14 +90,7 @@ def run_seed(seed: int, tally: Tally) -> None:
     tally.with_fault.update(kind for kind, count in world.fired.items() if count)
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, Violation):
-        return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno} {last.name}: {error}"
-
-
-def run_chunk(work: tuple[range, bool, bool]) -> Tally:
+def run_chunk(work: tuple[range, bool]) -> Tally:
     """Some seeds, in one process."""
     seeds, stop = work
     gc.disable()  # what a run leaves behind goes at its end
@@ -114,19 +105,7 @@ def run_chunk(work: tuple[range, bool, bool]) -> Tally:
 def run_all(seeds: range, jobs: int, *, stop: bool) -> Tally:
     """All seeds on `jobs` processes."""
     chunks = [(seeds[i : i + CHUNK], stop) for i in range(0, len(seeds), CHUNK)]
-    tally = Tally()
-    if jobs == 1:
-        for chunk in chunks:
-            tally.add(run_chunk(chunk))
-            if stop and tally.violations:
-                break
-        return tally
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for part in pool.imap_unordered(run_chunk, chunks):
-            tally.add(part)
-            if stop and tally.violations:
-                break
-    return tally
+    return add_all(Tally(), run_chunk, chunks, jobs, stop=stop)
 
 
 def too_easy(tally: Tally) -> Iterator[str]:
