@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Protocol
 
 from homing.ids import SLOTS_DEFAULT
 from homing_node.log import rocks_keys
@@ -10,8 +11,8 @@ from homing_node.log.memory_store import MemoryStore
 from homing_node.log.store import DropSlot, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, SlotImage
 
 if TYPE_CHECKING:
+    from tests.simulation.ledger import Ledger
     from tests.simulation.process import Process
-    from tests.simulation.world import World
 
 
 OBJECTS_PER_SLOT = 3
@@ -24,6 +25,33 @@ def object_of(slot: int, number: int) -> bytes:
     return first.to_bytes(2, "big") + bytes(29) + bytes((number,))
 
 
+class Slotted(Protocol):
+    """A plan, of whichever simulator."""
+
+    @property
+    def slots(self) -> int:
+        """How many logs there are."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What a machine asks of its world, of whichever simulator."""
+
+    ledger: Ledger
+    random: Random
+    store_slots: int
+
+    @property
+    def plan(self) -> Slotted:
+        """The shape of the run."""
+        ...
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds."""
+        ...
+
+
 class Machine:
     """One machine of the cluster.
 
@@ -32,7 +60,7 @@ class Machine:
         name: the node's id.
     """
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: Surroundings, name: str) -> None:
         self.world = world
         self.id = name
         self.process: Process | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,13 +144,15 @@ def test_a_watch_is_told_what_it_missed_unless_that_is_compacted() -> None:
 def judge() -> tuple[Clients, Thing]:
     """A judge without a world that runs."""
     clients = object.__new__(Clients)
-    clients.world = SimpleNamespace(tracing=False, fired={}, rough=False)  # type: ignore[assignment] # enough of one
+    world: Any = SimpleNamespace(tracing=False, fired=Counter(), rough=False)
+    clients.world = world
     clients.open, clients.acknowledged, clients.reads, clients.unknown, clients.refused = {}, 0, 0, 0, 0
     return clients, Thing("o", 0, b"")
 
 
 def call(clients: Clients, thing: Thing, number: int, what: bytes = WRITE, key: str = "") -> Call:
-    one = Call(number, thing, what, key, 0.0, 0.0, len(thing.truth), SimpleNamespace(ended=lambda: None))  # type: ignore[arg-type] # enough of a client
+    client: Any = SimpleNamespace(ended=lambda: None)
+    one = Call(number, thing, what, key, 0.0, 0.0, len(thing.truth), client)
     one.sendings = 1
     clients.open[one] = None
     return one
@@ -180,7 +183,6 @@ def test_the_judge_sees_a_call_that_was_refused_and_ran() -> None:
     with pytest.raises(Violation, match="were refused as not run"):
         clients.answered(call(clients, thing, 2, READ), encode_list([1]))
     clients, thing = judge()
-    clients.world.fired = {"outcome unknown": 0}  # type: ignore[assignment] # enough of it
     clients.failed(call(clients, thing, 1), OutcomeUnknown())
     clients.answered(call(clients, thing, 2, READ), encode_list([1]))
 

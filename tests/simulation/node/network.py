@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -129,8 +128,8 @@ class Channel:
         return call
 
     def unary_unary(self, path: str, *_: Any, **__: Any) -> Callable[..., Any]:
-        async def ask(request: Any, timeout: float) -> Any:  # noqa: ASYNC109 - gRPC's signature
-            return await self._network.ask(self._loop, self._target, path, request, timeout)
+        def ask(request: Any, timeout: float) -> Coroutine[Any, Any, Any]:
+            return self._network.ask(self._loop, self._target, path, request, timeout)
 
         return ask
 
@@ -141,6 +140,13 @@ class Channel:
     async def close(self) -> None:
         for end in self._ends:
             end.cancel()
+
+
+class _Asked(grpc.HandlerCallDetails):
+    """The call for which a handler is looked for."""
+
+    def __init__(self, path: str) -> None:
+        self.method, self.invocation_metadata = path, ()
 
 
 class Server:
@@ -171,7 +177,7 @@ class Server:
 
     def handler(self, path: str) -> Any:
         for one in self._handlers:
-            found = one.service(SimpleNamespace(method=path, invocation_metadata=()))  # type: ignore[arg-type] # enough of it
+            found = one.service(_Asked(path))
             if found is not None:
                 return found
         raise AssertionError(f"nobody serves {path}")

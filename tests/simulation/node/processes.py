@@ -42,7 +42,7 @@ class NodeMachine(Machine):
     """
 
     def __init__(self, world: World, name: str) -> None:
-        super().__init__(world, name)  # type: ignore[arg-type] # a world of another kind
+        super().__init__(world, name)
         self.sim = world
         self.loop: NodeLoop | None = None
         self.node: Node | None = None
@@ -60,12 +60,6 @@ class NodeMachine(Machine):
     def incarnation(self) -> str:
         self.name = super().incarnation()
         return self.name
-
-    def spoil(self, *, forget: bool | None = None) -> None:
-        """As of any machine; pages are what they were."""
-        old = self.store
-        super().spoil(forget=forget)
-        self.store._pages, self.store._objects = old._pages, old._objects
 
     def before_sync(self) -> None:
         """An fsync is about to return."""
