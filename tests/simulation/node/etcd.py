@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from tests.simulation.node.network import broken
+from tests.simulation.node.network import answered, broken
 
 from homing_placement.etcd import api_pb2 as api
 
@@ -296,14 +296,7 @@ class Endpoint:
             delay = etcd.delay() if not later else world.random.random() * 1.5
             world.clock.after(delay, there)
         patience_s = world.random.random() * timeout_s if lost else timeout_s
-        try:
-            async with asyncio.timeout(patience_s):
-                result = await answer
-        except TimeoutError as error:
-            raise broken("etcd does not answer", grpc.StatusCode.DEADLINE_EXCEEDED) from error
-        if isinstance(result, grpc.aio.AioRpcError):
-            raise result
-        return result
+        return await answered(answer, patience_s, "etcd does not answer")
 
     def stream(self, path: str, reply: Any, metadata: Any = (), timeout_s: float | None = None) -> Any:
         if path.endswith("/LeaseKeepAlive"):

@@ -27,6 +27,18 @@ def broken(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) ->
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 
 
+async def answered(answer: asyncio.Future[Any], timeout_s: float | None, late: str) -> Any:
+    """The result of a unary call, raised if it is an error; `late` says what did not come in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            result = await answer
+    except TimeoutError as error:
+        raise broken(late, grpc.StatusCode.DEADLINE_EXCEEDED) from error
+    if isinstance(result, grpc.aio.AioRpcError):
+        raise result
+    return result
+
+
 class End:
     """One end of a stream: a client's call, or a server's context."""
 
@@ -330,14 +342,7 @@ class Network:
             clock.after(self._delay(), back, result)
 
         clock.after(self._delay(), there)
-        try:
-            async with asyncio.timeout(timeout_s):
-                result = await answer
-        except TimeoutError as error:
-            raise broken("no answer", grpc.StatusCode.DEADLINE_EXCEEDED) from error
-        if isinstance(result, grpc.aio.AioRpcError):
-            raise result
-        return result
+        return await answered(answer, timeout_s, "no answer")
 
     # -- what befalls it --------------------------------------------------------------------------------------
 
