@@ -28,6 +28,8 @@ SKIPS = ROOT / "tests" / "skips_reviewed.txt"
 SIMULATION_SEEDS = 2_000
 CHAOS_SECONDS = 60
 STEP_TIMEOUT_S = 900
+WRONG = re.compile(r"seed \d+: |not caught: |unmutated: |failed  ")  # what a program that judges itself says was wrong
+WRONG_LINES_MAX = 5
 NO_TESTS_COLLECTED = 5
 
 PYTEST_KINDS = ("tidy", "unit", "property", "scenario", "conformance", "integration", "e2e")
@@ -119,16 +121,17 @@ def run_program(tally: Tally) -> None:
     if not (ROOT / program).exists():
         tally.failed.append(f"{program} is absent")
         return
-    code, last = run_and_keep_last_line((BIN / "python", program, *arguments))
+    code, last, wrong = run_and_keep_lines((BIN / "python", program, *arguments))
     tally.note = last
     counted = re.match(r"(\d+) of (\d+) mutants caught$", last)
     tally.passed += int(counted[1]) if counted else int(code == 0)
     if code != 0:
-        tally.failed.append(f"{program} ended with {code}")
+        tally.failed.append("; ".join((f"{program} ended with {code}", *wrong)))
 
 
-def run_and_keep_last_line(command: Sequence[str | Path]) -> tuple[int, str]:
-    last = ""
+def run_and_keep_lines(command: Sequence[str | Path]) -> tuple[int, str, list[str]]:
+    """Run a program; its exit code, its last line, and the first lines that say what was wrong."""
+    last, wrong = "", list[str]()
     with subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         watchdog = threading.Timer(STEP_TIMEOUT_S, process.kill)
@@ -136,8 +139,10 @@ def run_and_keep_last_line(command: Sequence[str | Path]) -> tuple[int, str]:
         for line in process.stdout:
             print(line, end="", flush=True)
             last = line.strip() or last
+            if WRONG.match(line) and len(wrong) < WRONG_LINES_MAX:
+                wrong.append(line.strip()[:300])
         watchdog.cancel()
-        return process.wait(), last
+        return process.wait(), last, wrong
 
 
 def run_kind(kind: str) -> Tally:
