@@ -18,3 +18,6 @@ class Blob(DurableObject):
     def put(self, data: bytes) -> int:
         self.ctx.storage.kv.put("data", data)
         return len(data)
+
+    def get(self) -> bytes:
+        return self.ctx.storage.kv.get("data") or b""

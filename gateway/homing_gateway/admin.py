@@ -99,20 +99,48 @@ class Admin:
             BadRequest: that node keeps no copy of the slot.
             Unavailable: the slot has no owner just now, or it did not answer.
         """
-        table = self._forwarder.table
-        if node_id not in table.nodes:
+        if node_id not in self._forwarder.table.nodes:
             raise NotFound(f"there is no node {node_id[:100]}")
-        if slot >= self._slots:
-            raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
-        owner, _ = table.route(slot)
-        link = self._forwarder.links.get(owner.id) if owner is not None else None
-        if owner is None or link is None:
-            raise Unavailable(f"slot {slot} has no owner that can be reached")
-        if owner.id != node_id:
+        owner, link = self._owner(slot)
+        if owner != node_id:
             reply = await link.move(slot, node_id)
             if reply.HasField("failure"):
                 raise _error(reply.failure)
         return {"slot": slot, "node": node_id}
+
+    async def verify(self, slot: int) -> dict[str, object]:
+        """Have the owner of a slot compare the pages of its replicas.
+
+        Raises:
+            NotFound: there is no such slot.
+            Unavailable: the slot has no owner just now, or it did not answer.
+        """
+        _, link = self._owner(slot)
+        reply = await link.verify(slot)
+        if reply.HasField("failure"):
+            raise _error(reply.failure)
+        return {
+            "slot": slot,
+            "lsn": reply.lsn,
+            "equal": sorted(reply.equal),
+            "differing": sorted(reply.differing),
+            "silent": sorted(reply.silent),
+        }
+
+    def _owner(self, slot: int) -> tuple[str, NodeLink]:
+        """The owner of a slot, and the link to it.
+
+        Raises:
+            NotFound: there is no such slot.
+            Unavailable: it has no owner that can be reached.
+        """
+        if slot >= self._slots:
+            raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
+        owner, _ = self._forwarder.table.route(slot)
+        link = self._forwarder.links.get(owner.id) if owner is not None else None
+        if owner is None or link is None:
+            raise Unavailable(f"slot {slot} has no owner that can be reached", retry_after_s=1.0)
+        return owner.id, link
 
     async def cluster(self) -> dict[str, object]:
         """Nodes, gateways, workers and slots, as far as they can be seen from here."""

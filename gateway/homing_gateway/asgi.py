@@ -127,10 +127,15 @@ class App:
             stay = exchange.route.method == "stay"
             return exchange.json(await self._admin.drain(exchange.route.name, stay=stay))
         if kind is Kind.SLOT:
-            return exchange.json(await self._admin.move(exchange.route.slot, exchange.route.name))
+            return exchange.json(await self._slot(exchange.route))
         if kind is Kind.LIST:
             return exchange.json(await self._admin.list_objects(exchange.route.class_name, exchange.query))
         return exchange.json(await self._admin.describe(exchange.route))
+
+    async def _slot(self, route: Route) -> dict[str, object]:
+        if route.method == "verify":
+            return await self._admin.verify(route.slot)
+        return await self._admin.move(route.slot, route.name)
 
     async def _rpc(self, exchange: _Exchange) -> Answer:
         body = await exchange.body(self._gateway.rpc_bytes_max)

@@ -29,6 +29,7 @@ from homing_gateway.limits import (
     PIECE_BYTES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
+    VERIFY_S_MAX,
 )
 from homing_gateway.pending import Pending
 from homing_placement.records import NodeRecord
@@ -37,6 +38,7 @@ EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
 DRAIN = "/homing.wire.v1.Calls/Drain"
 MOVE = "/homing.wire.v1.Calls/Move"
+VERIFY = "/homing.wire.v1.Calls/Verify"
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -179,12 +181,20 @@ class NodeLink:
         """
         return await self._ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
 
-    async def _ask(self, method: str, request: Message, kind: type[_Reply]) -> _Reply:
+    async def verify(self, slot: int) -> call_pb2.VerifyReply:
+        """Have the node compare the pages of a slot's replicas.
+
+        Raises:
+            Unavailable: it did not answer in time.
+        """
+        return await self._ask(VERIFY, call_pb2.VerifyRequest(slot=slot), call_pb2.VerifyReply, VERIFY_S_MAX)
+
+    async def _ask(self, method: str, request: Message, kind: type[_Reply], timeout_s: float = INSPECT_S_MAX) -> _Reply:
         if self._channel is None:
             raise Unavailable(f"node {self.node.id} cannot be reached")
         ask = self._channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
         try:
-            return await ask(request, timeout=INSPECT_S_MAX)
+            return await ask(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise Unavailable(f"node {self.node.id} did not answer") from error
 

@@ -154,10 +154,11 @@ class Router:
     def _slot_route(tail: bytes) -> Route:
         slot, _, rest = tail.partition(b"/")
         verb, _, name = rest.partition(b"/")
-        if not (slot.isdigit() and len(slot) <= SLOT_DIGITS_MAX) or verb != b"move" or not name or b"/" in name:
+        asked = (verb == b"move" and name and b"/" not in name) or rest == b"verify"
+        if not (slot.isdigit() and len(slot) <= SLOT_DIGITS_MAX and asked):
             return _UNKNOWN_GUARDED
         route = Route(Kind.SLOT)
-        route.slot, route.name, route.method = int(slot), _decode(name), "move"
+        route.slot, route.name, route.method = int(slot), _decode(name), verb.decode()
         return route
 
     def _object_route(self, tail: bytes) -> Route:

@@ -117,15 +117,22 @@ class CallService:
         inspect: answers questions about objects and the node.
         drain: gives every slot away; with False, the node stays.
         move: (slot, node) gives one slot to that node, or raises a `HomingError`.
+        verify: (slot) compares the pages of its replicas, or raises a `HomingError`.
     """
 
     def __init__(
-        self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None]
+        self,
+        target: CallTarget,
+        inspect: Inspect,
+        drain: Callable[[bool], None],
+        move: Callable[[int, str], None],
+        verify: Callable[[int], Awaitable[wire.VerifyReply]],
     ) -> None:
         self._target = target
         self._inspect = inspect
         self._drain = drain
         self._move = move
+        self._verify = verify
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -153,6 +160,12 @@ class CallService:
             return wire.MoveReply(failure=replies.of_error(0, error, started=False).failure)
         return wire.MoveReply()
 
+    async def _compare(self, request: wire.VerifyRequest, _: object) -> wire.VerifyReply:
+        try:
+            return await self._verify(request.slot)
+        except HomingError as error:
+            return wire.VerifyReply(failure=replies.of_error(0, error, started=False).failure)
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
@@ -175,6 +188,11 @@ class CallService:
                 cast(Any, self._give),
                 request_deserializer=wire.MoveRequest.FromString,
                 response_serializer=wire.MoveReply.SerializeToString,
+            ),
+            "Verify": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._compare),
+                request_deserializer=wire.VerifyRequest.FromString,
+                response_serializer=wire.VerifyReply.SerializeToString,
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

@@ -27,3 +27,7 @@ crowded_share = 1.03  # a node with more than this times its share of slots give
 catching_up_max = 16  # slots of a node whose replicas catch up: no more get another one only because it is wished
 move_pause_s = 5.0  # between two tries to move a slot
 drain_s_max = 60.0  # a stopping node tries to give its slots away for this long
+
+# Comparing replicas
+compare_every_s = 60.0  # a node has its slots compared one after the other, one each time
+verify_s = 20.0  # a comparison that was asked for and is not done for this long is given up

@@ -14,6 +14,8 @@ class NodeMetrics:
         self._batch = self.registry.histogram("homing_log_batch_records")
         self.takeover = self.registry.histogram("homing_takeover_seconds")
         self.activation = self.registry.histogram("homing_activation_seconds")
+        self.compared = self.registry.counter("homing_slots_compared_total")
+        self.differing = self.registry.counter("homing_replica_differences_total")
         self.restarts = self.registry.counter("homing_worker_restarts_total")
 
     def log_written(self, seconds: float, records: int) -> None:

@@ -32,6 +32,7 @@ from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.settings import NodeSettings, split_address
+from homing_node.verifier import Verifier
 from homing_node.workforce import Workforce
 
 _log = structlog.stdlib.get_logger("homing.node")
@@ -88,7 +89,8 @@ class Node:
             settings, self.incarnation, self.store.disk_id, links=self.links, log=self.log, host=self.host,
             metrics=self.metrics,
         )  # fmt: skip
-        self.log.attach(self.host, self.keeper)
+        self.verifier = Verifier(self.log, self.metrics)
+        self.log.attach(self.host, self.keeper, self.verifier)
         self._gauges()
         return await self._serve()
 
@@ -108,14 +110,17 @@ class Node:
             settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
         )
         calls = CallService(
-            self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move
-        )
+            self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move,
+            self.verifier.verify,
+        )  # fmt: skip
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
-        work = (self.log.run(), self.host.evictions.run(), self.workforce.run(), self._watch_disk())
+        work = (
+            self.log.run(), self.host.evictions.run(), self.workforce.run(), self._watch_disk(), self.verifier.run()
+        )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:
             await self.keeper.start(address, self._metrics_address)

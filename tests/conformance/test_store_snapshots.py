@@ -16,6 +16,7 @@ from homing_node.log.store import (
     PutPages,
     PutRecord,
     SetApplied,
+    SetDamaged,
     SetPromise,
     SetWhole,
     SlotImage,
@@ -109,6 +110,21 @@ def test_a_slot_that_became_whole_says_so_after_a_restart(subject: Subject) -> N
             applied_lsn=40, applied_epoch=3, applied_hash=b"h" * 16, records=[b"r41"], whole=True, trimmed=40
         )
         assert [data for _, data in store.pages(found)] == [page("1"), page("2")]
+
+
+def test_a_damaged_slot_stays_so_until_it_is_whole(subject: Subject) -> None:
+    """Also when a snapshot begins, and does not become whole."""
+    subject.store.write([*put(7, 1, 2), *put(8, 1)])
+    subject.store.write([SetDamaged(7, "its pages differ")])
+    for store in subject.before_and_after_a_restart():
+        assert store.load()[7].damaged
+        assert not store.load()[8].damaged
+    subject.store.write([DropSlot(7, votes=True)])
+    for store in subject.before_and_after_a_restart():
+        assert store.load()[7].damaged
+    subject.store.write([SetApplied(7, 40, 3, b"h" * 16), SetWhole(7)])
+    for store in subject.before_and_after_a_restart():
+        assert not store.load()[7].damaged
 
 
 def test_what_is_trimmed_is_known_after_a_restart(subject: Subject) -> None:

@@ -14,7 +14,18 @@ from tests.simulation.machine import OBJECTS_PER_SLOT, object_of
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import record
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, News, ReadPart, Recovered
+from homing_node.log.digest import slot_digest
+from homing_node.log.effects import (
+    Advanced,
+    EpochConfirmed,
+    Halted,
+    Lost,
+    News,
+    PagesCompared,
+    ReadDigest,
+    ReadPart,
+    Recovered,
+)
 from homing_node.log.store import Op, PutObject, SetApplied
 from homing_node.objects.gate import OutputGate
 from homing_placement.records import Owner
@@ -128,14 +139,18 @@ class Process:
         for node, message in out.sends:
             self.world.send(self, node, message)
         for read in out.reads:
-            self.post(self.world.random.random() * 0.005, self._read_part, read)
+            self.post(self.world.random.random() * 0.005, self._read, read)
         for item in out.news:
             self._tell(item)
         self._compare()
 
-    def _read_part(self, read: ReadPart) -> None:
-        """A part of the slot's pages, small enough to hold one object only."""
-        self.core.part_read(read, self.machine.store.part(read.slot, read.place, 1))
+    def _read(self, read: ReadPart | ReadDigest) -> None:
+        """A digest of the slot's pages, or a part of them, small enough to hold one object only."""
+        store = self.machine.store
+        if isinstance(read, ReadDigest):
+            self.core.digest_read(read, slot_digest(store, read.slot), self.world.now)
+        else:
+            self.core.part_read(read, store.part(read.slot, read.place, 1))
 
     def _compare(self) -> None:
         commits = self._commits
@@ -170,6 +185,8 @@ class Process:
                 world.trace(f"{self.id} lost slot {item.slot} of epoch {item.epoch}: {item.reason}")
             self.gate.end(item.slot, item.epoch)
             self.keeper.fenced(item.slot, item.promised, lacking=item.lacking)
+        elif isinstance(item, PagesCompared):
+            world.fired["pages compared"] += len(item.equal) > 1
         else:
             assert isinstance(item, Halted)
             raise Violation(f"slot {item.slot} halted on {self.id}: {item.reason}")
@@ -211,8 +228,7 @@ class Process:
     def apply(self, slot: int) -> None:
         """Bring the slot's pages up to its commit point."""
         self.flush()  # what is committed by now is known to the ledger
-        replica = self.core.replica(slot)
-        records = replica.applicable()
+        records = self.core.replica(slot).applicable()
         if not records:
             return
         self.world.ledger.applies(self.core, slot, records)

@@ -36,7 +36,7 @@ TAKEOVERS_MIN = 2.0
 FAULTS = (
     "message lost", "message twice", "message overtaken", "cut", "link broke", "crash", "crash that lost writes",
     "owner restarted", "claimant died midway", "pause", "takeovers at once", "slow disk", "disk wiped", "disk damaged",
-    "other replicas", "etcd outcome unknown", "etcd restored", "watch late", "snapshot",
+    "other replicas", "etcd outcome unknown", "etcd restored", "watch late", "snapshot", "pages compared",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from homing_node.log import limits
 from homing_placement import events as ev
 from homing_placement.records import NodeRecord, Replica, SlotRecord
 
+COMPARE_SHARE = 0.02  # of the ticks of a process; a comparison that finds a difference halts a slot
 TICK_S = 0.1
 EVENTS_MAX = 60_000  # of a run; a run that is in order has a tenth of them
 HEAL_S = 40.0  # within so much simulated time after everything is healed a write must be answered
@@ -130,6 +131,8 @@ class World:
                     process.flush()
                 if self.random.random() < 0.15:
                     process.handle(process.apply, (self.random.randrange(self.plan.slots),))
+                if self.random.random() < COMPARE_SHARE:
+                    process.handle(process.core.compare, (self.random.randrange(self.plan.slots), self.now))
         self.after(TICK_S, self._tick)
 
     def _heal(self) -> None:

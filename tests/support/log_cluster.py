@@ -7,7 +7,8 @@ from typing import Any
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import record
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Advanced, EpochConfirmed, Lost, News, Recovered
+from homing_node.log.digest import slot_digest
+from homing_node.log.effects import Advanced, EpochConfirmed, Lost, News, PagesCompared, ReadDigest, Recovered
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.store import Op, PutObject, SetApplied
 
@@ -42,6 +43,7 @@ class Cluster:
         self.held: list[tuple[str, str, Any]] = []
         self.cut: set[tuple[str, str]] = set()
         self.lines: list[str] = []
+        self.compared: list[PagesCompared] = []
         self.acknowledged: dict[int, bytes] = {}  # lsn to hash of everything an owner called committed
         self.members = [(name, self.nodes[name].store.disk_id) for name in names]
         for name in names:
@@ -113,6 +115,11 @@ class Cluster:
         """A client's call that only reads asks for the epoch's confirmation."""
         self.nodes[name].question = self.core(name).ask(SLOT, self.now)
         self.say(f"{name} asks: question {self.nodes[name].question}")
+        self._settle(self.nodes[name])
+
+    def compare(self, name: str) -> None:
+        """An owner has the replicas compared."""
+        self.core(name).compare(SLOT, self.now)
         self._settle(self.nodes[name])
 
     def apply(self, name: str) -> None:
@@ -197,7 +204,10 @@ class Cluster:
         for news in out.news:
             self._note(node.name, news)
         for read in out.reads:
-            core.part_read(read, node.store.part(SLOT, read.place, 1))
+            if isinstance(read, ReadDigest):
+                core.digest_read(read, slot_digest(node.store, SLOT), self.now)
+            else:
+                core.part_read(read, node.store.part(SLOT, read.place, 1))
             self._settle(node)
         core.check()
 
@@ -211,6 +221,8 @@ class Cluster:
             self.say(f"{name} ! questions up to {news.number} are answered")
         elif isinstance(news, Lost):
             self.say(f"{name} ! lost epoch {news.epoch}, met {news.promised}: {news.reason}")
+        elif isinstance(news, PagesCompared):
+            self.compared.append(news)
         else:
             self.say(f"{name} ! HALTED: {news.reason}")
 
@@ -275,6 +287,10 @@ def told(m: Any) -> str:
         return f"Snapshot of {m.base_lsn}, part {m.part}{' (last)' if m.last else ''}{' joins' if m.joins else ''}"
     if isinstance(m, wire.Snapshotted):
         return f"Snapshotted {m.base_lsn}, part {m.part}{' WHOLE' if m.whole else ' AGAIN' if m.again else ''}"
+    if isinstance(m, wire.Compare):
+        return f"Compare epoch {m.epoch} at {m.lsn}{' DIFFERS' if m.differs else ''}"
+    if isinstance(m, wire.Compared):
+        return f"Compared epoch {m.epoch} at {m.lsn}"
     if isinstance(m, wire.Offer):
         return f"Offer of epoch {m.epochs[0]}"
     if isinstance(m, wire.Confirm):

@@ -10,7 +10,7 @@ import pytest
 from homing.errors import StoreFailed
 from homing_node.log import limits, record
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Message
+from homing_node.log.effects import Message, PagesCompared
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.shell import LogShell
 from homing_node.log.store import Op
@@ -27,7 +27,7 @@ class World:
         store = MemoryStore("d1")
         core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=store.records)
         self.shell = LogShell(core, store, send=self.send, apply=self.apply, metrics=self, on_fatal=self.on_fatal)
-        self.shell.attach(self, self)
+        self.shell.attach(self, self, self)
 
     def send(self, node: str, m: Message) -> None:
         raise AssertionError(f"nobody else is there: {node} {m}")
@@ -47,6 +47,8 @@ class World:
 
     def lost(self, slot: int, epoch: int, reason: str) -> None:
         raise AssertionError(reason)
+
+    def compared(self, news: PagesCompared) -> None: ...
 
     def fenced(self, slot: int, promised: int) -> None: ...
 

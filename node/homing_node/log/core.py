@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import install, limits, snapshots
+from homing_node.log.compare import Comparer
 from homing_node.log.confirm import Confirmer
-from homing_node.log.effects import Message, Outbox, ReadPart
+from homing_node.log.effects import Message, Outbox, ReadDigest, ReadPart
 from homing_node.log.invariants import check_owner, check_replica
 from homing_node.log.owner import Member, Owner, Stage
 from homing_node.log.replica import Reader, Replica
 from homing_node.log.snapshots import Room
 from homing_node.log.store import Part, SlotImage
 
-_TO_REPLICAS = (wire.Append, wire.Seal, wire.Snapshot, wire.Fetch)
+_TO_REPLICAS = (wire.Append, wire.Seal, wire.Snapshot, wire.Fetch, wire.Compare)
 
 
 class LogCore:
@@ -61,6 +62,7 @@ class LogCore:
         self.owners: dict[int, Owner] = {}
         self.disks: dict[str, str] = {node: disk}  # of the peers that have a stream
         self.confirmer = Confirmer(node, self.out)
+        self._comparer = Comparer(node, self.out)
         self._room = Room()
         self._ticked_at = float("-inf")
         self._dirty: set[int] = set()  # owned slots with records that were not sent
@@ -127,6 +129,7 @@ class LogCore:
     def _forget(self, slot: int) -> None:
         self.owners.pop(slot, None)
         self.confirmer.close(slot)
+        self._comparer.end(slot)
         self._dirty.discard(slot)
 
     def _drop_ended(self, slot: int) -> None:
@@ -161,7 +164,7 @@ class LogCore:
     def receive(self, sender: str, m: Message, now: float) -> None:
         """A message of a peer."""
         if isinstance(m, _TO_REPLICAS):
-            self._to_replica(sender, m)
+            self._to_replica(sender, m, now)
         elif isinstance(m, wire.Confirm):
             self._on_confirm(sender, m)
         elif isinstance(m, wire.Confirmed):
@@ -169,7 +172,9 @@ class LogCore:
         elif not isinstance(m, wire.Offer) and (owner := self.owners.get(m.slot)) is not None:
             self._to_owner(owner, sender, m, now)
 
-    def _to_replica(self, sender: str, m: wire.Append | wire.Seal | wire.Snapshot | wire.Fetch) -> None:
+    def _to_replica(
+        self, sender: str, m: wire.Append | wire.Seal | wire.Snapshot | wire.Fetch | wire.Compare, now: float
+    ) -> None:
         if isinstance(m, wire.Fetch):
             self.replica(m.slot).on_fetch(sender, m)
             return
@@ -178,11 +183,17 @@ class LogCore:
             self.replica(m.slot).on_append(sender, m)
         elif isinstance(m, wire.Seal):
             self.replica(m.slot).on_seal(sender, m)
+        elif isinstance(m, wire.Compare):
+            self._comparer.on_compare(self.replica(m.slot), sender, m, now)
         else:
             install.take(self.replica(m.slot), sender, m)
 
     def _to_owner(
-        self, owner: Owner, sender: str, m: wire.Appended | wire.Sealed | wire.Snapshotted | wire.Fetched, now: float
+        self,
+        owner: Owner,
+        sender: str,
+        m: wire.Appended | wire.Sealed | wire.Snapshotted | wire.Fetched | wire.Compared,
+        now: float,
     ) -> None:
         if isinstance(m, wire.Appended):
             owner.on_appended(sender, m, now)
@@ -191,6 +202,8 @@ class LogCore:
         elif isinstance(m, wire.Snapshotted):
             snapshots.on_snapshotted(owner, sender, m, now)
             self._begin_snapshots()
+        elif isinstance(m, wire.Compared):
+            self._comparer.on_compared(owner, sender, m)
         else:
             owner.on_fetched(sender, m, now)
         self._drop_ended(m.slot)
@@ -202,6 +215,32 @@ class LogCore:
         owner = self.owners.get(read.slot)
         if owner is not None:
             snapshots.on_part(owner, read.node, read, part)
+
+    def compare(self, slot: int, now: float) -> None:
+        """Compare the pages of a served slot's replicas; `PagesCompared` says what came of it."""
+        owner = self.owners.get(slot)
+        if owner is not None and owner.stage is Stage.ACTIVE:
+            self._comparer.begin(owner, now)
+
+    def digest_read(self, read: ReadDigest, digest: bytes, now: float) -> None:
+        """The digest of a slot's pages that was asked for; empty: they cannot be read, and `damaged` has said so."""
+        self._comparer.read(self.replicas[read.slot], read.lsn, digest)
+        self._hear_self(now)
+
+    def damaged(self, slot: int, reason: str, *, noted: bool) -> None:
+        """What is here of a slot cannot be read or brought up to date: it takes no further part in it (rule 17).
+
+        Args:
+            slot: its number.
+            reason: for the log.
+            noted: the store has written that down itself, or it may be over after a restart.
+        """
+        replica = self.replicas[slot]
+        if noted:
+            replica.halt(reason)
+        else:
+            replica.damage(reason)
+        self.resign(slot, "its pages are damaged here")
 
     def _begin_snapshots(self) -> None:
         """Begin those that wait, as far as there is room."""
@@ -279,9 +318,13 @@ class LogCore:
         while self.out.own:
             own, self.out.own = self.out.own, []
             for m in own:
-                if isinstance(m, wire.Sealed) and (owner := self.owners.get(m.slot)) is not None:
+                if not isinstance(m, wire.Sealed | wire.Compared) or (owner := self.owners.get(m.slot)) is None:
+                    continue
+                if isinstance(m, wire.Sealed):
                     owner.on_sealed(self.node, m, now)
-                    self._drop_ended(m.slot)
+                else:
+                    self._comparer.on_compared(owner, self.node, m)
+                self._drop_ended(m.slot)
 
     def peer_up(self, node: str, disk: str) -> None:
         """A stream to a peer is there; it named its disk."""
@@ -298,6 +341,7 @@ class LogCore:
     def applied(self, slot: int, lsn: int) -> None:
         """Pages of the slot up to `lsn` are on disk."""
         self.replicas[slot].applied(lsn)
+        self._comparer.reached(self.replicas[slot])
         owner = self.owners.get(slot)
         if owner is not None and owner.stage is Stage.ACTIVE:
             owner.allow_trim()
@@ -308,6 +352,7 @@ class LogCore:
         if now - self._ticked_at < limits.owner_tick_s:
             return
         self._ticked_at = now
+        self._comparer.tick(self.owners, self.replicas, now)
         for slot, owner in list(self.owners.items()):
             owner.tick(now)
             self._drop_ended(slot)

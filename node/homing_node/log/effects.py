@@ -9,6 +9,8 @@ from msgspec import Struct
 from homing.wire.v1.peer_pb2 import (
     Append,
     Appended,
+    Compare,
+    Compared,
     Confirm,
     Confirmed,
     Fetch,
@@ -21,7 +23,21 @@ from homing.wire.v1.peer_pb2 import (
 )
 from homing_node.log.store import Op
 
-Message = Append | Appended | Seal | Sealed | Fetch | Fetched | Confirm | Confirmed | Snapshot | Snapshotted | Offer
+Message = (
+    Append
+    | Appended
+    | Seal
+    | Sealed
+    | Fetch
+    | Fetched
+    | Confirm
+    | Confirmed
+    | Snapshot
+    | Snapshotted
+    | Compare
+    | Compared
+    | Offer
+)
 
 
 class Advanced(Struct, frozen=True):
@@ -67,7 +83,29 @@ class Halted(Struct, frozen=True):
     reason: str
 
 
-News = Advanced | Recovered | EpochConfirmed | Lost | Halted
+class PagesCompared(Struct, frozen=True):
+    """The replicas of a served slot were asked what their pages hold at one record.
+
+    `differing` hold something else than `equal`, or cannot read it. Where `equal` are a majority the others were told
+    to count their data as damaged; else nobody can say who is right. `silent` did not answer in time, or lack too much.
+    """
+
+    slot: int
+    epoch: int
+    lsn: int
+    equal: tuple[str, ...]
+    differing: tuple[str, ...]
+    silent: tuple[str, ...]
+
+
+News = Advanced | Recovered | EpochConfirmed | Lost | Halted | PagesCompared
+
+
+class ReadDigest(Struct, frozen=True):
+    """Read the digest of all that a slot's pages hold, which stand still, and give it to `LogCore.digest_read`."""
+
+    slot: int
+    lsn: int
 
 
 class ReadPart(Struct, frozen=True):
@@ -91,7 +129,7 @@ class Outbox:
     marks: dict[int, int] = field(default_factory=dict[int, int])
     sends: list[tuple[str, Message]] = field(default_factory=list[tuple[str, Message]])
     news: list[News] = field(default_factory=list[News])
-    reads: list[ReadPart] = field(default_factory=list[ReadPart])
+    reads: list[ReadPart | ReadDigest] = field(default_factory=list[ReadPart | ReadDigest])
     own: list[Message] = field(default_factory=list[Message])  # answers of this node to itself; the core takes them
 
     def __bool__(self) -> bool:

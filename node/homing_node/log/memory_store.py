@@ -19,10 +19,11 @@ from homing_node.log.store import (
     PutPages,
     PutRecord,
     SetApplied,
+    SetDamaged,
     SetPromise,
     SetWhole,
     SlotImage,
-    TrimRecords,
+    SlotOp,
 )
 
 
@@ -44,6 +45,7 @@ class _Slot:
     whole: bool = False
     incomplete: bool = False
     votes: bool = False
+    damaged: bool = False
 
     def run(self, lsn: int, limit: int) -> list[bytes]:
         """Records from an lsn on, up to the first that is missing."""
@@ -68,7 +70,7 @@ class _Slot:
         """As `Store.load` gives it."""
         records = self.run(self.applied_lsn + 1, len(self.records))
         last = self.applied_lsn + len(records)
-        damaged = self.top > last and any(lsn > last for lsn in self.records)
+        damaged = self.damaged or (self.top > last and any(lsn > last for lsn in self.records))
         return SlotImage(
             self.promised, self.claimant, self.applied_lsn, self.applied_epoch, self.applied_hash, records, damaged,
             self.whole, self.incomplete, self.votes, min([self.applied_lsn, *(lsn - 1 for lsn in self.records)]),
@@ -191,13 +193,13 @@ class MemoryStore:
     def _slot(self, number: int) -> _Slot:
         return self._slots.setdefault(number, _Slot())
 
-    def _apply_slot(
-        self, slot: _Slot, op: SetPromise | SetApplied | CutRecords | TrimRecords | DropSlot | SetWhole
-    ) -> None:
+    def _apply_slot(self, slot: _Slot, op: SlotOp) -> None:
         if isinstance(op, DropSlot):
             self._drop(op.slot, votes=op.votes)
         elif isinstance(op, SetWhole):
-            slot.whole, slot.incomplete, slot.votes = True, False, False
+            slot.whole, slot.incomplete, slot.votes, slot.damaged = True, False, False, False
+        elif isinstance(op, SetDamaged):
+            slot.damaged = True
         elif isinstance(op, SetPromise):
             slot.promised, slot.claimant = op.epoch, op.claimant
         elif isinstance(op, SetApplied):
@@ -211,7 +213,7 @@ class MemoryStore:
 
     def _drop(self, number: int, *, votes: bool) -> None:
         old = self._slots[number]
-        self._slots[number] = _Slot(old.promised, old.claimant, incomplete=True, votes=votes)
+        self._slots[number] = _Slot(old.promised, old.claimant, incomplete=True, votes=votes, damaged=old.damaged)
         for kept in (self._pages, self._objects):
             for object_id in [found for found in kept if slot_of(found, self._slot_count) == number]:
                 del kept[object_id]

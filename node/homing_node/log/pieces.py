@@ -17,6 +17,7 @@ _FIELDS: dict[type, str] = {
     wire.Append: "appends", wire.Appended: "appended", wire.Seal: "seals", wire.Sealed: "sealed",
     wire.Fetch: "fetches", wire.Fetched: "fetched", wire.Confirm: "confirms", wire.Confirmed: "confirmed",
     wire.Offer: "offers", wire.Snapshot: "snapshots", wire.Snapshotted: "snapshotted",
+    wire.Compare: "compares", wire.Compared: "compared",
 }  # fmt: skip
 
 

@@ -14,14 +14,13 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits, record
 from homing_node.log.effects import Halted, Message, Outbox
 from homing_node.log.kept import Kept
-from homing_node.log.store import CutRecords, DropSlot, PutRecord, SetPromise, SlotImage, TrimRecords
+from homing_node.log.store import CutRecords, DropSlot, PutRecord, SetDamaged, SetPromise, SlotImage, TrimRecords
 
 if TYPE_CHECKING:
     from homing_node.log.install import Installing
 
 Reader = Callable[[int, int, int], list[bytes]]
 """(slot, from_lsn, limit) to records that are in the store."""
-
 
 _CONFIRMING = (wire.Appended, wire.Snapshotted)
 
@@ -47,7 +46,7 @@ class Replica:
     __slots__ = (
         "_held", "_reader", "applying", "base_epoch", "base_hash", "base_lsn", "bytes", "claimant", "commit",
         "durable_lsn", "durable_seq", "healthy", "incomplete", "installing", "kept", "last_epoch", "last_hash",
-        "last_lsn", "out", "pins", "promised", "records", "seq", "slot", "votes",
+        "last_lsn", "out", "pins", "promised", "records", "seq", "slot", "stop_at", "votes",
     )  # fmt: skip
 
     def __init__(self, slot: int, image: SlotImage, out: Outbox, reader: Reader, *, healthy: bool = True) -> None:
@@ -70,7 +69,8 @@ class Replica:
         self.last_epoch = self.base_epoch
         self.last_hash = self.base_hash
         self.commit = self.base_lsn  # what this replica knows to be committed
-        self.pins = 0  # snapshots that are read from the pages: they stand still meanwhile
+        self.pins = 0  # readers of the pages: they stand still meanwhile
+        self.stop_at = 0  # pages are brought to this record and no further: there they are compared
         self.applying = False  # pages are being brought up to a later record
         self.kept = Kept(self.base_lsn, image.trimmed)
         self.seq = 0  # writes asked for
@@ -91,8 +91,7 @@ class Replica:
         """Epoch and hash of the record at an lsn at or above the base, or None."""
         if lsn == self.base_lsn:
             return self.base_epoch, self.base_hash
-        data = self.records.get(lsn)
-        return None if data is None else (record.position(data)[0], record.hash_of(data))
+        return (record.position(data)[0], record.hash_of(data)) if (data := self.records.get(lsn)) else None
 
     def read(self, from_lsn: int, bytes_max: int) -> list[bytes]:
         """Records from an lsn on, from memory or below the base from the store; at least one if there is one."""
@@ -171,6 +170,12 @@ class Replica:
         for held in self._held:  # what is still on its way was cut too: it must not count as durable
             held.lsn = min(held.lsn, self.last_lsn)
         return True
+
+    def damage(self, reason: str) -> None:
+        """What is here must not count any more, also after a restart (rule 17)."""
+        self.out.writes.append(SetDamaged(self.slot, reason))
+        self.hold()
+        self.halt(reason)
 
     def halt(self, reason: str) -> None:
         """Stop taking part: an invariant is broken here."""
@@ -292,8 +297,7 @@ class Replica:
         return wire.Sealed(
             slot=self.slot, epoch=epoch, accepted=True, promised=self.promised, last_epoch=self.last_epoch,
             last_lsn=self.last_lsn, last_hash=self.last_hash, snapshot_lsn=self.base_lsn,
-            healthy=self.healthy or self.votes,
-            trimmed=self.kept.trimmed,
+            healthy=self.healthy or self.votes, trimmed=self.kept.trimmed,
         )  # fmt: skip
 
     def on_fetch(self, sender: str, m: wire.Fetch) -> None:
@@ -326,13 +330,12 @@ class Replica:
     # -- pages ------------------------------------------------------------------------------------------------
 
     def applicable(self) -> list[bytes]:
-        """The records that pages may take in: committed ones only (rule 24), and on disk here.
-
-        None while the last ones are still on their way to disk (`applied` says when they are), or a snapshot is read.
-        """
+        """The records that pages may take in now: committed ones only (rule 24), and on disk here."""
         if self.applying or self.pins or not self.healthy:
             return []
         upper = min(self.commit, self.durable_lsn)
+        if self.stop_at:
+            upper = min(upper, self.stop_at)
         records = [self.records[lsn] for lsn in range(self.base_lsn + 1, upper + 1)]
         self.applying = bool(records)
         return records
@@ -370,7 +373,7 @@ class Replica:
         self.healthy, self.incomplete, self.votes, self.installing = False, True, votes, installing
         self.records.clear()
         self.kept = Kept()
-        self.bytes = self.commit = self.durable_lsn = 0
+        self.bytes = self.commit = self.durable_lsn = self.stop_at = 0
         self._begin_at(0, 0, record.NO_HASH)
         for held in self._held:  # what was about to be confirmed is gone
             held.lsn = 0

@@ -8,15 +8,16 @@ from rocksdict import WriteBatch
 
 from homing_node.log import rocks_keys as keys
 from homing_node.log.store import (
-    CutRecords,
     DropSlot,
     Op,
     PutObject,
     PutPages,
     PutRecord,
     SetApplied,
+    SetDamaged,
     SetPromise,
     SetWhole,
+    SlotOp,
     TrimRecords,
 )
 
@@ -69,9 +70,7 @@ class BatchBuilder:
         put(keys.batch_key(number), keys.U64.pack(number))
         return writes
 
-    def _slot_op(
-        self, writes: WriteBatch, op: CutRecords | TrimRecords | SetPromise | SetApplied | DropSlot | SetWhole
-    ) -> None:
+    def _slot_op(self, writes: WriteBatch, op: SlotOp) -> None:
         if isinstance(op, SetApplied):
             writes.put(keys.slot_key(keys.APPLIED, op.slot), keys.encode_applied(op.lsn, op.epoch, op.hash))
         elif isinstance(op, SetPromise):
@@ -84,6 +83,8 @@ class BatchBuilder:
             writes.put(keys.slot_key(keys.WHOLE, op.slot), self._disk_id)
             writes.delete(keys.slot_key(keys.INCOMPLETE, op.slot))
             writes.delete(keys.slot_key(keys.DAMAGED, op.slot))
+        elif isinstance(op, SetDamaged):
+            writes.put(keys.slot_key(keys.DAMAGED, op.slot), op.why.encode())
         else:
             writes.delete_range(keys.record_key(op.slot, op.from_lsn), keys.log_end(op.slot))
             if op.from_lsn < self._floors.get(op.slot, 0):

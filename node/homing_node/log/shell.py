@@ -16,9 +16,20 @@ from homing.errors import StoreFailed
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Advanced, EpochConfirmed, Halted, Lost, Message, ReadPart, Recovered
+from homing_node.log.digest import slot_digest
+from homing_node.log.effects import (
+    Advanced,
+    EpochConfirmed,
+    Lost,
+    Message,
+    News,
+    PagesCompared,
+    ReadDigest,
+    ReadPart,
+    Recovered,
+)
 from homing_node.log.owner import Member
-from homing_node.log.store import Op, Part, PutRecord, Store
+from homing_node.log.store import Op, PutRecord, Store
 from homing_node.log.writer import Batch, Writer
 
 _log = structlog.stdlib.get_logger("homing.log")
@@ -49,6 +60,14 @@ class SlotKeeper(Protocol):
 
     def fenced(self, slot: int, promised: int, *, lacking: bool = False) -> None:
         """This node's ownership ended; a new claim must go above `promised`, and with `lacking` be another's."""
+        ...
+
+
+class PageWatch(Protocol):
+    """Who hears what comparisons of pages came to."""
+
+    def compared(self, news: PagesCompared) -> None:
+        """The replicas of a slot were compared."""
         ...
 
 
@@ -92,14 +111,16 @@ class LogShell:
         self._metrics = metrics
         self._user: LogUser | None = None
         self._keeper: SlotKeeper | None = None
+        self._watch: PageWatch | None = None
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(store, self._written, on_fatal)
         self._scheduled = False
         self._apply_due: dict[int, float] = {}
+        self._reading: set[asyncio.Task[None]] = set()
 
-    def attach(self, user: LogUser, keeper: SlotKeeper) -> None:
+    def attach(self, user: LogUser, keeper: SlotKeeper, watch: PageWatch) -> None:
         """Name who hears the news; once, before the first event."""
-        self._user, self._keeper = user, keeper
+        self._user, self._keeper, self._watch = user, keeper, watch
 
     # -- what the node does -----------------------------------------------------------------------------------
 
@@ -139,6 +160,11 @@ class LogShell:
         self.core.forget(slot, epoch)
         self._touch()
 
+    def compare(self, slot: int) -> None:
+        """Compare the pages of a slot's replicas; see `LogCore.compare`."""
+        self.core.compare(slot, time.monotonic())
+        self._touch()
+
     def serving(self, slot: int) -> int:
         """The epoch under which this node serves the slot, or 0."""
         return self.core.serving(slot)
@@ -159,7 +185,7 @@ class LogShell:
         receive = self.core.receive
         for group in (
             batch.appends, batch.appended, batch.confirms, batch.confirmed, batch.seals, batch.sealed, batch.fetches,
-            batch.fetched, batch.snapshots, batch.snapshotted,
+            batch.fetched, batch.snapshots, batch.snapshotted, batch.compares, batch.compared,
         ):  # fmt: skip
             for message in group:
                 receive(node, message, now)
@@ -193,14 +219,15 @@ class LogShell:
         for node, message in out.sends:
             self._send(node, message)
         for read in out.reads:
-            self._read_part(read)
+            self._read(read)
         if out.news:
             self._tell(out.news)
 
-    def _tell(self, news: list[Advanced | Recovered | EpochConfirmed | Lost | Halted]) -> None:
-        user, keeper = self._user, self._keeper
+    def _tell(self, news: list[News]) -> None:
+        user, keeper, watch = self._user, self._keeper, self._watch
         assert user is not None, "attach comes first"
         assert keeper is not None, "attach comes first"
+        assert watch is not None, "attach comes first"
         for item in news:
             if isinstance(item, Advanced):
                 user.advanced(item.slot, item.epoch, item.lsn)
@@ -213,29 +240,42 @@ class LogShell:
                 user.lost(item.slot, item.epoch, item.reason)
                 if item.slot not in self.core.owners:  # else it is claimed anew already
                     keeper.fenced(item.slot, item.promised, lacking=item.lacking)
+            elif isinstance(item, PagesCompared):
+                watch.compared(item)
             else:
                 _log.error("slot halted", slot=item.slot, reason=item.reason)
 
-    # -- snapshots --------------------------------------------------------------------------------------------
+    # -- reading pages ----------------------------------------------------------------------------------------
 
-    def _read_part(self, read: ReadPart) -> None:
-        reading = self._loop.run_in_executor(None, self._store.part, read.slot, read.place, limits.snapshot_part_bytes)
-        reading.add_done_callback(lambda done: self._part_read(read, done))
+    def _read(self, read: ReadPart | ReadDigest) -> None:
+        if isinstance(read, ReadPart):
+            task = asyncio.ensure_future(self._read_part(read))
+        else:
+            task = asyncio.ensure_future(self._read_digest(read))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
-    def _part_read(self, read: ReadPart, done: asyncio.Future[Part]) -> None:
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is not None:
+    async def _read_part(self, read: ReadPart) -> None:
+        try:
+            part = await asyncio.to_thread(self._store.part, read.slot, read.place, limits.snapshot_part_bytes)
+        except StoreFailed as error:
             self._damaged(read.slot, error)
         else:
-            self.core.part_read(read, done.result())
+            self.core.part_read(read, part)
+            self._touch()
+
+    async def _read_digest(self, read: ReadDigest) -> None:
+        digest = b""
+        try:
+            digest = await asyncio.to_thread(slot_digest, self._store, read.slot)
+        except StoreFailed as error:
+            self._damaged(read.slot, error)
+        self.core.digest_read(read, digest, time.monotonic())
         self._touch()
 
-    def _damaged(self, slot: int, error: BaseException) -> None:
-        """This node's pages of a slot cannot be read: it takes no further part in it."""
-        self.core.replicas[slot].halt(f"pages cannot be read or brought up to date: {error}")
-        self.core.resign(slot, "its pages are damaged here")
+    def _damaged(self, slot: int, error: ValueError | StoreFailed) -> None:
+        reason = f"pages cannot be read or brought up to date: {error}"
+        self.core.damaged(slot, reason, noted=isinstance(error, StoreFailed))
         self._touch()
 
     # -- time -------------------------------------------------------------------------------------------------
@@ -262,7 +302,7 @@ class LogShell:
                 continue
             due = self._apply_due.setdefault(slot, now + limits.apply_after_s * (1 + slot % 64 / 64))
             many = behind >= limits.apply_after_records or replica.bytes >= limits.apply_after_bytes
-            if everything or many or now >= due:
+            if everything or many or now >= due or replica.stop_at > replica.base_lsn:
                 self._apply_due.pop(slot, None)
                 done += self._apply_slot(slot)
                 if done >= limits.apply_slice_records:
@@ -297,4 +337,6 @@ class LogShell:
         """Write what is there and let the store go."""
         self._flush()
         await self._writer.close()
+        if self._reading:
+            await asyncio.wait(self._reading)
         self._store.close()

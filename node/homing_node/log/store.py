@@ -78,6 +78,13 @@ class SetWhole(Struct, frozen=True):
     slot: int
 
 
+class SetDamaged(Struct, frozen=True):
+    """What is here of the slot must not count (rule 17), until `SetWhole`."""
+
+    slot: int
+    why: str
+
+
 class PutObject(Struct, frozen=True):
     """What a slot knows of one object beside its pages: an opaque, bounded value."""
 
@@ -85,7 +92,8 @@ class PutObject(Struct, frozen=True):
     data: bytes
 
 
-Op = PutRecord | CutRecords | TrimRecords | SetPromise | SetApplied | PutPages | PutObject | DropSlot | SetWhole
+SlotOp = CutRecords | TrimRecords | SetPromise | SetApplied | DropSlot | SetWhole | SetDamaged
+Op = PutRecord | PutPages | PutObject | SlotOp
 
 
 @dataclass(slots=True)

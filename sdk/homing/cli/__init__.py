@@ -21,6 +21,7 @@ _OWN_COMMANDS = {
     "move": "homing.cli.move:move",
     "objects": "homing.cli.objects:objects",
     "status": "homing.cli.status:status",
+    "verify": "homing.cli.verify:verify",
 }
 
 

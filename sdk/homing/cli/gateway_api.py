@@ -44,12 +44,13 @@ class GatewayApi:
     Args:
         url: the gateway's address, such as `http://127.0.0.1:8787`.
         token: the API token, or empty.
+        timeout_s: how long to wait for an answer.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", *, timeout_s: float = HTTP_TIMEOUT_S) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._url = url
-        self._client = httpx.Client(base_url=url.rstrip("/") + API, headers=headers, timeout=HTTP_TIMEOUT_S)
+        self._client = httpx.Client(base_url=url.rstrip("/") + API, headers=headers, timeout=timeout_s)
 
     def __enter__(self) -> GatewayApi:
         return self

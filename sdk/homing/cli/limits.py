@@ -59,3 +59,9 @@ DRAIN_STALLED_S = 10.0
 """It gives up when no slot has moved for so long."""
 MOVE_TIMEOUT_S = 35.0
 """How long `homing move` waits; a node gives the move up a little before that."""
+VERIFY_TIMEOUT_S = 25.0
+"""How long `homing verify` waits for one slot."""
+VERIFY_TRIES_MAX = 5
+"""So often a slot is asked for that has no owner just now."""
+VERIFY_AT_ONCE = 16
+"""Slots that are compared at the same time."""

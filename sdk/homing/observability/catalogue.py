@@ -48,6 +48,10 @@ CATALOGUE: dict[str, Entry] = {
     "homing_log_append_seconds": Entry("histogram", "Time from a record's append to its commit.", (), SECONDS),
     "homing_log_batch_records": Entry("histogram", "Records in one durable batch.", (), RECORDS),
     "homing_replica_lag_records": Entry("gauge", "Records that the slowest replica lacks, the worst slot."),
+    "homing_slots_compared_total": Entry("counter", "Comparisons of the pages of a slot's replicas."),
+    "homing_replica_differences_total": Entry(
+        "counter", "Comparisons in which a replica held other pages, or could not read them. An alarm."
+    ),
     "homing_workers": Entry("gauge", "Workers that run."),
     "homing_worker_restarts_total": Entry("counter", "Workers that were replaced after they died or hung."),
     "homing_sandboxes": Entry("gauge", "Sandboxes by state.", ("state",)),

@@ -16,6 +16,7 @@ from tests.simulation.node.workers import Workforce
 import homing_gateway.forward
 import homing_gateway.link
 import homing_node.keeper
+import homing_node.limits
 import homing_node.log.shell
 import homing_node.log.writer
 import homing_node.mover
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
 _worlds: list[World] = []
 WALL_S = 1_700_000_000.0
-# What the code itself calls an error is one here, where the disks are sound.
+COMPARE_EVERY_S = 1.5  # a run is short
+# What the code itself calls an error is one here; some, where the disks are sound.
+DISK_ALARMS = ("slot halted", "replicas of a slot hold different pages")
 ALARMS = (
     "an activation of a slot failed", "a worker broke the protocol", "damaged object", "answer not delivered",
     "a peer broke the protocol of its link", "a node of another cluster dialled", "record_skipped",
@@ -180,7 +183,7 @@ class FakeMetrics:
 
     def __init__(self, _: float) -> None:
         self.registry = self
-        self.takeover = self.activation = self.restarts = FakeRecorder()
+        self.takeover = self.activation = self.restarts = self.compared = self.differing = FakeRecorder()
 
     def exposition(self) -> bytes:
         return b""
@@ -268,6 +271,7 @@ def install(*, verbose: bool) -> None:
     )  # fmt: skip
     for module in clocked:
         module.time = FakeTime
+    homing_node.limits.compare_every_s = COMPARE_EVERY_S
     for called in (Placer.__init__, EtcdClient.__init__):
         called.__kwdefaults__["clock"] = FakeTime.monotonic
     replaced: tuple[tuple[Any, str, Any], ...] = (

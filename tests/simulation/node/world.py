@@ -98,7 +98,7 @@ class World:
         """The code under test logs an error, or a process ended with one."""
         text = " ".join(f"{name}={value}" for name, value in facts.items())
         damaged = any(machine.bad for machine in self.machines)
-        if event in seams.ALARMS or "ended with" in event or (event == "slot halted" and not damaged):
+        if event in seams.ALARMS or "ended with" in event or (event in seams.DISK_ALARMS and not damaged):
             self.broke(f"{event} {text}"[:400])
 
     # -- a run ------------------------------------------------------------------------------------------------

@@ -265,3 +265,23 @@ class MoveReply(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     failure: Failure
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("slot",)
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    def __init__(self, slot: _Optional[int] = ...) -> None: ...
+
+class VerifyReply(_message.Message):
+    __slots__ = ("failure", "lsn", "equal", "differing", "silent")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    EQUAL_FIELD_NUMBER: _ClassVar[int]
+    DIFFERING_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    lsn: int
+    equal: _containers.RepeatedScalarFieldContainer[str]
+    differing: _containers.RepeatedScalarFieldContainer[str]
+    silent: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., lsn: _Optional[int] = ..., equal: _Optional[_Iterable[str]] = ..., differing: _Optional[_Iterable[str]] = ..., silent: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -182,6 +182,36 @@ class Snapshotted(_message.Message):
     again: bool
     def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., base_lsn: _Optional[int] = ..., part: _Optional[int] = ..., whole: bool = ..., again: bool = ...) -> None: ...
 
+class Compare(_message.Message):
+    __slots__ = ("slot", "epoch", "claimant", "lsn", "lsn_epoch", "hash", "differs")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CLAIMANT_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    LSN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    epoch: int
+    claimant: str
+    lsn: int
+    lsn_epoch: int
+    hash: bytes
+    differs: bool
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ..., lsn: _Optional[int] = ..., lsn_epoch: _Optional[int] = ..., hash: _Optional[bytes] = ..., differs: bool = ...) -> None: ...
+
+class Compared(_message.Message):
+    __slots__ = ("slot", "epoch", "lsn", "digest")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    epoch: int
+    lsn: int
+    digest: bytes
+    def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., lsn: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
 class Confirm(_message.Message):
     __slots__ = ("round", "slots", "epochs")
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -225,7 +255,7 @@ class PeerPiece(_message.Message):
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ..., fetched: bool = ...) -> None: ...
 
 class PeerBatch(_message.Message):
-    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces", "offers", "snapshots", "snapshotted")
+    __slots__ = ("hello", "appends", "appended", "seals", "sealed", "fetches", "fetched", "confirms", "confirmed", "pieces", "offers", "snapshots", "snapshotted", "compares", "compared")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     APPENDS_FIELD_NUMBER: _ClassVar[int]
     APPENDED_FIELD_NUMBER: _ClassVar[int]
@@ -239,6 +269,8 @@ class PeerBatch(_message.Message):
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTTED_FIELD_NUMBER: _ClassVar[int]
+    COMPARES_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     appends: _containers.RepeatedCompositeFieldContainer[Append]
     appended: _containers.RepeatedCompositeFieldContainer[Appended]
@@ -252,7 +284,9 @@ class PeerBatch(_message.Message):
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
     snapshotted: _containers.RepeatedCompositeFieldContainer[Snapshotted]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., snapshotted: _Optional[_Iterable[_Union[Snapshotted, _Mapping]]] = ...) -> None: ...
+    compares: _containers.RepeatedCompositeFieldContainer[Compare]
+    compared: _containers.RepeatedCompositeFieldContainer[Compared]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., appends: _Optional[_Iterable[_Union[Append, _Mapping]]] = ..., appended: _Optional[_Iterable[_Union[Appended, _Mapping]]] = ..., seals: _Optional[_Iterable[_Union[Seal, _Mapping]]] = ..., sealed: _Optional[_Iterable[_Union[Sealed, _Mapping]]] = ..., fetches: _Optional[_Iterable[_Union[Fetch, _Mapping]]] = ..., fetched: _Optional[_Iterable[_Union[Fetched, _Mapping]]] = ..., confirms: _Optional[_Iterable[_Union[Confirm, _Mapping]]] = ..., confirmed: _Optional[_Iterable[_Union[Confirmed, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[PeerPiece, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., snapshotted: _Optional[_Iterable[_Union[Snapshotted, _Mapping]]] = ..., compares: _Optional[_Iterable[_Union[Compare, _Mapping]]] = ..., compared: _Optional[_Iterable[_Union[Compared, _Mapping]]] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("cluster", "node")
