@@ -23,12 +23,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
+        self.stepped_s = 0.0  # the wall clock, by somebody's hand
 
     def monotonic_ns(self) -> int:
         return int(self.seconds * 1e9)
 
     def wall_ms(self) -> int:
-        return int(self.seconds * 1e3)
+        return int((self.seconds + self.stepped_s) * 1e3)
 
 
 class Log:
@@ -40,8 +41,8 @@ class Log:
     def serving(self, slot: int) -> int:
         return self.core.serving(slot)
 
-    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int:
-        return self.core.propose(slot, kind, self.clock.wall_ms(), object_id, body, self.clock.seconds)
+    def propose(self, slot: int, kind: int, at_ms: int, object_id: bytes, body: bytes) -> int:
+        return self.core.propose(slot, kind, at_ms, object_id, body, self.clock.seconds)
 
     def ask(self, slot: int) -> int:
         return self.core.ask(slot, self.clock.seconds) if self.core.serving(slot) else -1

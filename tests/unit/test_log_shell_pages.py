@@ -68,7 +68,7 @@ class World:
         """Append records, and wait until they are committed."""
         lsn = 0
         for _ in range(count):
-            lsn = self.shell.propose(slot, record.TURN, OBJECT, body)
+            lsn = self.shell.propose(slot, record.TURN, 0, OBJECT, body)
         while self.shell.core.replicas[slot].commit < lsn:
             await asyncio.sleep(0.001)
 

@@ -109,6 +109,19 @@ def test_a_key_gives_its_one_answer_again() -> None:
     assert not world.worker.frames(3)
 
 
+def test_a_step_of_the_wall_clock_makes_no_key_old() -> None:
+    """Rules 3 and 22; seen to fail when the age of a key is taken from the wall clock."""
+    world = HostWorld()
+    world.call(key="k")
+    world.turn(world.event(), 1, ends=b"7")
+    world.clock.stepped_s += 2 * 24 * 3_600
+    world.call(key="other")
+    world.turn(world.event(), 2, ends=b"8")
+    world.new_worker()
+    again = world.call(key="k")
+    assert world.replies[again].body == b"7"
+
+
 def test_a_key_is_recorded_though_nothing_was_written() -> None:
     """Rule 22; seen to fail when a turn without pages leaves no record."""
     world = HostWorld()

@@ -36,7 +36,8 @@ class BadRecord(ValueError):
 class Record(Struct, frozen=True):
     """A record, taken apart.
 
-    `at_ms` is the owner's wall clock in milliseconds; nothing about safety rests on it.
+    `at_ms` is the slot's time in milliseconds: the owner's wall clock when it began, and what has passed since. Nothing
+    about safety rests on it but the age of keys, and there only within one ownership.
     """
 
     kind: int

@@ -139,10 +139,9 @@ class LogShell:
         self.core.resign(slot, reason)
         self._touch()
 
-    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int:
+    def propose(self, slot: int, kind: int, at_ms: int, object_id: bytes, body: bytes) -> int:
         """Append a record to a slot that this node serves; returns its lsn."""
-        now = time.monotonic()
-        lsn = self.core.propose(slot, kind, time.time_ns() // 1_000_000, object_id, body, now)
+        lsn = self.core.propose(slot, kind, at_ms, object_id, body, time.monotonic())
         self._touch()
         return lsn
 

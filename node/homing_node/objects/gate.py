@@ -37,10 +37,16 @@ class ServedSlot:
     slot: int
     epoch: int
     committed: int
+    began_ms: int = 0  # when this ownership began, by the wall clock
+    began_ns: int = 0  # and by the one that never steps
     confirmed: int = 0
     held: deque[Held] = field(default_factory=deque[Held])
     activations: dict[bytes, None] = field(default_factory=dict[bytes, None])  # a small set is twice as large
     resting: bool = False  # no event is taken: the slot is about to move
+
+    def now_ms(self, now_ns: int) -> int:
+        """The slot's time: it goes on evenly from where it began, whatever is done to the wall clock (rule 3)."""
+        return self.began_ms + (now_ns - self.began_ns) // 1_000_000
 
 
 class OutputGate:

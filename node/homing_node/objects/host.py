@@ -86,6 +86,8 @@ class ObjectHost:
     def serve(self, slot: int, epoch: int, committed: int) -> None:
         """The slot is ACTIVE here: calls may come."""
         self.gate.serve(slot, epoch, committed)
+        served = self.gate.slots[slot]
+        served.began_ms, served.began_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
 
     def advanced(self, slot: int, epoch: int, lsn: int) -> None:
         """Records up to `lsn` are committed: open the gate for what waited for them."""
@@ -179,7 +181,8 @@ class ObjectHost:
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
         """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
-        found = verdict(act, call, self._clock.wall_ms())
+        served = self.gate.slots[act.slot]
+        found = verdict(act, call, served.now_ms(self._clock.monotonic_ns()), served.began_ms)
         if found is None:
             return True
         if isinstance(found, PendingCall):
@@ -293,10 +296,11 @@ class ObjectHost:
         if commit is not None:
             take_commit(act, n, commit)
         done = [(act.calls.get(effect[0]), effect) for effect in effects]
-        at_ms = self._clock.wall_ms()
-        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms)
+        served = self.gate.slots[act.slot]
+        at_ms = served.now_ms(self._clock.monotonic_ns())
+        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms, served.began_ms)
         if body is not None:
-            act.last_lsn = self._log.propose(act.slot, record.TURN, act.object, encode_body(body))
+            act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
             act.exists = True
             if act.keys is not None and body.keys:
                 act.keys.take(body, at_ms)

@@ -44,15 +44,20 @@ class KeyTable:
         for entry in body.keys:
             self._put(msgspec.structs.replace(entry, at_ms=at_ms))
 
-    def prunable(self, now_ms: int) -> list[str] | None:
+    def prunable(self, now_ms: int, began_ms: int) -> list[str] | None:
         """Which keys go to make room for one more, or None if no room can be made (429).
 
-        A key is kept 10 minutes always, then up to 24 hours or until there are more than 1,000.
+        A key is kept 10 minutes always, then up to 24 hours or until there are more than 1,000. Of a key from before
+        this ownership only the time since its beginning counts: the clock of that owner may have been any.
+
+        Args:
+            now_ms: the slot's time.
+            began_ms: when this ownership began.
         """
         dropped: list[str] = []
         count, size = len(self.entries) + 1, self.bytes
         for entry in self.entries.values():
-            age = now_ms - entry.at_ms
+            age = now_ms - (entry.at_ms if began_ms <= entry.at_ms <= now_ms else began_ms)
             crowded = count > limits.keys_kept_max or size > limits.keys_bytes_max
             if age <= limits.key_kept_min_ms or not (crowded or age > limits.key_kept_max_ms):
                 break  # younger ones follow

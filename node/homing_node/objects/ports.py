@@ -42,7 +42,7 @@ class LogPort(Protocol):
         """The epoch under which this node serves the slot, or 0."""
         ...
 
-    def propose(self, slot: int, kind: int, object_id: bytes, body: bytes) -> int:
+    def propose(self, slot: int, kind: int, at_ms: int, object_id: bytes, body: bytes) -> int:
         """Append a record to a served slot; returns its lsn."""
         ...
 

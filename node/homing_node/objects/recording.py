@@ -18,8 +18,10 @@ Done = list[tuple[PendingCall | None, list[Any]]]
 NO_ROOM_RETRY_S = 60.0
 
 
-def verdict(act: Activation, call: PendingCall, now_ms: int) -> PendingCall | KeyEntry | HomingError | None:
-    """What becomes of a call under a key.
+def verdict(
+    act: Activation, call: PendingCall, now_ms: int, began_ms: int
+) -> PendingCall | KeyEntry | HomingError | None:
+    """What becomes of a call under a key; the times are those of `KeyTable.prunable`.
 
     Returns:
         None: run it. A PendingCall: wait for that one. A KeyEntry: its recorded effect is the answer. An error: refuse.
@@ -32,7 +34,7 @@ def verdict(act: Activation, call: PendingCall, now_ms: int) -> PendingCall | Ke
         act.keys = KeyTable()
     known = act.keys.get(m.key)
     if known is None:
-        if act.keys.prunable(now_ms) is None:
+        if act.keys.prunable(now_ms, began_ms) is None:
             full = "too many idempotency keys of the last 10 minutes are kept for this object"
             return Overloaded(full, retry_after_s=NO_ROOM_RETRY_S)
         return None
@@ -55,7 +57,7 @@ def take_commit(act: Activation, n: int, commit: bytes) -> None:
 
 
 def turn_body(
-    act: Activation, commit: bytes | None, runner: PendingCall | None, done: Done, at_ms: int
+    act: Activation, commit: bytes | None, runner: PendingCall | None, done: Done, at_ms: int, began_ms: int
 ) -> TurnBody | None:
     """The record of a turn, or None if there is nothing to record.
 
@@ -64,7 +66,8 @@ def turn_body(
         commit: the pages, already taken.
         runner: the call whose handler ran, if it has not been answered before.
         done: the effects of the turn.
-        at_ms: the time in the record.
+        at_ms: the time in the record, which is the slot's.
+        began_ms: when this ownership began.
     """
     entries = [
         KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
@@ -82,6 +85,6 @@ def turn_body(
     dropped: list[str] = []
     if entries:
         act.keys = act.keys or KeyTable()
-        dropped = act.keys.prunable(at_ms) or []
+        dropped = act.keys.prunable(at_ms, began_ms) or []
     class_name, name = ("", None) if act.exists else (act.class_name, act.name)
     return TurnBody(class_name, name, commit, entries, dropped)
