@@ -1,16 +1,20 @@
 """The wish: which node should own each slot and which should keep its log. A pure function of what is known.
 
 Every slot orders the nodes by a hash of (node, slot), weighted (rendezvous hashing): each node that joins or leaves
-changes only its own share. On top of that no node owns more than its share rounded up, replicas are in different zones
-where there are enough, and whatever the current table says is kept unless one of these rules is broken by it.
+changes only its own share. On top of that no node owns or keeps more than its share rounded up, replicas are in
+different zones where there are enough, and what the current table says is kept unless it breaks one of these rules.
+Zones come before even shares of copies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from homing_placement.copies import Copies
 
 Table = list[list[str]]
 
@@ -95,9 +99,10 @@ def _owners(orders: list[list[str]], held: list[list[str]], owned: list[str], me
 def _replicas(
     orders: list[list[str]], held: list[list[str]], owners: list[str], members: dict[str, Member], count: int
 ) -> Table:
-    """Owner first; then others, in order: kept ones, then the best, in zones of their own and below the share."""
+    """Owner first; then others, in order: kept ones, then the best, in zones of their own; and all of it even."""
     whole = sum(member.weight for member in members.values())
-    room = {node: math.ceil(len(orders) * count * member.weight / whole - 1e-9) for node, member in members.items()}
+    share = {node: math.ceil(len(orders) * count * member.weight / whole - 1e-9) for node, member in members.items()}
+    room = dict(share)
     zones = len({member.zone for member in members.values()})
     chosen: list[list[str]] = [[owner] for owner in owners]
     for owner in owners:
@@ -117,13 +122,20 @@ def _replicas(
             room[node] -= 1
 
     spread = zones >= count
+    # Where a new owner leaves too many, who owns the slot stays, and who would keep most elsewhere goes.
+    kept = Counter(node for nodes in held for node in nodes)
     for slot, nodes in enumerate(held):
-        fill(slot, sorted(nodes, key=orders[slot].index), zoned=spread, capped=True)
+        others = sorted(nodes[1:], key=lambda node: ((kept[node] - share[node]) / members[node].weight, node))
+        fill(slot, nodes[:1] + others, zoned=spread, capped=False)
+        kept.subtract(set(nodes).difference(chosen[slot]))
     for slot, order in enumerate(orders):
         # Each rule that cannot be kept is given up in turn: the share, then the zones.
         fill(slot, order, zoned=True, capped=True)
         fill(slot, order, zoned=True, capped=False)
         fill(slot, order, zoned=False, capped=True)
         fill(slot, order, zoned=False, capped=False)
+    weights = {node: member.weight for node, member in members.items()}
+    Copies(chosen, held, orders, weights, {node: member.zone for node, member in members.items()}).even()
+    for slot, order in enumerate(orders):
         chosen[slot][1:] = sorted(chosen[slot][1:], key=order.index)
     return chosen

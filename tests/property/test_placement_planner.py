@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 
 import pytest
@@ -22,8 +23,17 @@ def owners(table: Table) -> Counter[str]:
     return Counter(nodes[0] for nodes in table)
 
 
+def copies(table: Table) -> Counter[str]:
+    return Counter(node for nodes in table for node in nodes)
+
+
 def moved(before: Table, after: Table) -> float:
     return sum(a[0] != b[0] for a, b in zip(before, after, strict=True)) / len(before)
+
+
+def copied(before: Table, after: Table) -> int:
+    """Copies that are made."""
+    return sum(len(set(b) - set(a)) for a, b in zip(before, after, strict=True))
 
 
 clusters = st.builds(
@@ -76,15 +86,57 @@ def test_owners_are_even_and_a_new_node_moves_little_more_than_its_share(count: 
         assert len(owners(table)) == nodes
     # The last node may be left with less than a share, never the others with more.
     assert moved(before, after) <= 1.1 / (count + 1)
-    kept = sum(len(set(a) & set(b)) for a, b in zip(before, after, strict=True)) / (3 * SLOTS)
-    assert 1 - kept <= 2.0 / (count + 1), "share of copies that move"
+    assert copied(before, after) <= 1.05 * 3 * SLOTS / (count + 1), "copies that move"
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 10, 20, 30])
+@pytest.mark.parametrize("zones", [1, 3])
+def test_copies_are_even_when_a_node_comes_or_dies_and_few_move(count: int, zones: int) -> None:
+    """Seen to fail when what need not move stayed: a fourth node kept 0.56 of its share, the others 1.16 of theirs."""
+    before = wish(SLOTS, members(count, zones), 3)
+    after = wish(SLOTS, members(count + 1, zones), 3, before)
+    for table, nodes in ((before, count), (after, count + 1)):
+        kept, zone = copies(table), {member.id: member.zone for member in members(nodes, zones)}
+        for each in set(zone.values()):
+            there = [kept[node] for node in zone if zone[node] == each]
+            assert max(there) - sum(there) / len(there) <= 1, "a zone has what it must have, evenly"
+        if nodes % zones == 0:
+            assert max(kept.values()) / (3 * SLOTS / nodes) <= 1.05
+    new = members(count + 1, zones)[-1].id
+    assert copied(before, after) <= 1.3 * copies(after)[new]
+    dead = [member for member in members(count + 1, zones) if member.id != "node-1"]
+    last = wish(SLOTS, dead, 3, after)
+    assert copied(after, last) <= 1.3 * copies(after)["node-1"]
+
+
+heavy = st.builds(
+    lambda zones, weights: [Member(f"n{i}", f"z{i % zones}", weight) for i, weight in enumerate(weights)],
+    st.integers(1, 5),
+    st.lists(st.sampled_from([0.5, 1.0, 1.0, 2.0, 7.0]), min_size=2, max_size=9),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cluster=heavy, replicas=st.integers(1, 4), gone=st.integers(0, 8), seed=st.integers(0, 99))
+def test_weights_and_uneven_zones_too_give_the_same_wish_always(
+    cluster: list[Member], replicas: int, gone: int, seed: int
+) -> None:
+    left = [member for n, member in enumerate(cluster) if n != gone % len(cluster)]
+    before = wish(64, left, replicas)
+    after = wish(64, cluster, replicas, before)
+    assert wish(64, random.Random(seed).sample(cluster, len(cluster)), replicas, before) == after
+    assert wish(64, cluster, replicas, after) == after
+    last = wish(64, left, replicas, after)
+    zone = {member.id: member.zone for member in left}
+    for nodes in last:
+        assert len(set(nodes)) == len(nodes) == min(replicas, len(left))
+        assert len(set(zone.values())) < replicas or len({zone[node] for node in nodes}) == len(nodes)
 
 
 @pytest.mark.parametrize("count", [3, 6, 9])
 def test_copies_are_even_and_a_dead_nodes_slots_spread_over_the_others(count: int) -> None:
     table = wish(SLOTS, members(count, 3), 3)
-    copies = Counter(node for nodes in table for node in nodes)
-    assert max(copies.values()) / (3 * SLOTS / count) <= 1.05
+    assert max(copies(table).values()) / (3 * SLOTS / count) <= 1.05
     heirs = Counter(nodes[1] for nodes in table if nodes[0] == "node-0")
     others = [member.id for member in members(count, 3) if member.zone != "zone-0"]
     assert set(heirs) == set(others), "every node of another zone takes some"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
 from homing_node import limits
 from homing_node.replica_sets import ReplicaSets, Seen
+from homing_placement.planner import Member, wish
 from homing_placement.records import Replica
 
 SET = (Replica("a", "1"), Replica("b", "2"), Replica("c", "3"))
@@ -141,7 +146,43 @@ def test_a_new_node_gets_its_share_one_member_at_a_time() -> None:
                 assert found.following(slot, table[slot], (), busy=True) is None, "nothing of this is urgent"
                 table[slot] = list(after)
     copies = [sum(Replica(node, disk) in each for each in table) for node, disk in nodes.items()]
-    assert max(copies) <= 3 * slots / 4 * 1.3, copies
+    assert max(copies) <= 3 * slots / 4 * 1.05, copies
+
+
+CHANGES = [("abc", "abcd"), ("abcdef", "abcdefg"), ("abcd", "abc"), ("abcd", "abce")]
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_steps_come_to_an_end_with_even_copies_and_few_moved(before: str, after: str) -> None:
+    """Owners plan each from the table as it was a round ago, and take 16 steps each before they see what others did.
+
+    Seen to fail when what need not move stays: the new node keeps little more than half of its share.
+    """
+    slots, copies = 256, 3
+    share = copies * slots / len(after)
+    table = [[Replica(node, "1") for node in nodes] for nodes in wish(slots, [Member(n) for n in before], copies)]
+    found = {node: ReplicaSets(node, copies, PATIENCE_S) for node in after}
+    made, now, still = 0, 0.0, 0
+    while still < 3:
+        seen = [[replica.node for replica in nodes] for nodes in table]
+        changed = 0
+        for node, each in found.items():
+            each.look([Seen(one, "1", "", draining=False, ready=True) for one in after], now)
+            each.plan(after, seen, now)
+            mine = [slot for slot in range(slots) if node == next(r.node for r in table[slot] if r.node in after)]
+            steps = [(slot, each.following(slot, table[slot], (), busy=False)) for slot in mine]
+            for slot, nexts in [(slot, nexts) for slot, nexts in steps if nexts is not None][: limits.catching_up_max]:
+                made += len(set(nexts) - set(table[slot]))
+                table[slot] = list(nexts)
+                changed += 1
+        still = 0 if changed else still + 1
+        now += PATIENCE_S
+        assert now < 30 * PATIENCE_S, "it goes on and on"
+    kept = Counter(replica.node for nodes in table for replica in nodes)
+    assert max(kept.values()) <= 1.05 * share, kept
+    assert set(kept) == set(after)
+    ideal = share if len(after) > len(before) else copies * slots / len(before)
+    assert made <= 1.3 * ideal
 
 
 def test_a_set_whose_members_are_behind_is_not_changed_for_the_wish_alone() -> None:
