@@ -26,6 +26,16 @@ leaving_s = 10.0  # a node that drains for longer leaves for good: its copies mo
 crowded_share = 1.03  # a node with more than this times its share of slots gives some to their other replicas
 catching_up_max = 16  # slots of a node whose replicas catch up: no more get another one only because it is wished
 move_pause_s = 5.0  # between two tries to move a slot
+load_decay_s = 300.0  # what was counted of a slot fades like this
+load_known_s = 30.0  # a slot must be counted for so long before its load says something
+load_usual_per_s_min = 5.0  # calls, records and 4 KiB of bodies; a slot that does less is ordinary on any node
+load_bucket_min = 2  # a slot is hot at four times the ordinary
+load_bucket_slack = 0.75  # a bucket stays as long as the load is no farther from it
+load_slots_max = 64  # hot slots that a node tells of
+load_publish_s = 60.0  # and how often at most
+load_lost_s = 180.0  # a hot slot that has gone elsewhere is told for so long
+load_settle_s = 7.0  # above `plan_s`: within it all nodes have planned the same exchanges
+load_patience_s = 30.0  # what is left of such a plan after so long is given up
 drain_s_max = 60.0  # a stopping node tries to give its slots away for this long
 
 # Comparing replicas

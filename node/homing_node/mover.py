@@ -17,8 +17,10 @@ from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_node.objects.host import ObjectHost
 from homing_node.old_copies import OldCopies
 from homing_node.replica_sets import ReplicaSets, Seen
+from homing_node.slot_loads import SlotLoads
+from homing_placement.loads import weights
 from homing_placement.placer import Placer
-from homing_placement.records import Replica, SlotRecord
+from homing_placement.records import LoadRecord, Replica, SlotRecord
 
 _log = structlog.stdlib.get_logger("homing.mover")
 
@@ -45,6 +47,7 @@ class Mover:
         self._plan_at = 0.0
         self._planned_for: set[str] = set()  # the nodes that were registered then
         self._busy: bool | None = None  # replicas of many slots catch up; looked at when it matters
+        self._loads = SlotLoads()
         self._right: dict[int, SlotRecord] = {}  # slots whose sets are right, as far as was seen since the last plan
         self._old = OldCopies(Replica(me, log.core.disk))
         self._deleting: asyncio.Future[None] | None = None
@@ -117,10 +120,20 @@ class Mover:
             self._plan_at, self._planned_for = now + limits.plan_s, set(table.nodes)
             self._right.clear()
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
-            self._sets.plan(table.nodes, sets, now)
+            self._sets.plan(table.nodes, sets, now, weights(table.loads.values()))
+            self._measure(now)
             due = self._old.look(self._log.core.held(), dict(enumerate(table.records)), now)
             if due and (self._deleting is None or self._deleting.done()):
                 self._deleting = asyncio.ensure_future(self._delete(due))
+
+    def _measure(self, now: float) -> None:
+        """Count what the slots have done, and tell the others which are hot, if that has changed."""
+        self._loads.sample(
+            {slot: served.load + self._log.last_lsn(slot) for slot, served in self._host.gate.slots.items()}, now
+        )
+        buckets = self._loads.due(now)
+        if buckets is not None:
+            self._placer.publish(LoadRecord(buckets))
 
     async def _delete(self, slots: Sequence[int]) -> None:
         """Delete copies that their slots' sets do not name, if etcd still says so."""

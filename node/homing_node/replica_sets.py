@@ -6,10 +6,11 @@ claim recovers from the old set and begins with the new one (rule 16), and the n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homing_node import limits
+from homing_node.slot_loads import Swaps
 from homing_placement.planner import Member, wish
 from homing_placement.records import Replica
 
@@ -49,10 +50,13 @@ class ReplicaSets:
         self._members: frozenset[str] = frozenset()
         self._wish: list[list[str]] = []
         self._wished_for: object = None
+        self._swaps = Swaps()
+        self._now = 0.0
         self._crowded = False  # more slots belong to this node than to the others
 
     def look(self, nodes: Iterable[Seen], now: float) -> None:
         """See which nodes are registered; `now` in monotonic seconds."""
+        self._now = now
         zones, before = self._zones, self._ready_since
         self._zones = {**zones, **{seen.node: seen.zone for seen in nodes}}
         drains = self._draining_since
@@ -61,7 +65,9 @@ class ReplicaSets:
         self._ready_since = {key: before.get(key, now) for key in ready}
         self.settled = {node: disk for (node, disk), at in self._ready_since.items() if now - at >= limits.settle_s}
 
-    def plan(self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float) -> None:
+    def plan(
+        self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float, weights: Mapping[int, int] | None = None
+    ) -> None:
         """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
         There is none as long as this node or a set is not known.
@@ -70,6 +76,7 @@ class ReplicaSets:
             nodes: every registered node.
             sets: the nodes of the ACTIVE set of every slot; empty where it is not known.
             now: monotonic seconds.
+            weights: of the slots that are hotter than others; see `homing_placement.loads`.
         """
         there = set(nodes)
         gone = {node for each in sets for node in each} - there
@@ -86,6 +93,7 @@ class ReplicaSets:
             self._wish = wish(len(sets), members, self._copies, sets)
             mine = sum(each[0] == self._me for each in sets if each)
             self._crowded = mine * len(members) > limits.crowded_share * len(sets)
+        self._swaps.look(sets, self._members, (weights or {}) if self._wish else {}, now)
 
     def following(
         self,
@@ -129,7 +137,17 @@ class ReplicaSets:
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
         ordered = self._ordered(replicas, order)
         unfit = self._me not in order or self._crowded
-        return ordered if ordered != tuple(replicas) and unfit and not busy else None
+        if ordered != tuple(replicas) and unfit and not busy:
+            return ordered
+        return None if busy else self._swapped(slot, replicas)
+
+    def _swapped(self, slot: int, replicas: Sequence[Replica]) -> tuple[Replica, ...] | None:
+        """The same set with the node first that should own the slot for the sake of load; None: it is as it should."""
+        owner = self._swaps.owner_of(slot, self._now)
+        if owner not in self.settled or replicas[0].node != self._me or all(each.node != owner for each in replicas):
+            return None
+        nexts = tuple(sorted(replicas, key=lambda each: each.node != owner))
+        return nexts if nexts != tuple(replicas) else None
 
     def _ordered(self, replicas: Sequence[Replica], order: Sequence[str]) -> tuple[Replica, ...]:
         rank = {node: number for number, node in enumerate(order)}

@@ -30,6 +30,7 @@ class ClusterKeys:
         self.nodes = self.prefix + b"nodes/"
         self.slots = self.prefix + b"slots/"
         self.gateways = self.prefix + b"gateways/"
+        self.loads = self.prefix + b"loads/"
 
     def node(self, node_id: str) -> bytes:
         """The key of a node's record."""
@@ -38,6 +39,10 @@ class ClusterKeys:
     def gateway(self, gateway_id: str) -> bytes:
         """The key of a gateway's record."""
         return self.gateways + gateway_id.encode()
+
+    def load(self, node_id: str) -> bytes:
+        """The key of what a node says of the load of its slots."""
+        return self.loads + node_id.encode()
 
     def slot(self, slot: int) -> bytes:
         """The key of a slot's record; keys sort as slots do."""
@@ -57,6 +62,10 @@ class ClusterKeys:
     def gateway_of(self, key: bytes) -> str | None:
         """The gateway that a key is of, or None."""
         return key[len(self.gateways) :].decode() if key.startswith(self.gateways) else None
+
+    def load_of(self, key: bytes) -> str | None:
+        """The node that a key tells the load of, or None."""
+        return key[len(self.loads) :].decode() if key.startswith(self.loads) else None
 
 
 def check_name(what: str, name: str) -> None:

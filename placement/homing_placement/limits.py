@@ -27,6 +27,12 @@ WRITES_IN_FLIGHT_MAX = 4  # transactions at once
 READS_PER_TXN_MAX = 64
 ACTIVATION_GATHER_S = 0.003  # slots that become ready within this time share a transaction
 
+# Load: owners are exchanged for it
+LOAD_HIGH_RATIO = 1.25  # a node with more than this times the mean gives hot slots away
+LOAD_LOW_RATIO = 1.10  # until it has no more than this
+LOAD_SWAPS_MAX = 16  # in one plan
+LOAD_BUCKET_MAX = 16  # a slot never weighs more than 65,536 others
+
 # Probes
 PROBE_TIMEOUT_S = 0.5
 PROBE_FAILURES_MIN = 2  # in a row: the node does not answer

@@ -11,7 +11,7 @@ import structlog
 from homing.errors import ConfigurationError
 from homing_placement.etcd import Compare, Entry, EtcdClient, EtcdError, Lease, LeaseGone, Put
 from homing_placement.limits import ETCD_RETRY_FIRST_S, ETCD_RETRY_LAST_S, LEASE_RENEWALS_PER_TTL, LEASE_TTL_S
-from homing_placement.records import GatewayRecord, NodeRecord, decode, encode
+from homing_placement.records import GatewayRecord, LoadRecord, NodeRecord, decode, encode
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -57,6 +57,7 @@ class Registration:
         self._ttl_s = ttl_s
         self._clock = clock
         self._lease: Lease | None = None
+        self._beside: tuple[bytes, LoadRecord] | None = None
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -86,6 +87,11 @@ class Registration:
     def update(self, record: NodeRecord | GatewayRecord) -> None:
         """Write another record at the next moment: the process goes on as the same, in another state."""
         self._record = record
+        self._changed.set()
+
+    def beside(self, key: bytes, record: LoadRecord) -> None:
+        """Keep another record under the same lease, from the next moment on; a later one takes its place."""
+        self._beside = key, record
         self._changed.set()
 
     async def close(self) -> None:
@@ -120,8 +126,11 @@ class Registration:
                 raise NodeReplaced(f"another process is registered at {self._key.decode()}")
             self._changed.clear()
             compare = Compare.mod(self._key, entry.mod_revision if entry else 0)
+            puts = [Put(self._key, encode(self._record), lease.id)]
+            if self._beside is not None:
+                puts.append(Put(self._beside[0], encode(self._beside[1]), lease.id))
             try:
-                result = await self._client.txn([compare], [Put(self._key, encode(self._record), lease.id)])
+                result = await self._client.txn([compare], puts)
             except EtcdError:
                 self._changed.set()
                 raise

@@ -29,7 +29,7 @@ from homing_placement.limits import (
     WRITES_IN_FLIGHT_MAX,
 )
 from homing_placement.membership import NodeReplaced, Registration
-from homing_placement.records import ClusterConfig, NodeRecord, Replica, SlotRecord, decode, encode
+from homing_placement.records import ClusterConfig, LoadRecord, NodeRecord, Replica, SlotRecord, decode, encode
 from homing_placement.table import SlotTable
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -196,6 +196,10 @@ class Placer:
         They have come to rest. `on_claimed` follows for each whose claim succeeds.
         """
         self._handle(ev.ChangeSets(tuple(slots)))
+
+    def publish(self, load: LoadRecord) -> None:
+        """Let the other nodes know how hot this node's slots are."""
+        self.registration.beside(self._keys.load(self._node.id), load)
 
     async def read(self, slots: Sequence[int]) -> dict[int, SlotRecord]:
         """The records of these slots as they are now in etcd (linearizable); waits while etcd is away."""

@@ -125,6 +125,16 @@ class GatewayRecord(msgspec.Struct, frozen=True, kw_only=True):
     metrics: str = ""
 
 
+class LoadRecord(msgspec.Struct, frozen=True):
+    """The slots of a node that are much hotter than its others; kept under the node's lease.
+
+    Attributes:
+        slots: slot and the base 2 logarithm of how many times an ordinary slot it weighs, a whole number.
+    """
+
+    slots: tuple[tuple[int, int], ...] = ()
+
+
 class ClusterConfig(msgspec.Struct, frozen=True):
     """What can never change once a cluster exists: written once, by its first process."""
 
@@ -145,11 +155,13 @@ class ClusterConfig(msgspec.Struct, frozen=True):
             )
 
 
-Record = SlotRecord | NodeRecord | GatewayRecord | ClusterConfig
-_R = TypeVar("_R", SlotRecord, NodeRecord, GatewayRecord, ClusterConfig)
+Record = SlotRecord | NodeRecord | GatewayRecord | LoadRecord | ClusterConfig
+_R = TypeVar("_R", SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig)
 
 _encoder = msgspec.json.Encoder()
-_decoders = {kind: msgspec.json.Decoder(kind) for kind in (SlotRecord, NodeRecord, GatewayRecord, ClusterConfig)}
+_decoders = {
+    kind: msgspec.json.Decoder(kind) for kind in (SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig)
+}
 
 
 def encode(record: Record) -> bytes:

@@ -15,7 +15,7 @@ from homing.errors import ConfigurationError
 from homing_placement.etcd import Changes, Entry, EtcdClient, EtcdError, Listing
 from homing_placement.events import NodeFact, SlotFact, TableSeen
 from homing_placement.keys import ClusterKeys
-from homing_placement.records import ClusterConfig, GatewayRecord, NodeRecord, SlotRecord, decode
+from homing_placement.records import ClusterConfig, GatewayRecord, LoadRecord, NodeRecord, SlotRecord, decode
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -31,6 +31,7 @@ class SlotTable:
             never seen registered, or when another incarnation of the node is registered.
         nodes: the nodes that are registered now, by id.
         gateways: the gateways that are registered now, by id.
+        loads: what nodes say of the load of their slots, by id.
         listed: set when etcd was read for the first time.
         ready: set when every slot is known.
 
@@ -52,6 +53,7 @@ class SlotTable:
         self.owners: list[NodeRecord | None] = []
         self.nodes: dict[str, NodeRecord] = {}
         self.gateways: dict[str, GatewayRecord] = {}
+        self.loads: dict[str, LoadRecord] = {}
         self.listed = asyncio.Event()
         self.ready = asyncio.Event()
         self._client = client
@@ -124,6 +126,7 @@ class SlotTable:
         if isinstance(told, Listing):
             listed = {entry.key for entry in told.entries}
             gone = [self._keys.node(node) for node in self.nodes] + [self._keys.gateway(one) for one in self.gateways]
+            gone += [self._keys.load(node) for node in self.loads]
             self.listed.set()
             self._apply(list(told.entries), [(key, told.revision) for key in gone if key not in listed])
         else:
@@ -160,6 +163,8 @@ class SlotTable:
             nodes.append(self._apply_node(node, decode(entry.value, NodeRecord), entry.mod_revision))
         elif (gateway := self._keys.gateway_of(entry.key)) is not None:
             self.gateways[gateway] = decode(entry.value, GatewayRecord)
+        elif (node := self._keys.load_of(entry.key)) is not None:
+            self.loads[node] = decode(entry.value, LoadRecord)
         elif entry.key == self._keys.config and self.config is None:
             self._apply_config(decode(entry.value, ClusterConfig))
 
@@ -197,6 +202,8 @@ class SlotTable:
             nodes.append(NodeFact(node, None, revision))
         elif gateway is not None:
             self.gateways.pop(gateway, None)
+        elif (node := self._keys.load_of(key)) is not None:
+            self.loads.pop(node, None)
 
     def _owner_of(self, record: SlotRecord, mod_revision: int) -> NodeRecord | None:
         if record.owner is None:

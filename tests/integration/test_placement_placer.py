@@ -16,7 +16,7 @@ from homing.errors import ConfigurationError
 from homing_placement.etcd import Compare, Delete, EtcdClient, Put, TxnResult
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import NodeReplaced, Registration
-from homing_placement.records import Owner, SlotRecord, SlotState, decode, encode
+from homing_placement.records import LoadRecord, Owner, SlotRecord, SlotState, decode, encode
 from homing_placement.table import SlotTable
 from placed_node import PlacedNode
 
@@ -79,6 +79,19 @@ async def test_first_boot_of_1024_slots_takes_less_than_two_seconds(tmp_path: Pa
             assert len(records) == 1_024
             assert {(record.epoch, record.state) for record in records} == {(1, SlotState.ACTIVE)}
             assert all(record.next_replicas is None and len(record.replicas) == 3 for record in records)
+
+
+async def test_the_load_of_a_node_is_seen_by_others_until_it_goes(tmp_path: Path) -> None:
+    with EtcdProcess(tmp_path) as etcd:
+        async with cluster_of(etcd, "a", "b", "c") as cluster:
+            await until(cluster.served)
+            a, b = cluster.living["a"], cluster.living["b"]
+            for slots in (((3, 4), (9, 2)), ((3, 5),)):
+                a.placer.publish(LoadRecord(slots))
+                await until(lambda slots=slots: b.placer.table.loads.get("a") == LoadRecord(slots))
+            assert set(b.placer.table.loads) == {"a"}, "who has nothing to tell writes nothing"
+            await cluster.kill("a")
+            await until(lambda: "a" not in b.placer.table.loads)
 
 
 async def test_a_killed_node_is_replaced_long_before_its_lease_ends_and_comes_back_with_nothing(tmp_path: Path) -> None:

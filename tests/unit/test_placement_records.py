@@ -83,6 +83,8 @@ def test_keys_are_told_apart() -> None:
     assert keys.slot_of(keys.slot(65_535)) == 65_535
     assert keys.node_of(keys.node("n-1")) == "n-1"
     assert keys.gateway_of(keys.gateway("g")) == "g"
+    assert keys.load_of(keys.load("a")) == "a"
+    assert keys.load_of(keys.node("a")) is None
     for other in (keys.config, keys.node("00001"), b"/homing/dev/slots/x0001", b"/homing/dev/slots/1"):
         assert keys.slot_of(other) is None
     for name in ("", "a/b", "-a", "a" * 64, "é"):

@@ -42,6 +42,7 @@ class ServedSlot:
     confirmed: int = 0
     held: deque[Held] = field(default_factory=deque[Held])
     activations: dict[bytes, None] = field(default_factory=dict[bytes, None])  # a small set is twice as large
+    load: int = 0  # calls that came, and 4 KiB of their bodies, one like the other
     resting: bool = False  # no event is taken: the slot is about to move
 
     def now_ms(self, now_ns: int) -> int:

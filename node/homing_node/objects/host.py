@@ -147,6 +147,7 @@ class ObjectHost:
         if served is None or served.epoch != m.epoch or served.resting or self.draining:
             self._fail_not_owner(call)
             return
+        served.load += 1 + (call.size >> 12)
         act = self.objects.get(m.object)
         if act is None:
             self._open_for(served, call)
