@@ -31,7 +31,7 @@ PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement", "gat
 AREAS = ("log", "placement", "store", "gates")
 AREA_MUTANTS_MIN = 5
 WORLDS = {"": "tests/simulation/run.py", "node": "tests/simulation/node/run.py"}
-SEEDS_MAX = {"": 600, "node": 60}  # a mutant that survives them is not caught
+SEEDS_MAX = {"": 1_500, "node": 120}  # a mutant that survives them is not caught
 TIMEOUT_S = 400
 # What a broken patch raises, rather than a broken rule.
 BROKEN = re.compile(r"seed \d+: (Name|Attribute|Type|UnboundLocal|Import|Syntax|Indentation)Error")
