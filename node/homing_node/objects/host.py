@@ -52,8 +52,7 @@ class ObjectHost:
         pool: workers.
         owner_of: (slot) to (epoch, owner's node id) as this node knows it, for NOT_OWNER.
         host_limits: limits that settings may change.
-        clock: for the simulator.
-        read_image: runs a read that may take long, then hands its result over; by default in a thread.
+        clock, read_image: for the simulator; by default a read that may take long runs in a thread.
     """
 
     def __init__(
@@ -67,8 +66,7 @@ class ObjectHost:
         clock: Clock | None = None,
         read_image: ReadImage | None = None,
     ) -> None:
-        self._log, self._store, self._pool = log, store, pool
-        self._owner_of = owner_of
+        self._log, self._store, self._pool, self._owner_of = log, store, pool, owner_of
         self._clock = clock or SystemClock()
         self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
@@ -80,6 +78,7 @@ class ObjectHost:
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.evictions = Evictions(self.objects, self.gate, host_limits or limits.HostLimits(), self._now, self._abort)
         self.draining = False
+        self.shut: set[bytes] = set()  # objects that are being restored: none of them may start
 
     # -- slots ------------------------------------------------------------------------------------------------
 
@@ -185,9 +184,8 @@ class ObjectHost:
         if isinstance(found, PendingCall):
             found.waiters = [*(found.waiters or ()), call]
         elif isinstance(found, KeyEntry):
-            self.gate.hold(
-                act.slot, act.last_lsn, call, replies.of_effect(call.m.id, found.status, found.payload), wrote=False
-            )
+            again = replies.of_effect(call.m.id, found.status, found.payload)
+            self.gate.hold(act.slot, act.last_lsn, call, again, wrote=False)
         else:
             self._fail(call, found, started=isinstance(found, BrokenOff))
         return False
@@ -202,6 +200,9 @@ class ObjectHost:
         m = call.m
         if m.class_name not in self._pool.classes() or len(m.object) != OBJECT_ID_BYTES:
             self._fail(call, NotFound(f"there is no class {m.class_name}, or no such object in it"))
+            return
+        if m.object in self.shut:
+            self._fail(call, Unavailable("the object is being restored from a backup", retry_after_s=1.0))
             return
         mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
         try:
@@ -226,6 +227,9 @@ class ObjectHost:
             elif self.gate.slots.get(served.slot) is not served:
                 for waiter in waiting:
                     self._fail_not_owner(waiter)
+            elif found.restoring or object_id in self.shut:
+                for waiter in waiting:
+                    self._fail(waiter, Unavailable("its restore from a backup did not finish: restore it again"))
             else:
                 self._start(served, found, waiting)
 
@@ -385,6 +389,10 @@ class ObjectHost:
     def retire(self, worker: WorkerPort) -> None:
         """Close every activation of a worker that is to be replaced."""
         self.evictions.retire(self._workers.get(worker.id, {}).values())
+
+    def runs(self, object_id: bytes) -> bool:
+        """Whether an object has an activation, or is about to get one."""
+        return object_id in self.objects or object_id in self._opening
 
     def busy(self) -> int:
         """Calls that have no answer yet."""
