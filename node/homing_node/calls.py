@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import grpc
@@ -20,6 +20,18 @@ class CallTarget(Protocol):
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
         """Run one call; `reply` is called once."""
+        ...
+
+
+class BackupTarget(Protocol):
+    """Who reads slots for backups, and restores them; see `Backups`."""
+
+    async def read(self, asked: wire.ReadSlotRequest, write: Callable[[wire.SlotPart], Awaitable[None]]) -> None:
+        """Write what a slot holds, in parts."""
+        ...
+
+    async def restore(self, parts: AsyncIterator[wire.SlotPart]) -> wire.RestoreReply:
+        """Write the objects that come into a slot."""
         ...
 
 
@@ -117,15 +129,18 @@ class CallService:
         inspect: answers questions about objects and the node.
         drain: gives every slot away; with False, the node stays.
         move: (slot, node) gives one slot to that node, or raises a `HomingError`.
+        backups: reads slots, and restores them.
     """
 
     def __init__(
-        self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None]
-    ) -> None:
+        self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None],
+        backups: BackupTarget,
+    ) -> None:  # fmt: skip
         self._target = target
         self._inspect = inspect
         self._drain = drain
         self._move = move
+        self._backups = backups
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -153,6 +168,18 @@ class CallService:
             return wire.MoveReply(failure=replies.of_error(0, error, started=False).failure)
         return wire.MoveReply()
 
+    async def _read_slot(self, request: wire.ReadSlotRequest, context: Any) -> None:
+        try:
+            await self._backups.read(request, context.write)
+        except HomingError as error:
+            await context.write(wire.SlotPart(failure=replies.of_error(0, error, started=False).failure))
+
+    async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
+        try:
+            return await self._backups.restore(aiter(requests))
+        except HomingError as error:
+            return wire.RestoreReply(failure=replies.of_error(0, error, started=False).failure)
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
@@ -175,6 +202,16 @@ class CallService:
                 cast(Any, self._give),
                 request_deserializer=wire.MoveRequest.FromString,
                 response_serializer=wire.MoveReply.SerializeToString,
+            ),
+            "ReadSlot": grpc.unary_stream_rpc_method_handler(
+                cast(Any, self._read_slot),
+                request_deserializer=wire.ReadSlotRequest.FromString,
+                response_serializer=wire.SlotPart.SerializeToString,
+            ),
+            "RestoreSlot": grpc.stream_unary_rpc_method_handler(
+                cast(Any, self._restore_slot),
+                request_deserializer=wire.SlotPart.FromString,
+                response_serializer=wire.RestoreReply.SerializeToString,
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
