@@ -76,6 +76,17 @@ class Admin:
             "cursor": page[-1].hex() if page and more else None,
         }
 
+    async def any_object(self) -> dict[str, object]:
+        """One object of the cluster, if there is any.
+
+        Raises:
+            Unavailable: a node did not answer.
+        """
+        request = call_pb2.InspectRequest(any=call_pb2.InspectAny())
+        replies = await asyncio.gather(*(link.inspect(request) for link in self._every_link()))
+        found = [facts for reply in replies for facts in _checked(reply).objects]
+        return {"objects": [_object_row(facts) for facts in found[:1]]}
+
     async def drain(self, node_id: str, *, stay: bool) -> dict[str, object]:
         """Tell a node to give every slot away, or to stay after all; it has begun when this returns.
 
@@ -111,7 +122,7 @@ class Admin:
         if owner.id != node_id:
             reply = await link.move(slot, node_id)
             if reply.HasField("failure"):
-                raise _error(reply.failure)
+                raise as_error(reply.failure)
         return {"slot": slot, "node": node_id}
 
     async def cluster(self) -> dict[str, object]:
@@ -169,7 +180,7 @@ class Admin:
                     if not reply.objects:
                         raise NotFound("this object does not exist")
                     return reply.objects[0], epoch
-                error = _error(reply.failure)
+                error = as_error(reply.failure)
                 if error.http_status != Unavailable.http_status:
                     raise error
             await self._forwarder.refresh(route.slot)
@@ -219,7 +230,8 @@ def _object_row(facts: call_pb2.ObjectFacts) -> dict[str, object]:
     }
 
 
-def _error(failure: call_pb2.Failure) -> HomingError:
+def as_error(failure: call_pb2.Failure) -> HomingError:
+    """What a node said went wrong, as a client of an admin route hears it."""
     error = error_of(failure.code, failure.message, retry_after_ms=failure.retry_after_ms)
     # To the client a node that does not own the slot any more is the same as no owner.
     return Unavailable(error.message, retry_after_s=error.retry_after_s) if error.code == "not-owner" else error
@@ -227,5 +239,5 @@ def _error(failure: call_pb2.Failure) -> HomingError:
 
 def _checked(reply: call_pb2.InspectReply) -> call_pb2.InspectReply:
     if reply.HasField("failure"):
-        raise _error(reply.failure)
+        raise as_error(reply.failure)
     return reply

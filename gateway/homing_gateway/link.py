@@ -38,6 +38,7 @@ INSPECT = "/homing.wire.v1.Calls/Inspect"
 DRAIN = "/homing.wire.v1.Calls/Drain"
 MOVE = "/homing.wire.v1.Calls/Move"
 
+
 _Reply = TypeVar("_Reply", bound=Message)
 
 _OPTIONS: list[tuple[str, Any]] = [
@@ -179,10 +180,19 @@ class NodeLink:
         """
         return await self._ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
 
-    async def _ask(self, method: str, request: Message, kind: type[_Reply]) -> _Reply:
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection to the node.
+
+        Raises:
+            Unavailable: there is none.
+        """
         if self._channel is None:
             raise Unavailable(f"node {self.node.id} cannot be reached")
-        ask = self._channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
+        return self._channel
+
+    async def _ask(self, method: str, request: Message, kind: type[_Reply]) -> _Reply:
+        ask = self.channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
         try:
             return await ask(request, timeout=INSPECT_S_MAX)
         except grpc.RpcError as error:
