@@ -260,7 +260,7 @@ class _Run:
         if restore == self._target.restore:
             return False
         if not self._target.overwrite:
-            raise BadRequest(f"object {object_id.hex()} exists, and is not replaced unless that is asked for")
+            raise BadRequest(f"object {object_id.hex()} exists")
         return True
 
     def check_complete(self) -> None:
