@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from homing.errors import BadRequest, NotFound, NotOwner, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES, slot_of
@@ -18,11 +18,11 @@ from homing_node.log import limits as log_limits
 from homing_node.log import record
 from homing_node.log.replica import Replica
 from homing_node.log.shell import LogShell
-from homing_node.log.store import Store
+from homing_node.log.store import ObjectPart, Store
 from homing_node.objects.activation import PendingCall
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import turns
-from homing_node.objects.restored import Incoming, messages
+from homing_node.objects.restored import Incoming, Whole, messages
 from homing_node.objects.turn_record import decode_meta, encode_body
 
 _FIRST_PAGE = (1).to_bytes(4, "big")
@@ -93,20 +93,30 @@ class Backups:
         )
         await _patiently(write, wire.SlotPart(head=head))
         place, found = (wanted + _FIRST_PAGE if wanted else b""), False
+        whole = Whole()
         while True:
             part = await self._log.part(slot, place, limits.backup_part_bytes)
             if self._epoch(slot) != epoch or not replica.healthy or replica.base_lsn != base:
                 raise NotOwner(f"slot {slot} is not served here any more")
             objects = [each for each in part.objects if wanted in (b"", each.object)]
-            found = found or bool(objects)
+            place, found = part.next_place, found or bool(objects)
+            last = not place or not place.startswith(wanted)
+            self._check(slot, whole, objects, last=last)
             for message in messages(objects):
                 await _patiently(write, message)
-            place = part.next_place
-            if not place or (wanted and not place.startswith(wanted)):
+            if last:
                 break
         if wanted and not found:
             raise NotFound("this object has never existed")
         await _patiently(write, wire.SlotPart(end=True))
+
+    def _check(self, slot: int, whole: Whole, objects: Iterable[ObjectPart], *, last: bool) -> None:
+        """Pages that are missing here may be on another replica."""
+        try:
+            whole.take(objects, last=last)
+        except ValueError as error:
+            self._log.resign(slot, "an object's pages are damaged")
+            raise Unavailable(f"what this node holds of slot {slot} is damaged") from error
 
     # -- writing ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from homing.ids import class_tag
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.log.store import ObjectPart
-from homing_node.objects.images import PAGE_BYTES
+from homing_node.objects.images import PAGE_BYTES, DamagedPages
 from homing_node.objects.limits import database_bytes_max
 from homing_node.objects.turn_record import KeyEntry, ObjectMeta, TurnBody, decode_meta
 from homing_node.workers.inside import pages
@@ -49,6 +49,37 @@ def _pieces(part: ObjectPart) -> Iterator[wire.StoredObject]:
         yield wire.StoredObject(
             object=part.object, page_count=part.page_count, first_page=part.first_page, pages=part.pages
         )
+
+
+class Whole:
+    """Sees that what a store gives of each object is all its pages."""
+
+    def __init__(self) -> None:
+        self._left = 0  # pages of the object that came last
+
+    def take(self, parts: Iterable[ObjectPart], *, last: bool) -> None:
+        """Take what follows.
+
+        Args:
+            parts: of objects, in order.
+            last: nothing follows these.
+
+        Raises:
+            DamagedPages: some are missing, or are there that should not be.
+        """
+        for part in parts:
+            if part.data:
+                self._end()
+                self._left = decode_meta(part.data).page_count
+                if self._left != part.page_count:
+                    raise DamagedPages(f"{part.page_count} pages are there, and should be {self._left}")
+            self._left -= len(part.pages)
+        if last or self._left < 0:
+            self._end()
+
+    def _end(self) -> None:
+        if self._left:
+            raise DamagedPages("pages are missing, or too many")
 
 
 class Incoming:
