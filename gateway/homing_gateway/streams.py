@@ -120,10 +120,18 @@ async def _restore(link: NodeLink, target: call_pb2.SlotPart, parts: AsyncIterat
                 await call.write(part)
             await call.done_writing()
         return await call
-    except grpc.RpcError as error:
-        raise Unavailable(f"node {link.node.id} went away", retry_after_s=1.0) from error
+    except (grpc.RpcError, asyncio.CancelledError) as error:
+        raise _gone(error) from error
     finally:
         call.cancel()
+
+
+def _gone(error: BaseException) -> BaseException:
+    """What a failed read or write means. gRPC also raises CancelledError when the connection was closed."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        return error
+    return Unavailable("the slot's owner went away", retry_after_s=1.0)
 
 
 async def _next(reading: SlotReading) -> bytes:
@@ -134,8 +142,8 @@ async def _next(reading: SlotReading) -> bytes:
     """
     try:
         found = await reading.read()
-    except (grpc.RpcError, asyncio.InvalidStateError) as error:
-        raise Unavailable("the slot's owner went away", retry_after_s=1.0) from error
+    except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+        raise _gone(error) from error
     return found if isinstance(found, bytes) else b""
 
 
