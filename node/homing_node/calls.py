@@ -175,9 +175,12 @@ class CallService:
             await context.write(wire.SlotPart(failure=replies.of_error(0, error, started=False).failure))
 
     async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
+        parts = aiter(requests)
         try:
-            return await self._backups.restore(aiter(requests))
+            return await self._backups.restore(parts)
         except HomingError as error:
+            async for _ in parts:  # gRPC loses an answer that comes while the other side still writes
+                pass
             return wire.RestoreReply(failure=replies.of_error(0, error, started=False).failure)
 
     def handler(self) -> grpc.GenericRpcHandler:

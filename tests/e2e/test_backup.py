@@ -147,6 +147,7 @@ async def test_everything_acknowledged_before_a_backup_outlives_the_cluster(plac
         # One object alone, into a cluster that lives on.
         now = {name: await call(http, name, "increment") for name in ("o1", "o2")}
         assert "--overwrite replaces it" in await refused(made, "restore", saved, "--object", "Counter/o1")
+        assert "--overwrite replaces it" in await refused(made, "restore", saved, "--object", "Counter/large")
         assert await call(http, "o1", "read") == now["o1"]
         epochs = {slot.slot: slot.epoch for slot in (await made.view()).slots}
         assert (await done(made, "restore", saved, "--object", "Counter/o1", "--overwrite"))["objects"] == 1
