@@ -13,7 +13,7 @@ import msgspec
 from homing.cli.archive import FORMAT, Archive, Frames, Manifest, Part, SlotFile
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import SLOT_PATIENCE_S, SLOT_PAUSE_S
-from homing.cli.slots_at_once import Stop, all_slots, patiently, size_text
+from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
 from homing.cli.status import read_cluster
 from homing.errors import BadRequest, Unavailable, from_wire
 from homing.ids import ObjectId
@@ -119,8 +119,8 @@ def _checked(body: Iterator[bytes], slot: int, heads: dict[int, str], stop: Stop
 
 def _sum(files: Iterable[SlotFile]) -> str:
     known: Sequence[SlotFile] = list(files)
-    objects = sum(file.objects for file in known)
-    return f"{objects} objects, {size_text(sum(file.bytes for file in known))}"
+    objects = objects_text(sum(file.objects for file in known))
+    return f"{objects}, {size_text(sum(file.bytes for file in known))}"
 
 
 def _now() -> str:

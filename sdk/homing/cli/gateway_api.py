@@ -28,7 +28,7 @@ class Problem(msgspec.Struct):
 
 def gateway_options(command: _Command) -> _Command:
     """Give a command `--url`, `--token` and `--json`."""
-    json_option = click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as it is.")
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
     token_option = click.option(
         "--token", envvar="HOMING_API_TOKEN", default="", show_envvar=True, help="The API token, if there is one."
     )

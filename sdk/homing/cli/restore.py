@@ -12,7 +12,7 @@ import msgspec
 from homing.cli.archive import Archive, Manifest, SlotFile, frame
 from homing.cli.backup import object_of
 from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.slots_at_once import Stop, all_slots, patiently, size_text
+from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
 from homing.cli.status import read_cluster
 from homing.errors import BackupUnusable, BadRequest, NotFound
 from homing.wire.v1.call_pb2 import SlotPart
@@ -166,4 +166,4 @@ def _frames(plan: Plan, file: SlotFile, stop: Stop) -> Iterator[bytes]:
 
 
 def _sum(done: Iterable[Written]) -> str:
-    return f"{sum(each.objects for each in done)} objects"
+    return objects_text(sum(each.objects for each in done))

@@ -107,3 +107,13 @@ def size_text(count: int) -> str:
         size /= 1_024
         units.pop(0)
     return f"{count} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
+def objects_text(count: int) -> str:
+    """A number of objects for people.
+
+    Example:
+        >>> objects_text(1)
+        '1 object'
+    """
+    return f"{count} object{'' if count == 1 else 's'}"
