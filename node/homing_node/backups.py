@@ -243,10 +243,7 @@ class _Run:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
             raise Unavailable("the object's activation did not end in time") from error
-        if self._may_write(object_id):  # a call may have made it meanwhile
-            return Incoming(object_id, self._target.restore)
-        self.close()
-        return None
+        return Incoming(object_id, self._target.restore)
 
     def _may_write(self, object_id: bytes) -> bool:
         """Whether an object is to be written; False if this run has restored it already.
