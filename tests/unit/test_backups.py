@@ -237,6 +237,39 @@ async def test_a_restore_that_broke_off_is_told_and_can_be_done_again() -> None:
     assert (await world.write("a", 9)).body == b"9"
 
 
+@pytest.mark.parametrize("follows", [True, False], ids=["another object", "the end"])
+async def test_an_object_of_which_parts_are_missing_is_an_error(follows: bool) -> None:
+    old = await BackupWorld().start()
+    for name in "ab":
+        await old.write(name, 1, count=600)
+    pieces = [each for part in await old.read() for each in part.objects]
+    first = pieces[0].object
+    kept = [each for each in pieces if (each.first_page <= 1 if each.object == first else follows)]
+    world = await BackupWorld().start()
+    with pytest.raises(BadRequest, match="not complete"):
+        await world.restore([*(wire.SlotPart(objects=[each]) for each in kept), wire.SlotPart(end=True)])
+
+
+async def test_a_call_that_comes_before_the_first_record_starts_nothing() -> None:
+    """The object is not there yet, and a new one under its name would be overtaken by what is restored."""
+    old = await BackupWorld().start()
+    await old.write("a", 1, count=3_000)
+    found = await old.read()
+    world = await BackupWorld().start()
+    calls: list[int] = []
+
+    async def parts():
+        async for part in world.stream(found, 0, b"run", False):
+            if world.host.shut and len(calls) < 2:
+                assert world.core.replica(0).last_lsn == 1, "nothing but the barrier"
+                calls.append(world.call("a"))
+            yield part
+
+    assert (await world.backups.restore(parts())).objects == 1
+    replies = [await world.answered(call) for call in calls]
+    assert [reply.failure.code for reply in replies] == ["unavailable"] * 2
+
+
 async def test_what_a_run_has_restored_it_leaves_alone() -> None:
     """A slot is tried again when its owner is lost; clients may have written meanwhile."""
     old = await BackupWorld().start()

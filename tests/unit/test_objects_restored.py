@@ -104,6 +104,13 @@ def test_changes_after_a_restore_go_on_top_of_it() -> None:
     assert got.pages == page(77) + page(2) + b"new!" + page(3)[4:]
 
 
+def test_changes_before_a_restore_are_gone_with_it() -> None:
+    before = TurnBody("Counter", "a", pages.encode(9, [(n, None, page(n)) for n in range(1, 10)]))
+    ops = apply_batch(0, records([before, *restored(pieces(stored(2)))]), source=stored(0))
+    put = next(op for op in ops if isinstance(op, PutPages))
+    assert (sorted(put.pages), put.page_count) == ([1, 2], 2)
+
+
 def test_an_object_whose_own_restore_was_under_way_stays_so() -> None:
     target = stored(0)
     target.write(apply_batch(0, records(restored(pieces(stored(3, restoring=True)))), source=target))
