@@ -9,10 +9,14 @@ from homing.errors import BadRequest, HomingError, NotFound, Unavailable
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2
 from homing_gateway.forward import Forwarder
-from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, RETRY_S_MAX
+from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, RETRY_S_MAX, VERIFY_S_MAX
 from homing_gateway.link import NodeLink
 from homing_gateway.policy import error_of
 from homing_gateway.routes import Route
+
+DRAIN = "/homing.wire.v1.Calls/Drain"
+MOVE = "/homing.wire.v1.Calls/Move"
+VERIFY = "/homing.wire.v1.Calls/Verify"
 
 _DESCRIBE_TRIES = 6
 
@@ -76,6 +80,17 @@ class Admin:
             "cursor": page[-1].hex() if page and more else None,
         }
 
+    async def any_object(self) -> dict[str, object]:
+        """One object of the cluster, if there is any.
+
+        Raises:
+            Unavailable: a node did not answer.
+        """
+        request = call_pb2.InspectRequest(any=call_pb2.InspectAny())
+        replies = await asyncio.gather(*(link.inspect(request) for link in self._every_link()))
+        found = [facts for reply in replies for facts in _checked(reply).objects]
+        return {"objects": [_object_row(facts) for facts in found[:1]]}
+
     async def drain(self, node_id: str, *, stay: bool) -> dict[str, object]:
         """Tell a node to give every slot away, or to stay after all; it has begun when this returns.
 
@@ -88,7 +103,7 @@ class Admin:
         link = self._forwarder.links.get(node_id)
         if link is None:
             raise Unavailable(f"node {node_id} cannot be reached")
-        await link.drain(stay=stay)
+        await link.ask(DRAIN, call_pb2.DrainRequest(stay=stay), call_pb2.DrainReply)
         return {"node": node_id, "state": "up" if stay else "draining"}
 
     async def move(self, slot: int, node_id: str) -> dict[str, object]:
@@ -103,9 +118,9 @@ class Admin:
             raise NotFound(f"there is no node {node_id[:100]}")
         owner, link = self._owner(slot)
         if owner != node_id:
-            reply = await link.move(slot, node_id)
+            reply = await link.ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
             if reply.HasField("failure"):
-                raise _error(reply.failure)
+                raise as_error(reply.failure)
         return {"slot": slot, "node": node_id}
 
     async def verify(self, slot: int) -> dict[str, object]:
@@ -116,9 +131,9 @@ class Admin:
             Unavailable: the slot has no owner just now, or it did not answer.
         """
         _, link = self._owner(slot)
-        reply = await link.verify(slot)
+        reply = await link.ask(VERIFY, call_pb2.VerifyRequest(slot=slot), call_pb2.VerifyReply, VERIFY_S_MAX)
         if reply.HasField("failure"):
-            raise _error(reply.failure)
+            raise as_error(reply.failure)
         return {
             "slot": slot,
             "lsn": reply.lsn,
@@ -197,7 +212,7 @@ class Admin:
                     if not reply.objects:
                         raise NotFound("this object does not exist")
                     return reply.objects[0], epoch
-                error = _error(reply.failure)
+                error = as_error(reply.failure)
                 if error.http_status != Unavailable.http_status:
                     raise error
             await self._forwarder.refresh(route.slot)
@@ -247,7 +262,8 @@ def _object_row(facts: call_pb2.ObjectFacts) -> dict[str, object]:
     }
 
 
-def _error(failure: call_pb2.Failure) -> HomingError:
+def as_error(failure: call_pb2.Failure) -> HomingError:
+    """What a node said went wrong, as a client of an admin route hears it."""
     error = error_of(failure.code, failure.message, retry_after_ms=failure.retry_after_ms)
     # To the client a node that does not own the slot any more is the same as no owner.
     return Unavailable(error.message, retry_after_s=error.retry_after_s) if error.code == "not-owner" else error
@@ -255,5 +271,5 @@ def _error(failure: call_pb2.Failure) -> HomingError:
 
 def _checked(reply: call_pb2.InspectReply) -> call_pb2.InspectReply:
     if reply.HasField("failure"):
-        raise _error(reply.failure)
+        raise as_error(reply.failure)
     return reply

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,11 +25,12 @@ from homing_gateway.admin import Admin
 from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import first_error
-from homing_gateway.limits import BODY_WAIT_S_MAX
+from homing_gateway.limits import BODY_WAIT_S_MAX, STREAM_STALLED_S
 from homing_gateway.metrics import outcome_of
 from homing_gateway.pending import Pending
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import Kind, Route
+from homing_gateway.streams import SlotStreams
 
 Message = dict[str, Any]
 Scope = Mapping[str, Any]
@@ -69,14 +71,17 @@ class App:
     Args:
         gateway: its parts.
         admin: answers the routes that only look.
+        streams: reads slots for backups, and restores them.
 
     Example:
-        >>> uvicorn.Config(App(gateway, Admin(gateway.forwarder, 1_024)), lifespan="off")
+        >>> forwarder = gateway.forwarder
+        >>> uvicorn.Config(App(gateway, Admin(forwarder, 1_024), SlotStreams(forwarder, 1_024)), lifespan="off")
     """
 
-    def __init__(self, gateway: Gateway, admin: Admin) -> None:
+    def __init__(self, gateway: Gateway, admin: Admin, streams: SlotStreams) -> None:
         self._gateway = gateway
         self._admin = admin
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -94,6 +99,11 @@ class App:
         try:
             exchange.route = self._gateway.router.parse(scope["raw_path"])
             self._gateway.doorkeeper.admit(exchange.route, scope["method"], asked)
+            if exchange.route.kind is Kind.BACKUP:
+                frames = await self._streams.read(exchange.route.slot, exchange.query)
+                await exchange.stream(send, frames)
+                self._record(exchange, None, time.monotonic_ns())
+                return
             answer = await self._answer(exchange)
         except _ClientGone:
             return
@@ -121,18 +131,25 @@ class App:
             if not self._gateway.ready:
                 raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
             return exchange.json({"status": "ready"})
-        if kind is Kind.CLUSTER:
-            return exchange.json(await self._admin.cluster())
-        if kind is Kind.NODE:
-            stay = exchange.route.method == "stay"
-            return exchange.json(await self._admin.drain(exchange.route.name, stay=stay))
-        if kind is Kind.SLOT:
-            return exchange.json(await self._slot(exchange.route))
-        if kind is Kind.LIST:
-            return exchange.json(await self._admin.list_objects(exchange.route.class_name, exchange.query))
-        return exchange.json(await self._admin.describe(exchange.route))
+        return exchange.json(await self._ask_admin(exchange))
 
-    async def _slot(self, route: Route) -> dict[str, object]:
+    async def _ask_admin(self, exchange: _Exchange) -> dict[str, object]:
+        route = exchange.route
+        if route.kind is Kind.CLUSTER:
+            return await self._admin.cluster()
+        if route.kind is Kind.NODE:
+            return await self._admin.drain(route.name, stay=route.method == "stay")
+        if route.kind is Kind.SLOT:
+            return await self._ask_slot(route)
+        if route.kind is Kind.RESTORE:
+            return await self._streams.restore(route.slot, exchange.query, exchange.pieces())
+        if route.kind is Kind.ANY_OBJECT:
+            return await self._admin.any_object()
+        if route.kind is Kind.LIST:
+            return await self._admin.list_objects(route.class_name, exchange.query)
+        return await self._admin.describe(route)
+
+    async def _ask_slot(self, route: Route) -> dict[str, object]:
         if route.method == "verify":
             return await self._admin.verify(route.slot)
         return await self._admin.move(route.slot, route.name)
@@ -279,6 +296,42 @@ class _Exchange:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """The body as it comes, however long it is.
+
+        Raises:
+            DeadlineExceeded: the next piece did not come within `BODY_WAIT_S_MAX`.
+        """
+        while self._unread:
+            try:
+                async with asyncio.timeout(BODY_WAIT_S_MAX):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise DeadlineExceeded("the body did not come in time") from error
+            if message["type"] != "http.request":
+                raise _ClientGone
+            self._unread = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def stream(self, send: Send, frames: AsyncGenerator[bytes]) -> None:
+        """Answer with frames as they come, no faster than the client takes them."""
+        headers = [(b"content-type", b"application/octet-stream"), (b"x-request-id", self.request_id.encode("ascii"))]
+        gone = asyncio.ensure_future(self.until_gone())
+        try:
+            async with contextlib.aclosing(frames):
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                async for frame in frames:
+                    if gone.done():
+                        raise _ClientGone
+                    async with asyncio.timeout(STREAM_STALLED_S):
+                        await send({"type": "http.response.body", "body": frame, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            raise _ClientGone from None
+        finally:
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
 
     async def until_gone(self) -> None:
         """Wait until the client has gone; always raises."""

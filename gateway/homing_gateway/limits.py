@@ -20,6 +20,13 @@ JSON_DEPTH_MAX = 100
 LIST_OBJECTS_MAX = 1_000
 LIST_OBJECTS_DEFAULT = 100
 
+# Backups
+SLOT_FRAME_BYTES_MAX = 1_048_576
+SLOT_TRIES_MAX = 6
+RESTORE_ID_BYTES_MAX = 16
+STREAM_STALLED_S = 30.0
+"""A client that takes nothing of what a backup reads for so long is gone."""
+
 # Queues
 IN_FLIGHT_MAX = 16_384
 PENDING_PER_NODE_MAX = 8_192

@@ -29,16 +29,12 @@ from homing_gateway.limits import (
     PIECE_BYTES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
-    VERIFY_S_MAX,
 )
 from homing_gateway.pending import Pending
 from homing_placement.records import NodeRecord
 
 EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
-DRAIN = "/homing.wire.v1.Calls/Drain"
-MOVE = "/homing.wire.v1.Calls/Move"
-VERIFY = "/homing.wire.v1.Calls/Verify"
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -163,36 +159,32 @@ class NodeLink:
         Raises:
             Unavailable: it did not answer in time.
         """
-        return await self._ask(INSPECT, request, call_pb2.InspectReply)
+        return await self.ask(INSPECT, request, call_pb2.InspectReply)
 
-    async def drain(self, *, stay: bool) -> None:
-        """Tell the node to give every slot away, or to stay after all.
-
-        Raises:
-            Unavailable: it did not answer in time.
-        """
-        await self._ask(DRAIN, call_pb2.DrainRequest(stay=stay), call_pb2.DrainReply)
-
-    async def move(self, slot: int, node_id: str) -> call_pb2.MoveReply:
-        """Tell the node to give one slot to another.
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection to the node.
 
         Raises:
-            Unavailable: it did not answer in time.
+            Unavailable: there is none.
         """
-        return await self._ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
-
-    async def verify(self, slot: int) -> call_pb2.VerifyReply:
-        """Have the node compare the pages of a slot's replicas.
-
-        Raises:
-            Unavailable: it did not answer in time.
-        """
-        return await self._ask(VERIFY, call_pb2.VerifyRequest(slot=slot), call_pb2.VerifyReply, VERIFY_S_MAX)
-
-    async def _ask(self, method: str, request: Message, kind: type[_Reply], timeout_s: float = INSPECT_S_MAX) -> _Reply:
         if self._channel is None:
             raise Unavailable(f"node {self.node.id} cannot be reached")
-        ask = self._channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
+        return self._channel
+
+    async def ask(self, method: str, request: Message, kind: type[_Reply], timeout_s: float = INSPECT_S_MAX) -> _Reply:
+        """Put one question to the node, or tell it to do something.
+
+        Args:
+            method: path of a unary method.
+            request: of that method.
+            kind: of the answer.
+            timeout_s: how long to wait for it.
+
+        Raises:
+            Unavailable: it cannot be reached, or did not answer in time.
+        """
+        ask = self.channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
         try:
             return await ask(request, timeout=timeout_s)
         except grpc.RpcError as error:

@@ -30,6 +30,9 @@ class Kind(Enum):
     CLUSTER = "cluster"
     NODE = "node"
     SLOT = "slot"
+    ANY_OBJECT = "any object"
+    BACKUP = "backup"
+    RESTORE = "restore"
     HEALTHZ = "healthz"
     READYZ = "readyz"
     DEFAULT = "default"
@@ -45,6 +48,9 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.CLUSTER: ("GET", "HEAD"),
     Kind.NODE: ("POST",),
     Kind.SLOT: ("POST",),
+    Kind.ANY_OBJECT: ("GET", "HEAD"),
+    Kind.BACKUP: ("GET",),
+    Kind.RESTORE: ("POST",),
     Kind.HEALTHZ: ("GET", "HEAD"),
     Kind.READYZ: ("GET", "HEAD"),
     Kind.DEFAULT: None,
@@ -86,7 +92,9 @@ _FIXED = {
     HEALTHZ: Route(Kind.HEALTHZ, guarded=False),
     b"/_homing/readyz": Route(Kind.READYZ, guarded=False),
     b"/_homing/v1/cluster": Route(Kind.CLUSTER),
+    b"/_homing/v1/objects": Route(Kind.ANY_OBJECT),
 }
+_SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
 _DEFAULT = Route(Kind.DEFAULT, guarded=False)
 _UNKNOWN = Route(Kind.UNKNOWN, guarded=False)
 _UNKNOWN_GUARDED = Route(Kind.UNKNOWN)
@@ -154,8 +162,13 @@ class Router:
     def _slot_route(tail: bytes) -> Route:
         slot, _, rest = tail.partition(b"/")
         verb, _, name = rest.partition(b"/")
-        asked = (verb == b"move" and name and b"/" not in name) or rest == b"verify"
-        if not (slot.isdigit() and len(slot) <= SLOT_DIGITS_MAX and asked):
+        if not (slot.isdigit() and len(slot) <= SLOT_DIGITS_MAX):
+            return _UNKNOWN_GUARDED
+        if rest in _SLOT_STREAMS:
+            route = Route(_SLOT_STREAMS[rest])
+            route.slot = int(slot)
+            return route
+        if rest != b"verify" and (verb != b"move" or not name or b"/" in name):
             return _UNKNOWN_GUARDED
         route = Route(Kind.SLOT)
         route.slot, route.name, route.method = int(slot), _decode(name), verb.decode()

@@ -30,6 +30,7 @@ from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
 from homing_gateway.rpc import RpcServer
 from homing_gateway.settings import GatewaySettings, split_address
+from homing_gateway.streams import SlotStreams
 from homing_placement.etcd import EtcdClient, TlsFiles
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import Registration
@@ -146,9 +147,9 @@ class GatewayProcess:
         _log.info("table loaded", nodes=len(table.nodes))
 
     def _http_config(self, gateway: Gateway) -> uvicorn.Config:
-        tls = self.settings.tls
+        tls, slots, forwarder = self.settings.tls, self.settings.slots, gateway.forwarder
         return uvicorn.Config(
-            App(gateway, Admin(gateway.forwarder, self.settings.slots)),
+            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots)),
             http=lane_protocol(gateway),
             ws="websockets-sansio",
             lifespan="off",

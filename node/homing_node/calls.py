@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import grpc
@@ -20,6 +20,18 @@ class CallTarget(Protocol):
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
         """Run one call; `reply` is called once."""
+        ...
+
+
+class BackupTarget(Protocol):
+    """Who reads slots for backups, and restores them; see `Backups`."""
+
+    async def read(self, asked: wire.ReadSlotRequest, write: Callable[[wire.SlotPart], Awaitable[None]]) -> None:
+        """Write what a slot holds, in parts."""
+        ...
+
+    async def restore(self, parts: AsyncIterator[wire.SlotPart]) -> wire.RestoreReply:
+        """Write the objects that come into a slot."""
         ...
 
 
@@ -118,21 +130,19 @@ class CallService:
         drain: gives every slot away; with False, the node stays.
         move: (slot, node) gives one slot to that node, or raises a `HomingError`.
         verify: (slot) compares the pages of its replicas, or raises a `HomingError`.
+        backups: reads slots, and restores them.
     """
 
     def __init__(
-        self,
-        target: CallTarget,
-        inspect: Inspect,
-        drain: Callable[[bool], None],
-        move: Callable[[int, str], None],
-        verify: Callable[[int], Awaitable[wire.VerifyReply]],
-    ) -> None:
+        self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None],
+        verify: Callable[[int], Awaitable[wire.VerifyReply]], backups: BackupTarget,
+    ) -> None:  # fmt: skip
         self._target = target
         self._inspect = inspect
         self._drain = drain
         self._move = move
         self._verify = verify
+        self._backups = backups
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -166,6 +176,21 @@ class CallService:
         except HomingError as error:
             return wire.VerifyReply(failure=replies.of_error(0, error, started=False).failure)
 
+    async def _read_slot(self, request: wire.ReadSlotRequest, context: Any) -> None:
+        try:
+            await self._backups.read(request, context.write)
+        except HomingError as error:
+            await context.write(wire.SlotPart(failure=replies.of_error(0, error, started=False).failure))
+
+    async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
+        parts = aiter(requests)
+        try:
+            return await self._backups.restore(parts)
+        except HomingError as error:
+            async for _ in parts:  # gRPC loses an answer that comes while the other side still writes
+                pass
+            return wire.RestoreReply(failure=replies.of_error(0, error, started=False).failure)
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
@@ -193,6 +218,16 @@ class CallService:
                 cast(Any, self._compare),
                 request_deserializer=wire.VerifyRequest.FromString,
                 response_serializer=wire.VerifyReply.SerializeToString,
+            ),
+            "ReadSlot": grpc.unary_stream_rpc_method_handler(
+                cast(Any, self._read_slot),
+                request_deserializer=wire.ReadSlotRequest.FromString,
+                response_serializer=wire.SlotPart.SerializeToString,
+            ),
+            "RestoreSlot": grpc.stream_unary_rpc_method_handler(
+                cast(Any, self._restore_slot),
+                request_deserializer=wire.SlotPart.FromString,
+                response_serializer=wire.RestoreReply.SerializeToString,
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

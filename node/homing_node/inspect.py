@@ -58,6 +58,8 @@ class Inspector:
             return await self._list(request.list)
         if what == "node":
             return wire.InspectReply(node=self._node())
+        if what == "any":
+            return await self._any()
         raise BadRequest("the request asks nothing that this version knows")
 
     def _object(self, asked: wire.InspectObject) -> wire.InspectReply:
@@ -102,6 +104,16 @@ class Inspector:
                 break
             await asyncio.sleep(0)
         return wire.InspectReply(objects=found)
+
+    async def _any(self) -> wire.InspectReply:
+        """One object of the slots that this node serves, or none."""
+        await self._log.flushed()
+        for slot in [slot for slot in self._log.core.owners if self._log.core.serving(slot)]:
+            part = await self._log.part(slot, b"", 1)
+            if part.objects:
+                found = part.objects[0]
+                return wire.InspectReply(objects=[_facts(found.object, decode_meta(found.data))])
+        return wire.InspectReply()
 
     def _node(self) -> wire.NodeFacts:
         pids, classes, has_default = self._workers()

@@ -41,3 +41,14 @@ drain_s_max = 60.0  # a stopping node tries to give its slots away for this long
 # Comparing replicas
 compare_every_s = 60.0  # a node has its slots compared one after the other, one each time
 verify_s = 20.0  # a comparison that was asked for and is not done for this long is given up
+
+# Backups
+backups_at_once_max = 4  # slots that a node reads, and as many that it restores, at the same time; others wait
+backup_patience_s = 10.0  # a reader that takes no part for this long loses its place: pages stand still for it
+backup_begin_s = 30.0  # pages must be brought up to date, and the epoch be confirmed, within this time
+backup_part_bytes = 256 << 10  # of an object's data or pages in one message
+restore_patience_s = 30.0  # for the next part, for a new epoch, or for an activation to end
+restore_record_bytes = 1 << 20  # of pages in one record
+restore_data_bytes_max = 32 << 20  # of what is kept of an object beside its pages, mostly recorded answers
+restore_epoch_max = 1 << 48  # a backup with a greater one is not ours
+"""Epochs only grow, so one that is far too great could never be taken back."""

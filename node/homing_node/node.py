@@ -20,6 +20,7 @@ from homing.observability.scrape import MetricsServer
 from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
+from homing_node.backups import Backups
 from homing_node.calls import CallService
 from homing_node.inspect import Inspector
 from homing_node.keeper import Keeper
@@ -109,9 +110,13 @@ class Node:
         inspector = Inspector(
             settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
         )
+        backups = Backups(
+            settings.cluster, settings.node_id, settings.slots, log=self.log, store=self.store, host=self.host,
+            raise_above=self.keeper.fenced, owner_of=self._owner_of,
+        )  # fmt: skip
         calls = CallService(
             self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move,
-            self.verifier.verify,
+            self.verifier.verify, backups,
         )  # fmt: skip
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)

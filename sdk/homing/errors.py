@@ -234,6 +234,13 @@ class StoreFailed(HomingError):
     code = "store-failed"
 
 
+class BackupUnusable(HomingError):
+    """The backup is not complete, damaged, or of a newer format."""
+
+    code = "backup-unusable"
+    hint = "Restore another backup, or this one with the version of homing that wrote it."
+
+
 def _tree(root: type[HomingError]) -> list[type[HomingError]]:
     found = [root]
     for child in root.__subclasses__():

@@ -30,7 +30,7 @@ import pytest
 from homing.cli.ports import find_free
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/tutorial.md", "docs/reference/http.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md")
 DEFAULT_PORT = "8787"
 READY_S = 90
 COMMAND_S = 60

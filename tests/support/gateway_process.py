@@ -20,6 +20,7 @@ from homing_gateway.gateway import Gateway
 from homing_gateway.lane import lane_protocol
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
+from homing_gateway.streams import SlotStreams
 from stub_node import StaticTable, StubNode
 
 
@@ -66,7 +67,7 @@ async def running(
             fetch_bytes_max=2_000_000,
         )
         config = uvicorn.Config(
-            App(gateway, Admin(gateway.forwarder, known.slots)),
+            App(gateway, Admin(gateway.forwarder, known.slots), SlotStreams(gateway.forwarder, known.slots)),
             port=0, lifespan="off", log_config=None, access_log=False,
             http=lane_protocol(gateway) if lane else "httptools", ws="websockets-sansio", server_header=False,
         )  # fmt: skip

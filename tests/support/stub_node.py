@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import grpc
 import grpc.aio
@@ -44,6 +44,8 @@ class StubNode:
         self.incarnation = incarnation
         self.on_call: OnCall = on_call or (lambda _call: answer())
         self.on_inspect: Callable[[wire.InspectRequest], wire.InspectReply | None] = lambda _request: None
+        self.on_read: Callable[[wire.ReadSlotRequest], AsyncIterator[wire.SlotPart]] | None = None
+        self.on_restore: Callable[[AsyncIterator[wire.SlotPart]], Awaitable[wire.RestoreReply]] | None = None
         self.classes = ["Counter"]
         self.has_default = True
         self.calls: list[wire.Call] = []
@@ -76,6 +78,12 @@ class StubNode:
             "Inspect": grpc.unary_unary_rpc_method_handler(
                 self._inspect, wire.InspectRequest.FromString, wire.InspectReply.SerializeToString
             ),
+            "ReadSlot": grpc.unary_stream_rpc_method_handler(
+                self._read_slot, wire.ReadSlotRequest.FromString, wire.SlotPart.SerializeToString
+            ),
+            "RestoreSlot": grpc.stream_unary_rpc_method_handler(
+                self._restore_slot, wire.SlotPart.FromString, wire.RestoreReply.SerializeToString
+            ),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("homing.wire.v1.Calls", handlers),))
         port = self._server.add_insecure_port(address)
@@ -97,6 +105,15 @@ class StubNode:
         """Send an answer later, on every stream."""
         for queue in self._writers:
             queue.put_nowait(wire.ReplyBatch(replies=[reply]))
+
+    async def _read_slot(self, request: wire.ReadSlotRequest, _: object) -> AsyncIterator[wire.SlotPart]:
+        assert self.on_read is not None
+        async for part in self.on_read(request):
+            yield part
+
+    async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
+        assert self.on_restore is not None
+        return await self.on_restore(requests)
 
     async def _exchange(self, requests: AsyncIterator[wire.CallBatch], context: grpc.aio.ServicerContext) -> None:
         queue: asyncio.Queue[wire.ReplyBatch | None] = asyncio.Queue()

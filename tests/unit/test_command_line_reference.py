@@ -35,7 +35,7 @@ def test_every_variable_of_a_process_is_named(name: str) -> None:
         assert set(variables) <= named, option.name
 
 
-@pytest.mark.parametrize("name", ["dev", "status"])
+@pytest.mark.parametrize("name", ["backup", "dev", "restore", "status"])
 def test_every_flag_of_ours_is_named(name: str) -> None:
     for option in command(name).params:
         flags = [flag for flag in option.opts if flag.startswith("--")]

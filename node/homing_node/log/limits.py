@@ -30,6 +30,7 @@ short_batch_ops_max = 256  # a batch of more is made in a thread, for the event 
 redial_s = 0.2
 probe_s = 0.4  # below placement's own patience: on time to say that the link brought something
 tick_s = 0.05
+still_poll_s = 0.005  # whether pages have been brought up to date for who waits for them
 owner_tick_s = 0.2  # a node has hundreds of ownerships; what they wait for is counted in half seconds
 apply_after_records = 64  # a slot with so many committed records that pages lack is applied
 apply_after_bytes = 256 << 10  # and one with so many bytes of records in memory

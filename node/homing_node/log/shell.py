@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import structlog
 
-from homing.errors import StoreFailed
+from homing.errors import StoreFailed, Unavailable
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits
 from homing_node.log.core import LogCore
@@ -29,7 +30,8 @@ from homing_node.log.effects import (
     Recovered,
 )
 from homing_node.log.owner import Member
-from homing_node.log.store import Op, PutRecord, Store
+from homing_node.log.replica import Replica
+from homing_node.log.store import Op, Part, PutRecord, Store
 from homing_node.log.writer import Batch, Writer
 
 _log = structlog.stdlib.get_logger("homing.log")
@@ -272,10 +274,41 @@ class LogShell:
         self.core.digest_read(read, digest, time.monotonic())
         self._touch()
 
-    def _damaged(self, slot: int, error: ValueError | StoreFailed) -> None:
+    def _damaged(self, slot: int, error: Exception) -> None:
         reason = f"pages cannot be read or brought up to date: {error}"
-        self.core.damaged(slot, reason, noted=isinstance(error, StoreFailed))
+        self.core.damaged(slot, reason, noted=not isinstance(error, ValueError))
         self._touch()
+
+    @asynccontextmanager
+    async def still(self, slot: int, lsn: int) -> AsyncGenerator[Replica]:
+        """Bring a slot's pages up to a committed record, and keep them as they are until the end of the block.
+
+        What the block reads counts while the replica is healthy and its `base_lsn` what it was at the beginning.
+        """
+        replica = self.core.replica(slot)
+        while replica.healthy and (replica.base_lsn < lsn or replica.applying):
+            self._apply_slot(slot)
+            await asyncio.sleep(limits.still_poll_s)
+        replica.pins += 1
+        try:
+            yield replica
+        finally:
+            replica.pins -= 1
+
+    async def part(self, slot: int, place: bytes, bytes_max: int) -> Part:
+        """A part of what a slot's pages hold; see `Store.part`.
+
+        Raises:
+            Unavailable: it cannot be read; then the slot halts here, and another replica takes it over.
+        """
+        replica = self.core.replica(slot)
+        base = replica.base_lsn
+        try:
+            return await self._loop.run_in_executor(None, self._store.part, slot, place, bytes_max)
+        except Exception as error:  # whatever it is: from pages like these nobody may be served
+            if replica.healthy and replica.base_lsn == base:
+                self._damaged(slot, error)
+            raise Unavailable(f"pages of slot {slot} cannot be read here") from error
 
     # -- time -------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,12 @@ class Evictions:
         for act in list(activations):
             self.close(act)
 
+    def end(self, object_id: bytes, reason: str) -> None:
+        """End an object's activation, if it has one, whatever runs in it; it is gone a little later."""
+        act = self._objects.get(object_id)
+        if act is not None:
+            self._abort(act, reason)
+
     def close(self, act: Activation) -> None:
         """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
         served = self._gate.slots.get(act.slot)

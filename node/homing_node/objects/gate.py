@@ -45,9 +45,9 @@ class ServedSlot:
     load: int = 0  # calls that came, and 4 KiB of their bodies, one like the other
     resting: bool = False  # no event is taken: the slot is about to move
 
-    def now_ms(self, now_ns: int) -> int:
-        """The slot's time: it goes on evenly from where it began, whatever is done to the wall clock (rule 3)."""
-        return self.began_ms + (now_ns - self.began_ns) // 1_000_000
+    def times_ms(self, now_ns: int) -> tuple[int, int]:
+        """The slot's time, and when it began: it goes on evenly, whatever is done to the wall clock (rule 3)."""
+        return self.began_ms + (now_ns - self.began_ns) // 1_000_000, self.began_ms
 
 
 class OutputGate:
@@ -63,9 +63,9 @@ class OutputGate:
         self._now_ns = now_ns
         self.slots: dict[int, ServedSlot] = {}
 
-    def serve(self, slot: int, epoch: int, committed: int) -> None:
-        """The slot is ACTIVE here."""
-        self.slots[slot] = ServedSlot(slot, epoch, committed)
+    def serve(self, slot: int, epoch: int, committed: int, wall_ms: int = 0) -> None:
+        """The slot is ACTIVE here, from this moment of the wall clock on."""
+        self.slots[slot] = ServedSlot(slot, epoch, committed, wall_ms, self._now_ns())
 
     def end(self, slot: int, epoch: int) -> ServedSlot | None:
         """The slot is not served any more; what is still held in it must never leave."""

@@ -52,8 +52,7 @@ class ObjectHost:
         pool: workers.
         owner_of: (slot) to (epoch, owner's node id) as this node knows it, for NOT_OWNER.
         host_limits: limits that settings may change.
-        clock: for the simulator.
-        read_image: runs a read that may take long, then hands its result over; by default in a thread.
+        clock, read_image: for the simulator; by default a read that may take long runs in a thread.
     """
 
     def __init__(
@@ -67,8 +66,7 @@ class ObjectHost:
         clock: Clock | None = None,
         read_image: ReadImage | None = None,
     ) -> None:
-        self._log, self._store, self._pool = log, store, pool
-        self._owner_of = owner_of
+        self._log, self._store, self._pool, self._owner_of = log, store, pool, owner_of
         self._clock = clock or SystemClock()
         self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
@@ -80,14 +78,13 @@ class ObjectHost:
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.evictions = Evictions(self.objects, self.gate, host_limits or limits.HostLimits(), self._now, self._abort)
         self.draining = False
+        self.shut: set[bytes] = set()  # objects that are being restored: none of them may start
 
     # -- slots ------------------------------------------------------------------------------------------------
 
     def serve(self, slot: int, epoch: int, committed: int) -> None:
         """The slot is ACTIVE here: calls may come."""
-        self.gate.serve(slot, epoch, committed)
-        served = self.gate.slots[slot]
-        served.began_ms, served.began_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
+        self.gate.serve(slot, epoch, committed, self._clock.wall_ms())
 
     def advanced(self, slot: int, epoch: int, lsn: int) -> None:
         """Records up to `lsn` are committed: open the gate for what waited for them."""
@@ -131,8 +128,7 @@ class ObjectHost:
         """End every activation of a slot that still runs a call."""
         served = self.gate.slots.get(slot)
         for object_id in list(served.activations) if served is not None else ():
-            act = self.objects.get(object_id)
-            if act is not None and act.calls:
+            if (act := self.objects.get(object_id)) is not None and act.calls:
                 self._abort(act, reason)
 
     # -- calls ------------------------------------------------------------------------------------------------
@@ -182,16 +178,14 @@ class ObjectHost:
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
         """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
-        served = self.gate.slots[act.slot]
-        found = verdict(act, call, served.now_ms(self._clock.monotonic_ns()), served.began_ms)
+        found = verdict(act, call, *self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns()))
         if found is None:
             return True
         if isinstance(found, PendingCall):
             found.waiters = [*(found.waiters or ()), call]
         elif isinstance(found, KeyEntry):
-            self.gate.hold(
-                act.slot, act.last_lsn, call, replies.of_effect(call.m.id, found.status, found.payload), wrote=False
-            )
+            again = replies.of_effect(call.m.id, found.status, found.payload)
+            self.gate.hold(act.slot, act.last_lsn, call, again, wrote=False)
         else:
             self._fail(call, found, started=isinstance(found, BrokenOff))
         return False
@@ -206,6 +200,9 @@ class ObjectHost:
         m = call.m
         if m.class_name not in self._pool.classes() or len(m.object) != OBJECT_ID_BYTES:
             self._fail(call, NotFound(f"there is no class {m.class_name}, or no such object in it"))
+            return
+        if m.object in self.shut:
+            self._fail(call, Unavailable("the object is being restored from a backup", retry_after_s=1.0))
             return
         mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
         try:
@@ -230,6 +227,9 @@ class ObjectHost:
             elif self.gate.slots.get(served.slot) is not served:
                 for waiter in waiting:
                     self._fail_not_owner(waiter)
+            elif found.restoring or object_id in self.shut:
+                for waiter in waiting:
+                    self._fail(waiter, Unavailable("its restore from a backup did not finish: restore it again"))
             else:
                 self._start(served, found, waiting)
 
@@ -297,9 +297,8 @@ class ObjectHost:
         if commit is not None:
             take_commit(act, n, commit)
         done = [(act.calls.get(effect[0]), effect) for effect in effects]
-        served = self.gate.slots[act.slot]
-        at_ms = served.now_ms(self._clock.monotonic_ns())
-        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms, served.began_ms)
+        at_ms, began_ms = self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns())
+        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms, began_ms)
         if body is not None:
             act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
             act.exists = True
@@ -390,6 +389,10 @@ class ObjectHost:
     def retire(self, worker: WorkerPort) -> None:
         """Close every activation of a worker that is to be replaced."""
         self.evictions.retire(self._workers.get(worker.id, {}).values())
+
+    def runs(self, object_id: bytes) -> bool:
+        """Whether an object has an activation, or is about to get one."""
+        return object_id in self.objects or object_id in self._opening
 
     def busy(self) -> int:
         """Calls that have no answer yet."""

@@ -39,6 +39,8 @@ class Fold:
 
     def take(self, body: TurnBody, at_ms: int, stored: Callable[[int], bytes | None]) -> None:
         """Add one record; `stored` gives a page as the store has it."""
+        if body.restore:
+            self._restore(body)
         if body.class_name:
             self.meta.class_name, self.meta.name = body.class_name, body.name
         if body.keys or body.dropped:
@@ -47,6 +49,14 @@ class Fold:
             self.keys.take(body, at_ms)
         if body.commit is not None:
             self._commit(body.commit, stored)
+
+    def _restore(self, body: TurnBody) -> None:
+        if body.begins:
+            self.pages.clear()
+            self.checks.clear()
+            self.meta.page_count = self.floor = 0
+            self.keys = KeyTable()
+        self.meta.restore, self.meta.restoring = body.restore, not body.ends
 
     def _commit(self, commit: bytes, stored: Callable[[int], bytes | None]) -> None:
         page_count = pages.page_count(commit)
@@ -135,6 +145,7 @@ class Image:
     page_count: int
     pages: bytes  # back to back, page 1 first
     keys: dict[str, KeyEntry]
+    restoring: bool = False  # a restore of it did not come to its end: nothing of it may run
 
 
 def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: Iterable[tuple[int, bytes]]) -> Image:
@@ -161,5 +172,5 @@ def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: 
         blob = b"".join([base[n] for n in range(1, count + 1)])
     except KeyError as error:
         raise DamagedPages(f"page {error} is missing") from error
-    keys = fold.final_meta().keys
-    return Image(stored is not None or bool(records), count, blob, keys)
+    meta = fold.final_meta()
+    return Image(stored is not None or bool(records), count, blob, meta.keys, meta.restoring)

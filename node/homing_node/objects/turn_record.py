@@ -39,6 +39,9 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True)
         commit: pages, in the encoding of `workers.inside.pages`; None if only a key is recorded.
         keys: keys that this turn began to use or finished.
         dropped: keys that are forgotten from here on; pruning is itself in a record.
+        restore: names the restore of a backup that wrote this record; else empty.
+        begins: first of all, everything that was known of the object is forgotten.
+        ends: the object is whole again. Until then nothing of it runs.
     """
 
     class_name: str = ""
@@ -46,15 +49,28 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True)
     commit: bytes | None = None
     keys: list[KeyEntry] = []
     dropped: list[str] = []
+    restore: bytes = b""
+    begins: bool = False
+    ends: bool = False
 
 
 class ObjectMeta(msgspec.Struct, array_like=True):
-    """What a slot keeps of an object beside its pages."""
+    """What a slot keeps of an object beside its pages.
+
+    Attributes:
+        class_name, name: of the object.
+        page_count: of its database.
+        keys: idempotency keys, oldest first.
+        restore: names the restore that wrote it last; empty: none did.
+        restoring: that restore has not come to its end.
+    """
 
     class_name: str
     name: str | None = None
     page_count: int = 0
     keys: dict[str, KeyEntry] = {}
+    restore: bytes = b""
+    restoring: bool = False
 
 
 _ENCODER = msgspec.msgpack.Encoder()

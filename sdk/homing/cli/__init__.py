@@ -16,10 +16,12 @@ from homing.errors import HomingError
 ENTRY_POINT_GROUP = "homing.commands"
 
 _OWN_COMMANDS = {
+    "backup": "homing.cli.backup:backup",
     "dev": "homing.cli.dev:dev",
     "drain": "homing.cli.drain:drain",
     "move": "homing.cli.move:move",
     "objects": "homing.cli.objects:objects",
+    "restore": "homing.cli.restore:restore",
     "status": "homing.cli.status:status",
     "verify": "homing.cli.verify:verify",
 }

@@ -1,15 +1,16 @@
-"""How `status`, `objects` and `drain` ask a gateway: one base address, the token, and errors as ours."""
+"""How commands ask a gateway: one base address, the token, and errors as ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 import httpx
 import msgspec
 
-from homing.cli.limits import HTTP_TIMEOUT_S
+from homing.cli.limits import HTTP_TIMEOUT_S, STREAM_TIMEOUT_S
 from homing.errors import HomingError, Unavailable, from_wire
 
 API = "/_homing/v1"
@@ -27,7 +28,7 @@ class Problem(msgspec.Struct):
 
 def gateway_options(command: _Command) -> _Command:
     """Give a command `--url`, `--token` and `--json`."""
-    json_option = click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as it is.")
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
     token_option = click.option(
         "--token", envvar="HOMING_API_TOKEN", default="", show_envvar=True, help="The API token, if there is one."
     )
@@ -74,11 +75,39 @@ class GatewayApi:
         """
         return self._ask("POST", path, {})
 
-    def _ask(self, verb: str, path: str, query: Mapping[str, str | int]) -> bytes:
+    @contextmanager
+    def stream(self, path: str, **query: str | int) -> Generator[Iterator[bytes]]:
+        """The body of a successful answer, as it comes.
+
+        Raises:
+            HomingError: as `get`; `Unavailable` also where the body breaks off.
+        """
         try:
-            answer = self._client.request(verb, path, params=query)
+            with self._client.stream("GET", path, params=query, timeout=STREAM_TIMEOUT_S) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _as_error(answer)
+                yield answer.iter_bytes()
         except httpx.HTTPError as error:
-            raise Unavailable(f"no gateway answers at {self._url} ({error}); is it running? See --url") from error
+            raise self._unanswered(error) from error
+
+    def send(self, path: str, body: Iterable[bytes], **query: str | int) -> bytes:
+        """Post a body as it is made; returns that of the answer.
+
+        Raises:
+            HomingError: as `get`, and what `body` raises.
+        """
+        return self._ask("POST", path, query, body)
+
+    def _unanswered(self, error: httpx.HTTPError) -> HomingError:
+        return Unavailable(f"no gateway answers at {self._url} ({error}); is it running? See --url")
+
+    def _ask(self, verb: str, path: str, query: Mapping[str, str | int], body: Iterable[bytes] | None = None) -> bytes:
+        timeout_s = HTTP_TIMEOUT_S if body is None else STREAM_TIMEOUT_S
+        try:
+            answer = self._client.request(verb, path, params=query, content=body, timeout=timeout_s)
+        except httpx.HTTPError as error:
+            raise self._unanswered(error) from error
         if not answer.is_success:
             raise _as_error(answer)
         return answer.content

@@ -65,3 +65,30 @@ VERIFY_TRIES_MAX = 5
 """So often a slot is asked for that has no owner just now."""
 VERIFY_AT_ONCE = 16
 """Slots that are compared at the same time."""
+
+SLOTS_AT_ONCE = 8
+"""So many slots are read from or written to a backup at the same time; each holds some megabytes."""
+
+SLOT_PATIENCE_S = 60.0
+"""A slot that cannot be read or restored for so long ends the command."""
+
+SLOT_PAUSE_S = 0.5
+"""Between two tries."""
+
+STREAM_TIMEOUT_S = 600.0
+"""A slot waits at its node until others are through."""
+
+PROGRESS_S = 2.0
+"""How often a backup says how far it is."""
+
+FRAME_BYTES_MAX = 1_048_576
+"""Of one message of a slot; nodes send less."""
+
+MANIFEST_BYTES_MAX = 67_108_864
+"""65,536 slots need a quarter of it."""
+
+ARCHIVE_BUFFER_BYTES = 8_388_608
+"""Written to the store at a time; S3 takes at most 10,000 such parts for one slot."""
+
+ARCHIVE_PARTS_AT_ONCE = 2
+"""Of one file, on their way to the store."""

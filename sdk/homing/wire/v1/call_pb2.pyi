@@ -143,14 +143,20 @@ class ReplyBatch(_message.Message):
     def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
-    __slots__ = ("object", "list", "node")
+    __slots__ = ("object", "list", "node", "any")
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    ANY_FIELD_NUMBER: _ClassVar[int]
     object: InspectObject
     list: ListObjects
     node: InspectNode
-    def __init__(self, object: _Optional[_Union[InspectObject, _Mapping]] = ..., list: _Optional[_Union[ListObjects, _Mapping]] = ..., node: _Optional[_Union[InspectNode, _Mapping]] = ...) -> None: ...
+    any: InspectAny
+    def __init__(self, object: _Optional[_Union[InspectObject, _Mapping]] = ..., list: _Optional[_Union[ListObjects, _Mapping]] = ..., node: _Optional[_Union[InspectNode, _Mapping]] = ..., any: _Optional[_Union[InspectAny, _Mapping]] = ...) -> None: ...
+
+class InspectAny(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class InspectObject(_message.Message):
     __slots__ = ("object", "slot", "epoch")
@@ -285,3 +291,79 @@ class VerifyReply(_message.Message):
     differing: _containers.RepeatedScalarFieldContainer[str]
     silent: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., lsn: _Optional[int] = ..., equal: _Optional[_Iterable[str]] = ..., differing: _Optional[_Iterable[str]] = ..., silent: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ReadSlotRequest(_message.Message):
+    __slots__ = ("slot", "object")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ...) -> None: ...
+
+class SlotPart(_message.Message):
+    __slots__ = ("failure", "head", "target", "objects", "end")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    head: SlotHead
+    target: RestoreTarget
+    objects: _containers.RepeatedCompositeFieldContainer[StoredObject]
+    end: bool
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., head: _Optional[_Union[SlotHead, _Mapping]] = ..., target: _Optional[_Union[RestoreTarget, _Mapping]] = ..., objects: _Optional[_Iterable[_Union[StoredObject, _Mapping]]] = ..., end: bool = ...) -> None: ...
+
+class SlotHead(_message.Message):
+    __slots__ = ("cluster", "slot", "slots", "epoch", "promised", "lsn")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PROMISED_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    slot: int
+    slots: int
+    epoch: int
+    promised: int
+    lsn: int
+    def __init__(self, cluster: _Optional[str] = ..., slot: _Optional[int] = ..., slots: _Optional[int] = ..., epoch: _Optional[int] = ..., promised: _Optional[int] = ..., lsn: _Optional[int] = ...) -> None: ...
+
+class StoredObject(_message.Message):
+    __slots__ = ("object", "data_bytes", "page_count", "data", "first_page", "pages")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    DATA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FIRST_PAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGES_FIELD_NUMBER: _ClassVar[int]
+    object: bytes
+    data_bytes: int
+    page_count: int
+    data: bytes
+    first_page: int
+    pages: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, object: _Optional[bytes] = ..., data_bytes: _Optional[int] = ..., page_count: _Optional[int] = ..., data: _Optional[bytes] = ..., first_page: _Optional[int] = ..., pages: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class RestoreTarget(_message.Message):
+    __slots__ = ("slot", "above", "restore", "overwrite")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
+    OVERWRITE_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    above: int
+    restore: bytes
+    overwrite: bool
+    def __init__(self, slot: _Optional[int] = ..., above: _Optional[int] = ..., restore: _Optional[bytes] = ..., overwrite: bool = ...) -> None: ...
+
+class RestoreReply(_message.Message):
+    __slots__ = ("failure", "epoch", "objects")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    epoch: int
+    objects: int
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., epoch: _Optional[int] = ..., objects: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,141 @@
+"""A backup in its place: what was written is read, and whatever is not whole or not ours is refused.
+
+Each case of damage was seen to pass with the comparison that it names removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from homing.cli.archive import FORMAT, MANIFEST, Archive, Frames, Manifest, Part, SlotFile, frame
+from homing.cli.limits import FRAME_BYTES_MAX
+from homing.errors import BackupUnusable, BadRequest
+from homing.wire.v1.call_pb2 import SlotHead, SlotPart, StoredObject
+
+HEAD = SlotHead(cluster="c", slot=7, slots=1_024, epoch=3, promised=4, lsn=20)
+
+
+def parts(*, head: bool = True, end: bool = True) -> Iterator[Part]:
+    messages = [SlotPart(head=HEAD)] if head else []
+    for number in range(3):
+        pages = [bytes([number]) * 1_024] * 5
+        messages.append(SlotPart(objects=[StoredObject(object=bytes([number]) * 32, page_count=10, pages=pages)]))
+        messages.append(SlotPart(objects=[StoredObject(object=bytes([number]) * 32, first_page=6, pages=pages)]))
+    messages += [SlotPart(end=True)] if end else []
+    for message in messages:
+        data = message.SerializeToString()
+        yield Part(data, SlotPart.FromString(data))
+
+
+def manifest(*files: SlotFile) -> Manifest:
+    return Manifest(FORMAT, "0.1.0", "c", 1_024, "then", "now", "", list(files))
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    archive = Archive(str(tmp_path / "new"), create=True)
+    assert archive.manifest() is None
+    known = archive.write_slot("slot-7", parts())
+    assert (known.slot, known.epoch, known.promised, known.lsn, known.objects) == (7, 3, 4, 20, 3)
+    assert known.bytes == (tmp_path / "new" / "slot-7").stat().st_size
+    assert [part.data for part in archive.read_slot(known)] == [part.data for part in parts()]
+    archive.write_manifest(manifest(known))
+    assert Archive(str(tmp_path / "new")).manifest() == manifest(known)
+
+
+def test_every_byte_counts(tmp_path: Path) -> None:
+    archive = Archive(str(tmp_path))
+    known = archive.write_slot("slot-7", parts())
+    path = tmp_path / "slot-7"
+    whole = path.read_bytes()
+    for at in (*range(80), *range(80, len(whole), 97), *range(len(whole) - 40, len(whole))):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(BackupUnusable):
+            list(archive.read_slot(known))
+    path.write_bytes(whole)
+    assert len(list(archive.read_slot(known))) == 8
+
+
+def test_a_file_of_another_length_is_refused(tmp_path: Path) -> None:
+    archive = Archive(str(tmp_path))
+    known = archive.write_slot("slot-7", parts())
+    path = tmp_path / "slot-7"
+    whole = path.read_bytes()
+    for torn in (b"", whole[:5], whole[:-1], whole[: len(whole) // 2], whole + b"\0"):
+        path.write_bytes(torn)
+        with pytest.raises(BackupUnusable, match="bytes, and should have"):
+            list(archive.read_slot(known))
+        with pytest.raises(BackupUnusable):  # also where the manifest was changed to fit it
+            list(archive.read_slot(msgspec.structs.replace(known, bytes=len(torn))))
+    path.unlink()
+    with pytest.raises(BackupUnusable, match="missing"):
+        list(archive.read_slot(known))
+
+
+def test_the_file_of_another_backup_is_refused(tmp_path: Path) -> None:
+    """The file is right in itself: only the manifest's digest tells."""
+    archive = Archive(str(tmp_path))
+    archive.write_slot("slot-7", parts())
+    with pytest.raises(BackupUnusable, match="digest"):
+        list(archive.read_slot(msgspec.structs.replace(archive.write_slot("slot-7", parts()), digest="00" * 32)))
+
+
+def test_newer_formats_are_named(tmp_path: Path) -> None:
+    archive = Archive(str(tmp_path))
+    known = archive.write_slot("slot-7", parts())
+    path = tmp_path / "slot-7"
+    path.write_bytes(path.read_bytes().replace(b"hmgslot\0\0\0\0\1", b"hmgslot\0\0\0\0\2"))
+    with pytest.raises(BackupUnusable, match="has format 2"):
+        list(archive.read_slot(known))
+    (tmp_path / MANIFEST).write_text('{"format": 2, "unknown": "fields"}')
+    with pytest.raises(BackupUnusable, match="has format 2"):
+        archive.manifest()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "1"}', '{"format": 1, "files": 3}'])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(BackupUnusable, match="no manifest"):
+        Archive(str(tmp_path)).manifest()
+
+
+@pytest.mark.parametrize("missing", ["head", "end"])
+def test_a_slot_that_is_not_whole_makes_no_file(tmp_path: Path, missing: str) -> None:
+    with pytest.raises(BackupUnusable):
+        Archive(str(tmp_path)).write_slot("slot-7", parts(head=missing != "head", end=missing != "end"))
+    assert not (tmp_path / "slot-7").exists()
+
+
+def test_a_place_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="cannot be opened"):
+        Archive(str(tmp_path / "absent"))
+    with pytest.raises(BadRequest, match="cannot be opened"):
+        Archive("nowhere://at/all")
+
+
+def test_frames_come_whole_however_they_are_cut() -> None:
+    whole = b"".join(frame(part.data) for part in parts()) + b"the digest"
+    for size in (1, 3, 1_000, len(whole)):
+        frames = Frames()
+        found = [part.data for at in range(0, len(whole), size) for part in feed(frames, whole[at : at + size])]
+        assert found == [part.data for part in parts()]
+
+
+def feed(frames: Frames, data: bytes) -> list[Part]:
+    """As a reader does: what follows the end is no frame."""
+    if getattr(frames, "over", False):
+        return []
+    found = list(frames.feed(data))
+    frames.over = bool(found) and found[-1].part.end  # pyright: ignore[reportAttributeAccessIssue] -- the test's own
+    return found
+
+
+def test_a_frame_that_says_to_be_huge_is_refused_before_it_comes() -> None:
+    with pytest.raises(BackupUnusable, match="at most"):
+        list(Frames().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big")))
+    assert list(Frames().feed(FRAME_BYTES_MAX.to_bytes(4, "big"))) == []
+    with pytest.raises(BackupUnusable, match="holds no part"):
+        list(Frames().feed(frame(b"\xff\xff")))
