@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from homing_node.log import limits, record
+from homing_node.objects import limits as host_limits
+from homing_node.workers.inside import limits as inside_limits
 
 OBJECT = bytes(range(32))
 PREVIOUS = bytes(range(100, 116))
@@ -58,6 +60,12 @@ def test_a_record_over_the_limit_is_refused() -> None:
     body = bytes(limits.record_bytes_max - record.HEADER_BYTES - record.HASH_BYTES + 1)
     with pytest.raises(record.BadRecord, match="bytes"):
         record.decode(record.encode(record.TURN, 1, 1, 0, record.NO_HASH, record.NO_OBJECT, body))
+
+
+def test_whatever_a_worker_says_in_one_message_fits_a_record() -> None:
+    """A commit of 16 MiB whose call, under a key, ends with an answer of 16 MiB. Else replicas refuse what the owner has."""
+    keys = host_limits.calls_per_object_max * (host_limits.key_bytes_max + 64)
+    assert limits.record_bytes_max > inside_limits.message_bytes_max + keys + record.HEADER_BYTES + record.HASH_BYTES
 
 
 def test_the_largest_numbers_fit() -> None:

@@ -2,7 +2,7 @@
 
 append_bytes_max = 1 << 20  # records of one slot in one Append; a longer backlog travels in several
 append_ahead_bytes_max = 8 << 20  # sent to one replica of one slot and not yet answered
-record_bytes_max = 24 << 20  # a commit of 16 MiB of pages with its envelope
+record_bytes_max = 44 << 20  # all that one message of a worker can hold (40 MiB), with keys and names
 resend_s = 0.5  # no progress from a replica for this long: what it has not confirmed is sent again
 confirm_patience_s = 0.05  # a question of rule 19 unanswered for this long is put to every replica
 fetch_s = 2.0  # a chosen log that does not arrive for this long: seal again, choose again
