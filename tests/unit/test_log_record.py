@@ -63,7 +63,7 @@ def test_a_record_over_the_limit_is_refused() -> None:
 
 
 def test_whatever_a_worker_says_in_one_message_fits_a_record() -> None:
-    """A commit of 16 MiB whose call, under a key, ends with an answer of 16 MiB. Else replicas refuse what the owner has."""
+    """A commit of 16 MiB and an answer of 16 MiB under a key. Else replicas refuse what the owner has."""
     keys = host_limits.calls_per_object_max * (host_limits.key_bytes_max + 64)
     assert limits.record_bytes_max > inside_limits.message_bytes_max + keys + record.HEADER_BYTES + record.HASH_BYTES
 

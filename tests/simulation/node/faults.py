@@ -10,7 +10,7 @@ from tests.simulation.node.loop import Loop
 from tests.simulation.node.plan import FAULTS
 
 from homing.wire.v1 import call_pb2 as wire
-from homing_gateway.link import DRAIN, MOVE
+from homing_gateway.admin import DRAIN, MOVE
 
 if TYPE_CHECKING:
     from tests.simulation.node.processes import NodeMachine
