@@ -18,9 +18,8 @@ from homing_node.objects.host import ObjectHost
 from homing_node.old_copies import OldCopies
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_node.slot_loads import SlotLoads
-from homing_placement.loads import weights
 from homing_placement.placer import Placer
-from homing_placement.records import LoadRecord, Replica, SlotRecord
+from homing_placement.records import Replica, SlotRecord
 
 _log = structlog.stdlib.get_logger("homing.mover")
 
@@ -120,7 +119,7 @@ class Mover:
             self._plan_at, self._planned_for = now + limits.plan_s, set(table.nodes)
             self._right.clear()
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
-            self._sets.plan(table.nodes, sets, now, weights(table.loads.values()))
+            self._sets.plan(table.nodes, sets, now, table.loads)
             self._measure(now)
             due = self._old.look(self._log.core.held(), dict(enumerate(table.records)), now)
             if due and (self._deleting is None or self._deleting.done()):
@@ -131,9 +130,9 @@ class Mover:
         self._loads.sample(
             {slot: served.load + self._log.last_lsn(slot) for slot, served in self._host.gate.slots.items()}, now
         )
-        buckets = self._loads.due(now)
-        if buckets is not None:
-            self._placer.publish(LoadRecord(buckets))
+        record = self._loads.due(now)
+        if record is not None:
+            self._placer.publish(record)
 
     async def _delete(self, slots: Sequence[int]) -> None:
         """Delete copies that their slots' sets do not name, if etcd still says so."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from homing_node import limits
 from homing_node.slot_loads import Swaps
+from homing_placement.loads import weights
 from homing_placement.planner import Member, wish
-from homing_placement.records import Replica
+from homing_placement.records import LoadRecord, Replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ class ReplicaSets:
         self.settled = {node: disk for (node, disk), at in self._ready_since.items() if now - at >= limits.settle_s}
 
     def plan(
-        self, nodes: Iterable[str], sets: Sequence[Sequence[str]], now: float, weights: Mapping[int, int] | None = None
+        self,
+        nodes: Iterable[str],
+        sets: Sequence[Sequence[str]],
+        now: float,
+        loads: Mapping[str, LoadRecord] | None = None,
     ) -> None:
         """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
@@ -76,7 +81,8 @@ class ReplicaSets:
             nodes: every registered node.
             sets: the nodes of the ACTIVE set of every slot; empty where it is not known.
             now: monotonic seconds.
-            weights: of the slots that are hotter than others; see `homing_placement.loads`.
+            loads: what nodes say of the load of their slots. Who says nothing has just come back, or is not there:
+                as if it were idle, it would be given slots that go back when it has counted its own.
         """
         there = set(nodes)
         gone = {node for each in sets for node in each} - there
@@ -93,7 +99,8 @@ class ReplicaSets:
             self._wish = wish(len(sets), members, self._copies, sets)
             mine = sum(each[0] == self._me for each in sets if each)
             self._crowded = mine * len(members) > limits.crowded_share * len(sets)
-        self._swaps.look(sets, self._members, (weights or {}) if self._wish else {}, now)
+        told = loads and self._wish and self._members <= loads.keys()
+        self._swaps.look(sets, self._members, weights(loads.values()) if loads and told else {}, now)
 
     def following(
         self,

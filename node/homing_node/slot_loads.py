@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from homing_node import limits
 from homing_placement.loads import swaps
-
-Buckets = tuple[tuple[int, int], ...]
-"""Slot and the base 2 logarithm of its weight, in order."""
+from homing_placement.records import LoadRecord
 
 
 @dataclass(slots=True)
@@ -32,13 +30,15 @@ class _Seen:
 class SlotLoads:
     """Measures the slots that a node serves, and says what to publish: only the few that are far above the others.
 
+    The first time it says so even of none: until then others do not know what a node that has just come is worth.
+
     Attributes:
-        published: what was given out last.
+        published: what was given out last; None: nothing yet.
     """
 
     def __init__(self) -> None:
-        self.published: Buckets = ()
-        self._published_at = -math.inf
+        self.published: LoadRecord | None = None
+        self._published_at = math.inf  # until then it is the time of the first sample
         self._seen: dict[int, _Seen] = {}
         self._at = 0.0
         self._lost_at: dict[int, float] = {}
@@ -52,7 +52,9 @@ class SlotLoads:
         """
         keep = math.exp((self._at - now) / limits.load_decay_s)
         before, self._at = self._seen, now
-        self._lost_at = {slot: self._lost_at.get(slot, now) for slot, _ in self.published if slot not in totals}
+        self._published_at = min(self._published_at, now)
+        told = self.published.slots if self.published else ()
+        self._lost_at = {slot: self._lost_at.get(slot, now) for slot, _ in told if slot not in totals}
         self._seen = {}
         for slot, total in totals.items():
             seen = self._seen[slot] = before.get(slot) or _Seen(total)
@@ -61,35 +63,40 @@ class SlotLoads:
                 seen.seconds = seen.seconds * keep + limits.load_decay_s * (1 - keep)
                 seen.total = total
 
-    def due(self, now: float) -> Buckets | None:
+    def due(self, now: float) -> LoadRecord | None:
         """What to publish now; None: nothing has changed, or the last time is less than a minute ago."""
         if now - self._published_at < limits.load_publish_s:
             return None
-        buckets = self._buckets(now)
-        if buckets == self.published:
+        record = self._record(now)
+        if record == self.published:
             return None
-        self.published, self._published_at = buckets, now
-        return buckets
+        self.published, self._published_at = record, now
+        return record
 
-    def _buckets(self, now: float) -> Buckets:
+    def _record(self, now: float) -> LoadRecord:
         """The hot slots. One that has gone is told for a while, until its new owner has measured it."""
         rates = {slot: seen.units / seen.seconds for slot, seen in self._seen.items() if self._is_known(seen)}
-        usual = max(statistics.median_low(rates.values()) if rates else 0.0, limits.load_usual_per_s_min)
-        old = dict(self.published)
+        before = self.published or LoadRecord()
+        usual = _bucket(statistics.median_low(rates.values()) if rates else 0.0, before.usual)
+        old = dict(before.slots)
         found = {slot: old[slot] for slot, at in self._lost_at.items() if now - at < limits.load_lost_s}
         found |= {slot: old[slot] for slot in self._seen if slot in old and slot not in rates}
+        least = max(usual + limits.load_above_usual_min, limits.load_bucket_min)
         for slot, rate in rates.items():
-            exact = math.log2(max(rate / usual, 1.0))
-            bucket = old.get(slot, -1)
-            if abs(exact - bucket) >= limits.load_bucket_slack:
-                bucket = round(exact)
-            if bucket >= limits.load_bucket_min:
+            bucket = _bucket(rate, old.get(slot, -1))
+            if bucket >= least:
                 found[slot] = bucket
         hottest = sorted(found.items(), key=lambda each: (-each[1], each[0]))
-        return tuple(sorted(hottest[: limits.load_slots_max]))
+        return LoadRecord(tuple(sorted(hottest[: limits.load_slots_max])), usual)
 
     def _is_known(self, seen: _Seen) -> bool:
         return seen.seconds >= limits.load_known_s
+
+
+def _bucket(rate: float, before: int) -> int:
+    """The base 2 logarithm of a load, on the scale of all nodes; it stays what it was as long as that is near."""
+    exact = math.log2(max(rate / limits.load_unit_per_s, 1.0))
+    return before if abs(exact - before) < limits.load_bucket_slack else round(exact)
 
 
 class Swaps:

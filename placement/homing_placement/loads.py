@@ -5,21 +5,24 @@ Both nodes of an exchange keep copies of both slots, so nothing is copied and ev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from homing_placement.limits import LOAD_BUCKET_MAX, LOAD_HIGH_RATIO, LOAD_LOW_RATIO, LOAD_SWAPS_MAX
 from homing_placement.records import LoadRecord
 
 
-def weights(loads: Iterable[LoadRecord]) -> dict[int, int]:
-    """What the slots that nodes publish weigh; all others weigh 1.
+def weights(loads: Collection[LoadRecord]) -> dict[int, int]:
+    """What the slots that are hot weigh; all others weigh 1.
 
-    Where two nodes publish one, as for a while after it moved, the greater counts.
+    Only what is hotter than the ordinary slots of every node counts: one that is hot among idle ones may be ordinary
+    elsewhere. Where two nodes publish a slot, as for a while after it moved, the greater counts.
     """
+    usual = max((record.usual for record in loads), default=0)
     found: dict[int, int] = {}
     for record in loads:
         for slot, bucket in record.slots:
-            found[slot] = max(found.get(slot, 1), 1 << min(max(bucket, 0), LOAD_BUCKET_MAX))
+            if bucket > usual:
+                found[slot] = max(found.get(slot, 1), 1 << min(bucket - usual, LOAD_BUCKET_MAX))
     return found
 
 

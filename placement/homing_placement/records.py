@@ -128,11 +128,15 @@ class GatewayRecord(msgspec.Struct, frozen=True, kw_only=True):
 class LoadRecord(msgspec.Struct, frozen=True):
     """The slots of a node that are much hotter than its others; kept under the node's lease.
 
+    Loads are whole base 2 logarithms, and 0 is the same load on every node.
+
     Attributes:
-        slots: slot and the base 2 logarithm of how many times an ordinary slot it weighs, a whole number.
+        slots: slot and its load.
+        usual: the load of the node's ordinary slots.
     """
 
     slots: tuple[tuple[int, int], ...] = ()
+    usual: int = 0
 
 
 class ClusterConfig(msgspec.Struct, frozen=True):

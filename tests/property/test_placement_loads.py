@@ -81,3 +81,4 @@ def test_nothing_goes_to_a_node_that_is_no_member() -> None:
 
 def test_what_nodes_publish_adds_up_and_is_bounded() -> None:
     assert weights([LoadRecord(((1, 3), (2, 4))), LoadRecord(((2, 5), (7, 99)))]) == {1: 8, 2: 32, 7: 1 << 16}
+    assert weights([LoadRecord(((1, 3), (2, 4))), LoadRecord(((3, 7),), 3)]) == {2: 2, 3: 16}, "ordinary elsewhere"
