@@ -15,6 +15,8 @@ CALLS_PER_SECOND_MIN = 500.0
 P99_MS_MAX = 250.0
 BALANCE_MAX = 1.05
 MOVED_OVER_IDEAL_MAX = 1.3
+HOT_BEFORE_MIN = 1.6  # the hottest node's share of calls over the mean
+HOT_AFTER_MAX = 1.3
 COPIES_AGAIN_S_MAX = 60.0
 READY_S_MAX = 10.0
 DISK_OVER_LIVE_MAX = 2.5
@@ -177,6 +179,21 @@ def balance(placed: Placed, nodes: Sequence[str]) -> float:
 def moved(before: Placed, after: Placed) -> int:
     """How many placements are there after that were not before; a slot that is without one loses nothing by it."""
     return sum(len(set(after.get(slot, ())) - set(holders)) for slot, holders in before.items())
+
+
+def shares(calls: Mapping[int, int], placed: Placed, nodes: Sequence[str]) -> dict[str, float]:
+    """Calls to the slots that each node owns, over the mean of `nodes`; 0 for all when there were none.
+
+    Example:
+        >>> shares({0: 30, 1: 10}, {0: ("a",), 1: ("b",)}, ["a", "b"])
+        {'a': 1.5, 'b': 0.5}
+    """
+    total = sum(calls.values())
+    found = dict.fromkeys(nodes, 0)
+    for slot, count in calls.items():
+        for node in placed.get(slot, ()):
+            found[node] = found.get(node, 0) + count
+    return {node: count * len(nodes) / total if total else 0.0 for node, count in found.items()}
 
 
 class Moves:
