@@ -30,7 +30,6 @@ load_decay_s = 300.0  # what was counted of a slot fades like this
 load_known_s = 30.0  # a slot must be counted for so long before its load says something
 load_unit_per_s = 1.0  # calls, records and 4 KiB of bodies; a slot that does less is idle
 load_bucket_min = 4  # a slot that does less than 16 units is ordinary on any node
-load_above_usual_min = 2  # and so is one that does less than four times the ordinary
 load_bucket_slack = 0.75  # a bucket stays as long as the load is no farther from it
 load_slots_max = 64  # hot slots that a node tells of
 load_publish_s = 60.0  # and how often at most

@@ -143,7 +143,7 @@ class ReplicaSets:
         if fresh and old is not None and (gone or not busy):
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
         ordered = self._ordered(replicas, order)
-        unfit = self._me not in order or self._crowded
+        unfit = self._me not in order or (self._crowded and not self._swaps.under_way)
         if ordered != tuple(replicas) and unfit and not busy:
             return ordered
         return None if busy else self._swapped(slot, replicas)

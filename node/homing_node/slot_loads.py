@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from homing_node import limits
+from homing_placement.limits import LOAD_ABOVE_USUAL_MIN
 from homing_placement.loads import swaps
 from homing_placement.records import LoadRecord
 
@@ -81,7 +82,7 @@ class SlotLoads:
         old = dict(before.slots)
         found = {slot: old[slot] for slot, at in self._lost_at.items() if now - at < limits.load_lost_s}
         found |= {slot: old[slot] for slot in self._seen if slot in old and slot not in rates}
-        least = max(usual + limits.load_above_usual_min, limits.load_bucket_min)
+        least = max(usual + LOAD_ABOVE_USUAL_MIN, limits.load_bucket_min)
         for slot, rate in rates.items():
             bucket = _bucket(rate, old.get(slot, -1))
             if bucket >= least:
@@ -128,6 +129,11 @@ class Swaps:
             self._facts, self._since, self._plan = facts, now, None
         elif self._plan is None and now - self._since >= limits.load_settle_s:
             self._plan, self._planned_at = swaps(sets, members, weights), now
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is a plan: until all have carried it out, nodes own more or fewer slots than they should."""
+        return bool(self._plan)
 
     def owner_of(self, slot: int, now: float) -> str:
         """Who should own a slot for the sake of load; empty: there is no such wish."""

@@ -31,6 +31,8 @@ ACTIVATION_GATHER_S = 0.003  # slots that become ready within this time share a 
 LOAD_HIGH_RATIO = 1.25  # a node with more than this times the mean gives hot slots away
 LOAD_LOW_RATIO = 1.10  # until it has no more than this
 LOAD_SWAPS_MAX = 16  # in one plan
+LOAD_ABOVE_USUAL_MIN = 2  # a slot is hot from four times the ordinary on, a power of two
+LOAD_GAIN_MIN = 0.01  # of the mean; an exchange that brings less is not worth it, and may be noise
 LOAD_BUCKET_MAX = 16  # a slot never weighs more than 65,536 others
 
 # Probes

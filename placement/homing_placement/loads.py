@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from homing_placement.limits import LOAD_BUCKET_MAX, LOAD_HIGH_RATIO, LOAD_LOW_RATIO, LOAD_SWAPS_MAX
+from homing_placement.limits import (
+    LOAD_ABOVE_USUAL_MIN,
+    LOAD_BUCKET_MAX,
+    LOAD_GAIN_MIN,
+    LOAD_HIGH_RATIO,
+    LOAD_LOW_RATIO,
+    LOAD_SWAPS_MAX,
+)
 from homing_placement.records import LoadRecord
 
 
 def weights(loads: Collection[LoadRecord]) -> dict[int, int]:
     """What the slots that are hot weigh; all others weigh 1.
 
-    Only what is hotter than the ordinary slots of every node counts: one that is hot among idle ones may be ordinary
-    elsewhere. Where two nodes publish a slot, as for a while after it moved, the greater counts.
+    Only what would be hot on every node counts: one that is hot among idle ones may be ordinary elsewhere. Where two
+    nodes publish a slot, as for a while after it moved, the greater counts.
     """
     usual = max((record.usual for record in loads), default=0)
     found: dict[int, int] = {}
     for record in loads:
         for slot, bucket in record.slots:
-            if bucket > usual:
+            if bucket >= usual + LOAD_ABOVE_USUAL_MIN:
                 found[slot] = max(found.get(slot, 1), 1 << min(bucket - usual, LOAD_BUCKET_MAX))
     return found
 
@@ -78,6 +85,7 @@ class _Plan:
     def best(self, limit: float, done: Collection[int]) -> tuple[int, int] | None:
         """The exchange, a heavy slot and a light one, that helps the hottest node that can be helped the most."""
         hot = sorted((node for node in self.loads if self.loads[node] > limit * self._mean), key=self._heat)
+        least = max(1.0, LOAD_GAIN_MIN * self._mean)
         for node in hot:
             found = [
                 (max(self.loads[node] - gain, self.loads[other] + gain), self.loads[other], slot, light)
@@ -88,7 +96,7 @@ class _Plan:
                 for light in [self._light(other, node, done)]
                 if light is not None
                 for gain in [self._weight(slot) - self._weight(light)]
-                if gain > 0 and self.loads[other] + gain < self.loads[node]
+                if gain >= least and self.loads[other] + gain < self.loads[node]
             ]
             if found:
                 return min(found)[2:]

@@ -79,6 +79,11 @@ def test_nothing_goes_to_a_node_that_is_no_member() -> None:
     assert swaps([["a", "b"], ["b", "a"]] * 4, ["a", "b"], {0: 64, 2: 64}) == {0: "b", 1: "a"}
 
 
+def test_an_exchange_that_brings_next_to_nothing_is_not_made() -> None:
+    """Seen to fail without: beside a slot that is too hot for any node, slots at the edge of hot went to and fro."""
+    assert swaps([["a", "b"]] * 2 + [["b", "a"]] * 2, ["a", "b"], {0: 4_096, 1: 4, 2: 4}) == {}
+
+
 def test_what_nodes_publish_adds_up_and_is_bounded() -> None:
     assert weights([LoadRecord(((1, 3), (2, 4))), LoadRecord(((2, 5), (7, 99)))]) == {1: 8, 2: 32, 7: 1 << 16}
-    assert weights([LoadRecord(((1, 3), (2, 4))), LoadRecord(((3, 7),), 3)]) == {2: 2, 3: 16}, "ordinary elsewhere"
+    assert weights([LoadRecord(((1, 3), (2, 4))), LoadRecord(((3, 7),), 3)]) == {3: 16}, "ordinary elsewhere"

@@ -16,7 +16,7 @@ from homing_placement.records import LoadRecord, Replica
 SLOTS = 192
 NODES = ("a", "b", "c")
 HOUR_S = 3_600.0
-NOISE = 0.2  # how far a slot's rate is from its mean within a look
+NOISE = 0.5  # how far a slot's rate is from its mean within a look
 
 
 class Cluster:
@@ -27,7 +27,7 @@ class Cluster:
         self.table = wish(SLOTS, [Member(node) for node in NODES], 3)
         self.rates: dict[int, float] = {}
         self.loads: dict[str, LoadRecord] = {}
-        self.changes: list[float] = []  # when an owner changed
+        self.changes: list[int] = []  # slots whose owner changed, as often as it did
         self.away: str = ""
         self._totals = dict.fromkeys(range(SLOTS), 0.0)
         self._nodes = {node: (SlotLoads(), ReplicaSets(node, 3, 600.0)) for node in NODES}
@@ -77,7 +77,7 @@ class Cluster:
                 found = self._nodes[nodes[0]][1].following(slot, replicas, (), busy=False)
                 if found is not None and found[0].node in there:
                     self.table[slot] = [each.node for each in found]
-                    self.changes.append(self.now)
+                    self.changes.append(slot)
 
 
 def even(cluster: Cluster) -> bool:
@@ -125,3 +125,17 @@ def test_a_node_that_restarts_gets_back_what_it_had_and_no_more(seconds: float) 
         cluster.run(90.0)
     cluster.run(HOUR_S)
     assert not cluster.changes
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_a_slot_that_is_too_hot_for_any_node_does_not_drive_others_round(seed: int) -> None:
+    """Seen to fail: a node that had got its slots and not yet given its own took itself for crowded, and undid that."""
+    cluster, random = Cluster(seed), Random(seed)
+    cluster.rates = {slot: 2 * random.paretovariate(0.8) for slot in range(SLOTS)}
+    cluster.rates[random.randrange(SLOTS)] = 20_000.0
+    cluster.run(HOUR_S)
+    assert even(cluster)
+    assert max(Counter(cluster.changes).values(), default=0) <= 2
+    before = len(cluster.changes)
+    cluster.run(HOUR_S)
+    assert len(cluster.changes) - before <= 2
