@@ -12,7 +12,7 @@ from homing.ids import ObjectId
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.backups import Backups
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Message
+from homing_node.log.effects import Message, PagesCompared
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.shell import LogShell
 from homing_node.objects.host import ObjectHost
@@ -35,7 +35,7 @@ class BackupWorld:
         )  # fmt: skip
         self.worker = Worker(1)
         self.host = ObjectHost(self.log, self.store, self, lambda slot: (0, ""))
-        self.log.attach(self.host, self)
+        self.log.attach(self.host, self, self)
         self.owner = "n1"
         self.claims_wanted: list[int] = []
         self.backups = Backups(
@@ -71,6 +71,8 @@ class BackupWorld:
         self.host.serve(slot, epoch, self.core.replica(slot).commit)
 
     def fenced(self, slot: int, promised: int, *, lacking: bool = False) -> None: ...
+
+    def compared(self, news: PagesCompared) -> None: ...
 
     def claim_above(self, slot: int, above: int) -> None:
         """What placement does, a little later."""

@@ -233,8 +233,8 @@ class SeenCore(LogCore):
 class SeenGate(OutputGate):
     """The output gate, with the judge at its side."""
 
-    def serve(self, slot: int, epoch: int, committed: int) -> None:
-        super().serve(slot, epoch, committed)
+    def serve(self, slot: int, epoch: int, committed: int, wall_ms: int = 0) -> None:
+        super().serve(slot, epoch, committed, wall_ms)
         world().served(slot, epoch)
 
     def end(self, slot: int, epoch: int) -> ServedSlot | None:
