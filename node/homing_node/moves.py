@@ -184,18 +184,21 @@ class Moves:
 
     def _begin(self, facts: Facts, now: float, effects: list[Effect]) -> None:
         room = limits.moves_at_once_max - len(self._moves)
+        changing = sum(move.target is None for move in self._moves.values())
         for slot in (*self._wanted, *facts.served()):  # what is wanted comes first
             if room <= 0:
                 return
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:
                 continue
             target = self._target(slot, facts, now)
-            nexts = facts.next_set(slot) if target is None and not self.draining else None
+            may_change = target is None and not self.draining and changing < limits.changes_at_once_max
+            nexts = facts.next_set(slot) if may_change else None
             if target is not None or nexts is not None:
                 self._not_before.pop(slot, None)
                 self._moves[slot] = _Move(target, nexts or (), facts.epoch(slot), now)
                 effects.append(Rest(slot))
                 room -= 1
+                changing += target is None
 
     def _target(self, slot: int, facts: Facts, now: float) -> Replica | None:
         """The replica that is wanted, or else the first that can take the slot; None if it stays here."""

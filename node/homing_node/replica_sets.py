@@ -118,7 +118,7 @@ class ReplicaSets:
             replicas: its ACTIVE set, in order.
             distrusted: members that say that their data must not count (rule 17).
             behind: members that lack records or are not there; unless they leave, what is not urgent waits for them.
-            busy: replicas of other slots are catching up; what is not urgent waits.
+            busy: replicas of other slots are catching up; what puts more to that waits, or is not urgent.
         """
         held = [replica for replica in replicas if self.settled.get(replica.node) == replica.disk]
         sound = [replica for replica in held if replica.node not in distrusted]
@@ -128,7 +128,7 @@ class ReplicaSets:
             return tuple(replica for replica in replicas if replica in sound or replica not in held)
         renewed = tuple(Replica(each.node, self.settled.get(each.node, each.disk)) for each in replicas)
         if renewed != tuple(replicas):
-            return renewed
+            return None if busy else renewed
         if slot >= len(self._wish):
             return None
         order = self._wish[slot]

@@ -244,6 +244,27 @@ def test_a_slot_gets_another_set_when_it_is_at_rest() -> None:
     assert world.moves.moving == 0
 
 
+def test_few_slots_change_their_sets_at_once_and_moves_go_on_beside_them() -> None:
+    """Each change starts the slot's objects anew. Seen to fail when as many change as move."""
+    slots = range(40)
+    world = World(slots)
+    for slot in slots:
+        world.sets[slot] = [WISH[1], WISH[0]] if slot < 30 else WISH
+        world.nexts[slot] = (WISH[1], WISH[2])
+    most = limits.changes_at_once_max
+
+    def rests(seconds: float = 0.0) -> list[int]:
+        return [effect.slot for effect in world.tick(seconds) if isinstance(effect, Rest)]
+
+    assert rests() == [*range(most)]
+    assert rests() == []
+    for slot in range(most):
+        world.epochs[slot] = 4
+        del world.nexts[slot]
+    assert rests() == [*range(most, 2 * most)]
+    assert rests(limits.settle_s)[-10:] == [*range(30, 40)], "those that may move by now do"
+
+
 def test_a_change_of_a_set_that_does_not_come_about_ends_and_is_tried_later() -> None:
     world = owned(World())
     assert world.tick() == [Rest(7), Change(7, 3, NEW)]

@@ -45,6 +45,11 @@ def test_a_node_with_another_disk_is_taken_in_at_its_place() -> None:
     assert following({"a": "9", "b": "2", "c": "3"}, me="b") == (Replica("a", "9"), *SET[1:])
 
 
+def test_new_disks_are_taken_in_a_few_slots_at_a_time() -> None:
+    """Seen to fail without: all slots changed at once, and hardly a call was answered meanwhile."""
+    assert following({"a": "9", "b": "2", "c": "3"}, me="b", busy=True) is None
+
+
 def test_those_that_stay_must_be_a_majority() -> None:
     """Seen to fail without that: two new disks would outvote the only one that has the log."""
     assert following({"a": "1", "b": "8", "c": "9"}) is None
