@@ -116,8 +116,8 @@ class Admin:
         """
         if node_id not in self._forwarder.table.nodes:
             raise NotFound(f"there is no node {node_id[:100]}")
-        owner, link = self._owner(slot)
-        if owner != node_id:
+        link = owner_of(self._forwarder, slot, self._slots)
+        if link.node.id != node_id:
             reply = await link.ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
             if reply.HasField("failure"):
                 raise as_error(reply.failure)
@@ -130,7 +130,7 @@ class Admin:
             NotFound: there is no such slot.
             Unavailable: the slot has no owner just now, or it did not answer.
         """
-        _, link = self._owner(slot)
+        link = owner_of(self._forwarder, slot, self._slots)
         reply = await link.ask(VERIFY, call_pb2.VerifyRequest(slot=slot), call_pb2.VerifyReply, VERIFY_S_MAX)
         if reply.HasField("failure"):
             raise as_error(reply.failure)
@@ -141,21 +141,6 @@ class Admin:
             "differing": sorted(reply.differing),
             "silent": sorted(reply.silent),
         }
-
-    def _owner(self, slot: int) -> tuple[str, NodeLink]:
-        """The owner of a slot, and the link to it.
-
-        Raises:
-            NotFound: there is no such slot.
-            Unavailable: it has no owner that can be reached.
-        """
-        if slot >= self._slots:
-            raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
-        owner, _ = self._forwarder.table.route(slot)
-        link = self._forwarder.links.get(owner.id) if owner is not None else None
-        if owner is None or link is None:
-            raise Unavailable(f"slot {slot} has no owner that can be reached", retry_after_s=1.0)
-        return owner.id, link
 
     async def cluster(self) -> dict[str, object]:
         """Nodes, gateways, workers and slots, as far as they can be seen from here."""
@@ -260,6 +245,21 @@ def _object_row(facts: call_pb2.ObjectFacts) -> dict[str, object]:
         "active": facts.active,
         "database_bytes": facts.database_bytes,
     }
+
+
+def owner_of(forwarder: Forwarder, slot: int, slots: int) -> NodeLink:
+    """The link to the owner of a slot.
+
+    Raises:
+        NotFound: there is no such slot.
+        Unavailable: it has no owner that can be reached.
+    """
+    if slot >= slots:
+        raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {slots - 1}")
+    link, _ = forwarder.owner(slot)
+    if link is None:
+        raise Unavailable(f"slot {slot} has no owner that can be reached", retry_after_s=1.0)
+    return link
 
 
 def as_error(failure: call_pb2.Failure) -> HomingError:

@@ -13,10 +13,10 @@ from urllib.parse import parse_qs
 import grpc
 from google.protobuf.message import DecodeError
 
-from homing.errors import BadRequest, HomingError, NotFound, TooLarge, Unavailable
+from homing.errors import BadRequest, HomingError, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2
-from homing_gateway.admin import as_error
+from homing_gateway.admin import as_error, owner_of
 from homing_gateway.forward import Forwarder
 from homing_gateway.limits import RESTORE_ID_BYTES_MAX, RETRY_S_MAX, SLOT_FRAME_BYTES_MAX, SLOT_TRIES_MAX
 from homing_gateway.link import NodeLink
@@ -53,7 +53,7 @@ class SlotStreams:
         error: HomingError = Unavailable(f"slot {slot} has no owner at the moment", retry_after_s=1.0)
         for _ in range(SLOT_TRIES_MAX):
             try:
-                reading = _read(self._owner(slot), request)
+                reading = _read(owner_of(self._forwarder, slot, self._slots), request)
                 first = await _next(reading)
                 part = call_pb2.SlotPart.FromString(first)
                 if not part.HasField("failure"):
@@ -82,7 +82,9 @@ class SlotStreams:
         )  # fmt: skip
         try:
             async with contextlib.aclosing(_cut(body)) as frames:
-                reply = await _restore(self._owner(slot), call_pb2.SlotPart(target=target), frames)
+                reply = await _restore(
+                    owner_of(self._forwarder, slot, self._slots), call_pb2.SlotPart(target=target), frames
+                )
             if reply.HasField("failure"):
                 raise as_error(reply.failure)
         except HomingError:
@@ -90,14 +92,6 @@ class SlotStreams:
                 pass
             raise
         return {"slot": slot, "epoch": reply.epoch, "objects": reply.objects}
-
-    def _owner(self, slot: int) -> NodeLink:
-        if slot >= self._slots:
-            raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {self._slots - 1}")
-        link, _ = self._forwarder.owner(slot)
-        if link is None:
-            raise Unavailable(f"slot {slot} has no owner that can be reached", retry_after_s=1.0)
-        return link
 
 
 def _read(link: NodeLink, request: call_pb2.ReadSlotRequest) -> SlotReading:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from homing.errors import HomingError, TooLarge
 from homing.pace import Pace
@@ -199,26 +200,10 @@ class CallService:
                 request_deserializer=wire.CallBatch.FromString,
                 response_serializer=wire.ReplyBatch.SerializeToString,
             ),
-            "Inspect": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._ask),
-                request_deserializer=wire.InspectRequest.FromString,
-                response_serializer=wire.InspectReply.SerializeToString,
-            ),
-            "Drain": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._leave),
-                request_deserializer=wire.DrainRequest.FromString,
-                response_serializer=wire.DrainReply.SerializeToString,
-            ),
-            "Move": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._give),
-                request_deserializer=wire.MoveRequest.FromString,
-                response_serializer=wire.MoveReply.SerializeToString,
-            ),
-            "Verify": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._compare),
-                request_deserializer=wire.VerifyRequest.FromString,
-                response_serializer=wire.VerifyReply.SerializeToString,
-            ),
+            "Inspect": _unary(self._ask, wire.InspectRequest, wire.InspectReply),
+            "Drain": _unary(self._leave, wire.DrainRequest, wire.DrainReply),
+            "Move": _unary(self._give, wire.MoveRequest, wire.MoveReply),
+            "Verify": _unary(self._compare, wire.VerifyRequest, wire.VerifyReply),
             "ReadSlot": grpc.unary_stream_rpc_method_handler(
                 cast(Any, self._read_slot),
                 request_deserializer=wire.ReadSlotRequest.FromString,
@@ -231,3 +216,9 @@ class CallService:
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
+
+
+def _unary(serve: object, request: type[Message], reply: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+    return grpc.unary_unary_rpc_method_handler(
+        cast(Any, serve), request_deserializer=request.FromString, response_serializer=reply.SerializeToString
+    )

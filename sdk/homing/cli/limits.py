@@ -61,10 +61,6 @@ MOVE_TIMEOUT_S = 35.0
 """How long `homing move` waits; a node gives the move up a little before that."""
 VERIFY_TIMEOUT_S = 25.0
 """How long `homing verify` waits for one slot."""
-VERIFY_TRIES_MAX = 5
-"""So often a slot is asked for that has no owner just now."""
-VERIFY_AT_ONCE = 16
-"""Slots that are compared at the same time."""
 
 SLOTS_AT_ONCE = 8
 """So many slots are read from or written to a backup at the same time; each holds some megabytes."""

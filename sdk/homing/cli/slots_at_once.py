@@ -1,4 +1,4 @@
-"""Work on many slots at the same time, as `backup` and `restore` do it: tried again, counted, ended by an error."""
+"""Work on many slots at once, as `backup`, `restore` and `verify` do it: tried again, counted, ended by an error."""
 
 from __future__ import annotations
 

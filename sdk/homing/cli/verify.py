@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 
 import click
 import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.limits import DRAIN_POLL_S, VERIFY_AT_ONCE, VERIFY_TIMEOUT_S, VERIFY_TRIES_MAX
+from homing.cli.limits import VERIFY_TIMEOUT_S
 from homing.cli.move import slot_of
+from homing.cli.slots_at_once import Stop, all_slots, patiently
 from homing.cli.status import read_cluster
-from homing.errors import Unavailable
-
-_SAID_EVERY = 128  # slots between two lines of progress
 
 
 class Compared(msgspec.Struct):
@@ -37,7 +33,7 @@ def verify(what: str | None, url: str, token: str, as_json: bool) -> None:
     with GatewayApi(url, token, timeout_s=VERIFY_TIMEOUT_S) as api:
         count = len(read_cluster(api).slots)
         slots = range(count) if what is None else [slot_of(what, count)]
-        found = list(_said(_compare_all(api, slots), len(slots), quiet=as_json))
+        found = sorted(all_slots(slots, partial(_compare, api), _sum), key=lambda each: each.slot)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
@@ -50,27 +46,14 @@ def verify(what: str | None, url: str, token: str, as_json: bool) -> None:
         )
 
 
-def _compare_all(api: GatewayApi, slots: Iterable[int]) -> Iterator[Compared]:
-    with ThreadPoolExecutor(VERIFY_AT_ONCE) as pool:
-        yield from pool.map(partial(_compare, api), slots)
-
-
-def _compare(api: GatewayApi, slot: int) -> Compared:
+def _compare(api: GatewayApi, slot: int, stop: Stop) -> Compared:
     """Compare one slot; while it has no owner, try again."""
-    for _ in range(VERIFY_TRIES_MAX - 1):
-        try:
-            return msgspec.json.decode(api.post(f"/slots/{slot}/verify"), type=Compared)
-        except Unavailable:
-            time.sleep(4 * DRAIN_POLL_S)
-    return msgspec.json.decode(api.post(f"/slots/{slot}/verify"), type=Compared)
+    return patiently(lambda: msgspec.json.decode(api.post(f"/slots/{slot}/verify"), type=Compared), stop)
 
 
-def _said(compared: Iterable[Compared], total: int, *, quiet: bool) -> Iterator[Compared]:
-    """The same, with a line now and then."""
-    for number, each in enumerate(compared, 1):
-        if not quiet and number % _SAID_EVERY == 0 and number < total:
-            click.echo(f"{number} of {total} slots compared", err=True)
-        yield each
+def _sum(done: Iterable[Compared]) -> str:
+    differ = sum(bool(each.differing) for each in done)
+    return f"{differ} differ" if differ else "compared"
 
 
 def _report(found: list[Compared]) -> None:
