@@ -54,8 +54,10 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True)
     ends: bool = False
 
 
-class ObjectMeta(msgspec.Struct, array_like=True):
+class ObjectMeta(msgspec.Struct, array_like=True, omit_defaults=True):
     """What a slot keeps of an object beside its pages.
+
+    Replicas compare its bytes. So that nodes of two versions agree, what is as by default is not written.
 
     Attributes:
         class_name, name: of the object.
