@@ -18,7 +18,8 @@ from homing_node.log.replica import Reader, Replica
 from homing_node.log.snapshots import Room
 from homing_node.log.store import Part, SlotImage
 
-_TO_REPLICAS = (wire.Append, wire.Seal, wire.Snapshot, wire.Fetch, wire.Compare)
+_TO_REPLICAS = (wire.Seal, wire.Snapshot, wire.Fetch, wire.Compare)
+_TO_OWNERS = (wire.Sealed, wire.Snapshotted, wire.Fetched, wire.Compared)
 
 
 class LogCore:
@@ -162,26 +163,39 @@ class LogCore:
     # -- events -----------------------------------------------------------------------------------------------
 
     def receive(self, sender: str, m: Message, now: float) -> None:
-        """A message of a peer."""
+        """A message of a peer.
+
+        Of Append and Appended there are two for every record, and isinstance costs much where the answer is no.
+        """
+        if type(m) is wire.Append:
+            slot = m.slot
+            self._overtaken(slot, m.epoch)
+            self.replica(slot).on_append(sender, m)
+        elif type(m) is wire.Appended:
+            slot = m.slot
+            owner = self.owners.get(slot)
+            if owner is not None:
+                owner.on_appended(sender, m, now)
+                self._drop_ended(slot)
+        else:
+            self._receive_rare(sender, m, now)
+
+    def _receive_rare(self, sender: str, m: Message, now: float) -> None:
         if isinstance(m, _TO_REPLICAS):
             self._to_replica(sender, m, now)
         elif isinstance(m, wire.Confirm):
             self._on_confirm(sender, m)
         elif isinstance(m, wire.Confirmed):
             self._on_confirmed(sender, m, now)
-        elif not isinstance(m, wire.Offer) and (owner := self.owners.get(m.slot)) is not None:
+        elif isinstance(m, _TO_OWNERS) and (owner := self.owners.get(m.slot)) is not None:
             self._to_owner(owner, sender, m, now)
 
-    def _to_replica(
-        self, sender: str, m: wire.Append | wire.Seal | wire.Snapshot | wire.Fetch | wire.Compare, now: float
-    ) -> None:
+    def _to_replica(self, sender: str, m: wire.Seal | wire.Snapshot | wire.Fetch | wire.Compare, now: float) -> None:
         if isinstance(m, wire.Fetch):
             self.replica(m.slot).on_fetch(sender, m)
             return
         self._overtaken(m.slot, m.epoch)
-        if isinstance(m, wire.Append):
-            self.replica(m.slot).on_append(sender, m)
-        elif isinstance(m, wire.Seal):
+        if isinstance(m, wire.Seal):
             self.replica(m.slot).on_seal(sender, m)
         elif isinstance(m, wire.Compare):
             self._comparer.on_compare(self.replica(m.slot), sender, m, now)
@@ -192,12 +206,10 @@ class LogCore:
         self,
         owner: Owner,
         sender: str,
-        m: wire.Appended | wire.Sealed | wire.Snapshotted | wire.Fetched | wire.Compared,
+        m: wire.Sealed | wire.Snapshotted | wire.Fetched | wire.Compared,
         now: float,
     ) -> None:
-        if isinstance(m, wire.Appended):
-            owner.on_appended(sender, m, now)
-        elif isinstance(m, wire.Sealed):
+        if isinstance(m, wire.Sealed):
             owner.on_sealed(sender, m, now)
         elif isinstance(m, wire.Snapshotted):
             snapshots.on_snapshotted(owner, sender, m, now)

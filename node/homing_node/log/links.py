@@ -81,8 +81,8 @@ class Link:
         self._outgoing.put(m)
         if self._outgoing.bytes > limits.link_waiting_bytes_max:
             self._overrun = True
-        self._pace.ready(len(m.slots) if isinstance(m, wire.Confirm) else 1)  # a round asks for many slots
-        if isinstance(m, wire.Confirmed):
+        self._pace.ready(len(m.slots) if type(m) is wire.Confirm else 1)  # a round asks for many slots
+        if type(m) is wire.Confirmed:
             self._pace.hurry()  # the peer has one round on its way, and the next waits for this
 
     async def run(self, stream: Stream) -> None:
