@@ -12,6 +12,7 @@ by a straight line through the second half of the sample.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -56,7 +57,7 @@ def through_gateway(folder: Path, updates: int) -> tuple[int, str, int]:
         done += OBJECTS
         began = time.monotonic()
         while done < updates:
-            figures = saturate(cluster, "increment", OBJECTS, "o", min(PIECE_S, max(1.0, (updates - done) / 3_000)))
+            figures = saturate(cluster, "increment", OBJECTS, "o", min(PIECE_S, math.ceil((updates - done) / 3_000)))
             if figures.errors or not figures.calls:
                 raise ConnectionError(f"{figures.errors} of {figures.calls} calls failed")
             done += figures.calls

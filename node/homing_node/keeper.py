@@ -78,6 +78,8 @@ class Keeper:
         sets = ReplicaSets(settings.node_id, settings.replicas, settings.replace_after_s)
         self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host, sets)
         await placer.start()
+        records = enumerate(placer.table.records)
+        self._log.core.remember({slot: record.epoch for slot, record in records if record is not None})
 
     def _dial(self, records: Iterable[NodeRecord | None]) -> None:
         for record in records:

@@ -80,6 +80,7 @@ class Process:
         self.core = LogCore(
             machine.id, store.disk_id, incarnation, machine.images(), trusted=store.trusted, reader=store.records
         )
+        self.core.remember({slot: record.epoch for slot, (record, _) in world.etcd.records.items()})
         self.gate = OutputGate(self._ask, lambda: 0)
         self.keeper: Keeper | ClaimsKeeper = ClaimsKeeper(self) if world.plan.placed else Keeper(self)
         self.links: dict[str, Process] = {}  # peers with a link, as this process believes

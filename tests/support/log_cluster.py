@@ -45,6 +45,7 @@ class Cluster:
         self.lines: list[str] = []
         self.compared: list[PagesCompared] = []
         self.acknowledged: dict[int, bytes] = {}  # lsn to hash of everything an owner called committed
+        self.epoch = 0  # of the slot's record
         self.members = [(name, self.nodes[name].store.disk_id) for name in names]
         for name in names:
             self.start(name)
@@ -66,6 +67,7 @@ class Cluster:
             name, node.store.disk_id, f"{name}#{node.starts}", node.store.load(), trusted=trusted,
             reader=node.store.records,
         )  # fmt: skip
+        node.core.remember({SLOT: self.epoch})
         for other in self.nodes.values():
             if other is not node and other.core is not None:
                 other.core.peer_up(name, node.store.disk_id)
@@ -92,6 +94,7 @@ class Cluster:
 
     def claim(self, name: str, epoch: int, next_members: list[tuple[str, str]] | None = None) -> None:
         """Its claim is in the slot record; `next_members` are the replicas from then on, if others."""
+        self.epoch = max(self.epoch, epoch)
         following = next_members or self.members
         self.core(name).claim(SLOT, epoch, self.members, following, self.now)
         self.members = following

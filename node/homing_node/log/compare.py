@@ -141,6 +141,8 @@ class Comparer:
         want = self._wants.get(replica.slot)
         if want is None or want.reading or replica.applying or replica.base_lsn != want.lsn:
             return
+        if replica.durable_lsn < replica.base_lsn:
+            return  # the end of a snapshot is on its way to disk
         want.reading = True
         replica.pins += 1
         self._out.reads.append(ReadDigest(replica.slot, want.lsn))
@@ -164,6 +166,11 @@ class Comparer:
             replica.answer_when_durable(want.to, answer, wrote=False)
 
     # -- time -------------------------------------------------------------------------------------------------
+
+    def written(self, replica: Replica) -> None:
+        """Something of a slot is on disk."""
+        if self._wants:
+            self.reached(replica)
 
     def tick(self, owners: Mapping[int, Owner], replicas: Mapping[int, Replica], now: float) -> None:
         """End what takes too long, with the answers that there are."""

@@ -14,7 +14,7 @@ from homing_node.log.confirm import Confirmer
 from homing_node.log.effects import Message, Outbox, ReadDigest, ReadPart
 from homing_node.log.invariants import check_owner, check_replica
 from homing_node.log.owner import Member, Owner, Stage
-from homing_node.log.replica import Reader, Replica
+from homing_node.log.replica import NEVER, Reader, Replica
 from homing_node.log.snapshots import Room
 from homing_node.log.store import Part, SlotImage
 
@@ -275,6 +275,12 @@ class LogCore:
             if not replica.incomplete and (replica.last_lsn or not replica.healthy)
         ]
 
+    def remember(self, epochs: Mapping[int, int]) -> None:
+        """The epoch of each slot's record, read after this process began: no promise that may be lost was higher."""
+        for slot, replica in self.replicas.items():
+            if replica.joins_above == NEVER and slot in epochs:
+                replica.joins_above = epochs[slot]
+
     def forget(self, slot: int, epoch: int) -> None:
         """Delete the copy of a slot whose ACTIVE record of this epoch, read just now, does not name it (rule 16).
 
@@ -320,6 +326,7 @@ class LogCore:
         """A batch with these marks is on disk."""
         for slot, seq in marks.items():
             self.replicas[slot].written(seq)
+            self._comparer.written(self.replicas[slot])
             owner = self.owners.get(slot)
             if owner is not None:
                 owner.advance(now)

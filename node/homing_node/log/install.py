@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homing.wire.v1 import peer_pb2 as wire
-from homing_node.log.replica import Replica
+from homing_node.log.replica import NEVER, Replica
 from homing_node.log.store import PutObject, PutPages, SetApplied, SetWhole
 
 
@@ -37,6 +37,9 @@ def take(replica: Replica, sender: str, m: wire.Snapshot) -> None:
     if replica.healthy and _has(replica, m):
         replica.commit = max(replica.commit, m.base_lsn)
         answer.whole = True
+    elif not replica.healthy and m.epoch <= replica.joins_above:
+        _refuse(replica, sender, m)
+        said = False
     elif m.part == 0 and mine is None and _may_drop(replica, m):
         replica.drop(Installing(m.epoch, m.base_lsn), votes=_votes(replica, m))
         wrote = True
@@ -58,11 +61,21 @@ def take(replica: Replica, sender: str, m: wire.Snapshot) -> None:
         replica.hold()
 
 
+def _refuse(replica: Replica, sender: str, m: wire.Snapshot) -> None:
+    """Tell an owner that it may not fill this replica, and if that is known, that a later epoch may."""
+    if replica.joins_above == NEVER:
+        replica.refuse_data(sender, m.epoch)
+    else:
+        refusal = wire.Appended(slot=m.slot, epoch=m.epoch, outcome=wire.APPEND_OUTCOME_FORGOT)
+        replica.out.sends.append((sender, refusal))
+
+
 def _may_drop(replica: Replica, m: wire.Snapshot) -> bool:
     """Whether what is here may go. An incomplete slot has nothing; a healthy one lacks committed records.
 
     Those records are on a majority without it, so nothing that it has is needed. One that is damaged may have confirmed
-    what it has lost, or promised: only where it did not count before this epoch does that not matter (rule 16).
+    what it has lost, or promised: only where it did not count before this epoch does that not matter (rule 16), and
+    where the epoch was claimed after that loss, for it may have promised a higher one since (`joins_above`).
     """
     return m.joins or replica.healthy or replica.incomplete
 

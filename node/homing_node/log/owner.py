@@ -255,10 +255,12 @@ class Owner:
                 if m.lsn > self.replica.commit:
                     self.advance(now)
             self.replicate_to(node, follower)
-        elif m.outcome == wire.APPEND_OUTCOME_INCOMPLETE or follower.joins:
+        elif m.outcome != wire.APPEND_OUTCOME_FORGOT and (
+            m.outcome == wire.APPEND_OUTCOME_INCOMPLETE or follower.joins
+        ):
             snapshots.begin(self, node, follower)
         else:
-            follower.distrusted = True
+            follower.joins, follower.distrusted = False, True
             snapshots.end(self, node, follower)
 
     def allow_trim(self) -> None:

@@ -23,6 +23,7 @@ Reader = Callable[[int, int, int], list[bytes]]
 """(slot, from_lsn, limit) to records that are in the store."""
 
 _CONFIRMING = (wire.Appended, wire.Snapshotted)
+NEVER = 1 << 63
 
 
 @dataclass(slots=True)
@@ -45,8 +46,8 @@ class Replica:
 
     __slots__ = (
         "_held", "_reader", "applying", "base_epoch", "base_hash", "base_lsn", "bytes", "claimant", "commit",
-        "durable_lsn", "durable_seq", "healthy", "incomplete", "installing", "kept", "last_epoch", "last_hash",
-        "last_lsn", "out", "pins", "promised", "records", "seq", "slot", "stop_at", "votes",
+        "durable_lsn", "durable_seq", "healthy", "incomplete", "installing", "joins_above", "kept", "last_epoch",
+        "last_hash", "last_lsn", "out", "pins", "promised", "records", "seq", "slot", "stop_at", "votes",
     )  # fmt: skip
 
     def __init__(self, slot: int, image: SlotImage, out: Outbox, reader: Reader, *, healthy: bool = True) -> None:
@@ -58,6 +59,8 @@ class Replica:
         self.votes = image.votes  # incomplete, and its promises count all the same
         self.installing: Installing | None = None  # it comes just now
         self.healthy = trusted and not image.incomplete  # False: rule 17, this replica never counts
+        # Promises may be lost: for all it knows, who claimed an epoch up to this is overtaken, and must not fill it.
+        self.joins_above = 0 if trusted or (image.incomplete and image.votes) else NEVER
         self.promised = image.promised  # the highest epoch promised; nothing lower is ever accepted again
         self.claimant = image.claimant  # the incarnation that claimed that epoch (rule 2)
         self.base_lsn = image.applied_lsn  # pages hold everything up to here
@@ -393,7 +396,5 @@ class Replica:
         self.base_hash = self.last_hash = digest
 
     def __repr__(self) -> str:
-        return (
-            f"Replica(slot={self.slot}, promised={self.promised}, base={self.base_lsn}, commit={self.commit}, "
-            f"durable={self.durable_lsn}, last={self.last_epoch}/{self.last_lsn}, healthy={self.healthy})"
-        )
+        position = f"base={self.base_lsn}, commit={self.commit}, durable={self.durable_lsn}, last={self.last_lsn}"
+        return f"Replica(slot={self.slot}, promised={self.promised}, {position}, healthy={self.healthy})"

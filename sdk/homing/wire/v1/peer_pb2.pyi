@@ -14,11 +14,13 @@ class AppendOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPEND_OUTCOME_FENCED: _ClassVar[AppendOutcome]
     APPEND_OUTCOME_DISTRUSTED: _ClassVar[AppendOutcome]
     APPEND_OUTCOME_INCOMPLETE: _ClassVar[AppendOutcome]
+    APPEND_OUTCOME_FORGOT: _ClassVar[AppendOutcome]
 APPEND_OUTCOME_OK: AppendOutcome
 APPEND_OUTCOME_NEED: AppendOutcome
 APPEND_OUTCOME_FENCED: AppendOutcome
 APPEND_OUTCOME_DISTRUSTED: AppendOutcome
 APPEND_OUTCOME_INCOMPLETE: AppendOutcome
+APPEND_OUTCOME_FORGOT: AppendOutcome
 
 class Hello(_message.Message):
     __slots__ = ("cluster", "node", "incarnation", "disk")
