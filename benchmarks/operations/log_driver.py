@@ -16,7 +16,7 @@ from homing.errors import StoreFailed
 from homing.ids import class_tag, slot_of
 from homing_node.log import record
 from homing_node.log.core import LogCore
-from homing_node.log.effects import Message
+from homing_node.log.effects import Message, PagesCompared
 from homing_node.log.rocks_store import RocksStore
 from homing_node.log.shell import LogShell
 from homing_node.objects.images import PAGE_BYTES, apply_batch
@@ -74,7 +74,7 @@ class LogDriver:
             core, self.store, send=self.send, apply=partial(apply_batch, source=self.store), metrics=self,
             on_fatal=self.on_fatal,
         )  # fmt: skip
-        self.shell.attach(self, self)
+        self.shell.attach(self, self, self)
         self._ticking = asyncio.ensure_future(self.shell.run())
 
     # What the shell tells; with one replica there is nobody to send to and nobody to lose a slot to.
@@ -94,7 +94,9 @@ class LogDriver:
     def lost(self, slot: int, epoch: int, reason: str) -> None:
         raise AssertionError(f"slot {slot} was lost: {reason}")
 
-    def fenced(self, slot: int, promised: int) -> None:
+    def compared(self, news: PagesCompared) -> None: ...
+
+    def fenced(self, slot: int, promised: int, *, lacking: bool = False) -> None:
         raise AssertionError(f"slot {slot} was fenced at {promised}")
 
     def recovered(self, slot: int, epoch: int) -> None:
@@ -114,7 +116,7 @@ class LogDriver:
         propose = self.shell.propose
         for number in range(first, first + count):
             subject = subjects[number % len(subjects)]
-            propose(subject.slot, record.TURN, subject.object_id, subject.update(number))
+            propose(subject.slot, record.TURN, 0, subject.object_id, subject.update(number))
             if number % AT_ONCE == 0:
                 await self._committed()
         await self._committed()
