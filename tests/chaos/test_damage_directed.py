@@ -114,7 +114,7 @@ async def test_a_flipped_byte_of_a_store_is_found_never_served_and_repaired(clus
     slots = {ObjectId.from_name("Blob", name).slot(cluster.slots) for name in flipped}
     found = {each.slot for each in compared if "n2" in each.differing}
     assert found & slots
-    # A slot that n2 owned again it has found itself, and one may be silent on a busy machine: in the end all must be equal,
+    # One that n2 owned again it has found itself, and one may be silent on a busy machine. In the end all are equal,
     # which a copy that cannot be read never is.
     for name in kept:
         await repaired(cluster, name)
