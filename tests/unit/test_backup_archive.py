@@ -120,17 +120,8 @@ def test_frames_come_whole_however_they_are_cut() -> None:
     whole = b"".join(frame(part.data) for part in parts()) + b"the digest"
     for size in (1, 3, 1_000, len(whole)):
         frames = Frames()
-        found = [part.data for at in range(0, len(whole), size) for part in feed(frames, whole[at : at + size])]
+        found = [part.data for at in range(0, len(whole), size) for part in frames.feed(whole[at : at + size])]
         assert found == [part.data for part in parts()]
-
-
-def feed(frames: Frames, data: bytes) -> list[Part]:
-    """As a reader does: what follows the end is no frame."""
-    if getattr(frames, "over", False):
-        return []
-    found = list(frames.feed(data))
-    frames.over = bool(found) and found[-1].part.end  # pyright: ignore[reportAttributeAccessIssue] -- the test's own
-    return found
 
 
 def test_a_frame_that_says_to_be_huge_is_refused_before_it_comes() -> None:

@@ -6,6 +6,7 @@ Each test was seen to fail with what it is about removed from `backups.py`, `hos
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,7 @@ from homing.ids import ObjectId
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.log.store import PutObject, PutPages
+from homing_node.objects.images import Image
 
 A, B = (ObjectId.from_name("Counter", name).raw for name in "ab")
 
@@ -58,7 +60,7 @@ async def test_an_epoch_that_nobody_confirms_is_not_read(monkeypatch: pytest.Mon
     monkeypatch.setattr(limits, "backup_begin_s", 0.05)
     world = await BackupWorld().start()
     await world.write("a", 1)
-    world.host.gate._ask = lambda slot: 1  # pyright: ignore[reportPrivateUsage] -- a question that stays open
+    monkeypatch.setattr(world.host.gate, "_ask", lambda _: 1)  # a question that stays open
     with pytest.raises(Unavailable, match="in time"):
         await world.read()
 
@@ -136,7 +138,7 @@ async def test_a_page_that_is_missing_is_no_backup() -> None:
     world = await BackupWorld().start()
     await world.write("a", 1, count=5)
     await world.log.flushed()
-    del world.store._pages[A][5]  # pyright: ignore[reportPrivateUsage] -- damage
+    del vars(world.store)["_pages"][A][5]
     with pytest.raises(Unavailable, match="damaged"):
         await world.read()
     assert world.core.serving(0) == 0
@@ -196,7 +198,7 @@ async def test_an_object_is_replaced_when_that_is_asked_for() -> None:
     assert (await world.write("a", 8)).body == b"8"
 
 
-async def test_an_image_that_is_being_read_is_waited_for() -> None:
+async def test_an_image_that_is_being_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail, with the old pages served after the restore, when only activations are waited for."""
     old = await BackupWorld().start()
     await old.write("a", 1)
@@ -204,14 +206,18 @@ async def test_an_image_that_is_being_read_is_waited_for() -> None:
     world = await BackupWorld().start()
     world.store.write([PutPages(A, {1: page(7)}, 1)])
     world.store.write([PutObject(A, bytes(found[1].objects[0].data))])
-    reads: list[tuple[object, object]] = []
-    world.host._read_image = lambda read, done: reads.append((read(), done))  # pyright: ignore[reportPrivateUsage] -- held
+    held: list[Callable[[], None]] = []
+
+    def hold(read: Callable[[], Image], done: Callable[[Image], None]) -> None:
+        image = read()
+        held.append(lambda: done(image))
+
+    monkeypatch.setattr(world.host, "_read_image", hold)
     early = world.call("a")
     running = asyncio.ensure_future(world.restore(found, overwrite=True))
     await asyncio.sleep(0.05)
     assert not running.done()
-    image, done = reads.pop()
-    done(image)  # type: ignore[operator] -- what the host gave
+    held.pop()()
     await running
     assert (await world.answered(early)).failure.code == "unavailable"
     assert not world.host.objects

@@ -8,7 +8,7 @@ that they hold. Who differs from a majority counts as damaged from then on (rule
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from homing.wire.v1 import peer_pb2 as wire
@@ -167,10 +167,11 @@ class Comparer:
 
     # -- time -------------------------------------------------------------------------------------------------
 
-    def written(self, replica: Replica) -> None:
-        """Something of a slot is on disk."""
+    def written(self, replicas: Mapping[int, Replica], slots: Iterable[int]) -> None:
+        """Something of these slots is on disk."""
         if self._wants:
-            self.reached(replica)
+            for slot in slots:
+                self.reached(replicas[slot])
 
     def tick(self, owners: Mapping[int, Owner], replicas: Mapping[int, Replica], now: float) -> None:
         """End what takes too long, with the answers that there are."""

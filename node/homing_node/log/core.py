@@ -326,10 +326,10 @@ class LogCore:
         """A batch with these marks is on disk."""
         for slot, seq in marks.items():
             self.replicas[slot].written(seq)
-            self._comparer.written(self.replicas[slot])
             owner = self.owners.get(slot)
             if owner is not None:
                 owner.advance(now)
+        self._comparer.written(self.replicas, marks)
         self._hear_self(now)
 
     def _hear_self(self, now: float) -> None:

@@ -90,10 +90,16 @@ def frame(data: bytes) -> bytes:
 
 
 class Frames:
-    """Takes bytes as they come, gives out what is in their frames; holds no more than one frame and what came last."""
+    """Takes bytes as they come, gives out what is in their frames; holds no more than one frame and what came last.
+
+    Attributes:
+        rest: what has come and is in no frame yet; once `ended`, what follows the last one.
+        ended: the part that ends a slot has been given out.
+    """
 
     def __init__(self) -> None:
         self.rest = bytearray()
+        self.ended = False
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The messages that `data` completes.
@@ -102,7 +108,7 @@ class Frames:
             BackupUnusable: a frame is longer than one can be, or holds no message.
         """
         self.rest += data
-        while len(self.rest) >= _LENGTH_BYTES:
+        while not self.ended and len(self.rest) >= _LENGTH_BYTES:
             length = int.from_bytes(self.rest[:_LENGTH_BYTES], "big")
             if length > FRAME_BYTES_MAX:
                 raise BackupUnusable(f"a frame says that it has {length} bytes; at most {FRAME_BYTES_MAX} are possible")
@@ -114,9 +120,8 @@ class Frames:
                 part = SlotPart.FromString(message)
             except DecodeError as error:
                 raise BackupUnusable("a frame holds no part of a slot") from error
+            self.ended = part.end
             yield Part(message, part)
-            if part.end:
-                return  # what follows is no frame
 
 
 class Archive:
@@ -216,23 +221,12 @@ class Archive:
             BackupUnusable: the file is missing, cut short, of a newer format, or not what the manifest says.
             StoreFailed: the place cannot be read.
         """
-        digest, frames, begun, ended = blake2b(digest_size=_DIGEST_BYTES), Frames(), b"", False
-        for data in self._chunks(known):
-            if len(begun) < len(_HEADER):
-                begun += data
-                if len(begun) < len(_HEADER):
-                    continue
-                _check_header(known, begun[: len(_HEADER)])
-                digest.update(_HEADER)
-                data = begun[len(_HEADER) :]  # noqa: PLW2901 - the rest of it is frames like the others
-            if ended:
-                frames.rest += data
-                continue
+        digest, frames = blake2b(_HEADER, digest_size=_DIGEST_BYTES), Frames()
+        for data in _after_header(known, self._chunks(known)):
             for part in frames.feed(data):
                 digest.update(frame(part.data))
-                ended = part.part.end
                 yield part
-        if not ended or bytes(frames.rest) != digest.digest() or digest.hexdigest() != known.digest:
+        if not frames.ended or bytes(frames.rest) != digest.digest() or digest.hexdigest() != known.digest:
             raise BackupUnusable(f"{known.file} in {self.place} is damaged: its digest is not that of the manifest")
 
     def _chunks(self, known: SlotFile) -> Iterator[bytes]:
@@ -248,6 +242,18 @@ class Archive:
             raise BackupUnusable(f"{known.file} is missing in {self.place}") from error
         except (BaseError, OSError) as error:
             raise StoreFailed(f"{self.place} cannot be read: {_first_line(error)}") from error
+
+
+def _after_header(known: SlotFile, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What follows the header of a file, once that is seen to be right."""
+    begun = b""
+    for chunk in chunks:
+        begun += chunk
+        if len(begun) >= len(_HEADER):
+            _check_header(known, begun[: len(_HEADER)])
+            yield begun[len(_HEADER) :]
+            break
+    yield from chunks
 
 
 def _check_header(known: SlotFile, header: bytes) -> None:

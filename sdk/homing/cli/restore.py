@@ -15,6 +15,7 @@ from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
 from homing.cli.status import read_cluster
 from homing.errors import BackupUnusable, BadRequest, NotFound
+from homing.ids import slot_of
 from homing.wire.v1.call_pb2 import SlotPart
 
 _END = frame(SlotPart(end=True).SerializeToString())
@@ -110,7 +111,7 @@ def _needed(manifest: Manifest, wanted: bytes) -> list[SlotFile]:
         if sorted(file.slot for file in manifest.files) != list(range(manifest.slots)):
             raise BackupUnusable("the manifest does not name every slot once")
         return manifest.files
-    slot = ((wanted[0] << 8 | wanted[1]) * manifest.slots) >> 16
+    slot = slot_of(wanted, manifest.slots)
     return [file for file in manifest.files if file.slot == slot]
 
 
