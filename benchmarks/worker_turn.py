@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from homing.tuning import allocator_trim
 from homing.values import from_stored, to_stored
 from homing_node.workers.inside import channel, pages, vfs
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.framing import Inbox, Outbox
 from homing_node.workers.inside.loops import WorkerLoop
-from homing_node.workers.inside.main import _allocator_trim
 from homing_node.workers.inside.worker import Worker
 
 APP = """
@@ -70,7 +70,7 @@ class Sink:
 
 def start() -> tuple[Worker, Sink]:
     loop = WorkerLoop()
-    worker = Worker(loop, _allocator_trim())
+    worker = Worker(loop, allocator_trim())
     worker.wire = sink = Sink()  # type: ignore[assignment] - a stand-in
     folder = tempfile.mkdtemp()
     Path(folder, "bench_app.py").write_text(textwrap.dedent(APP))
@@ -79,7 +79,7 @@ def start() -> tuple[Worker, Sink]:
 
 
 def event(act: int, call: int, method: str) -> tuple[Any, ...]:
-    return (channel.EVENT, act, call, channel.RPC, method, b"{}", 5_000, "0123456789abcdef", "", None)
+    return (channel.EVENT, act, call, channel.RPC, method, b"{}", 5_000, "0123456789abcdef", "", None, False, 0)
 
 
 def frames(messages: list[tuple[Any, ...]]) -> list[bytes]:

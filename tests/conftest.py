@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # A slow machine is no counterexample.
 settings.register_profile("homing", deadline=None, print_blob=True)
+# A mutant need only be noticed: the smallest counterexample is for people.
+settings.register_profile("mutants", settings.get_profile("homing"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("homing")
 
 TESTS = Path(__file__).parent

@@ -24,6 +24,7 @@ CORES = (
     "node/homing_node/log/owner.py",
     "node/homing_node/log/record.py",
     "node/homing_node/log/replica.py",
+    "node/homing_node/objects/alarm_clock.py",
 )
 IMPURE_MODULES = frozenset(
     {"asyncio", "grpc", "httpx", "multiprocessing", "os", "random", "secrets", "socket", "subprocess", "threading"}
@@ -127,6 +128,13 @@ def unexplained_exceptions(text: str) -> Iterator[str]:
             yield f"line {number}: a switched-off check says why, on the same line"
 
 
+def starred_excepts(text: str) -> Iterator[str]:
+    """`except*`, out of which Python 3.11.2, which Debian 12 has, lets no plain error: see `homing_gateway.groups`."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*except\*", line):
+            yield f"line {number}: `except*`"
+
+
 def long_file(text: str) -> Iterator[str]:
     """More lines than a room holds."""
     lines = len(text.splitlines())
@@ -157,7 +165,7 @@ def test_cores_have_no_clock_no_chance_and_no_network() -> None:
     assert complaints(impure_imports, [ROOT / core for core in CORES]) == []
 
 
-@pytest.mark.parametrize("check", [bare_excepts, ownerless_tasks, unexplained_exceptions])
+@pytest.mark.parametrize("check", [bare_excepts, ownerless_tasks, starred_excepts, unexplained_exceptions])
 def test_sources(check: Callable[[str], Iterator[str]]) -> None:
     assert complaints(check, SOURCES) == []
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TextIO
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,8 @@ WRONG_LINES_MAX = 5
 NO_TESTS_COLLECTED = 5
 
 PYTEST_KINDS = ("tidy", "unit", "property", "scenario", "conformance", "integration", "e2e")
+# Run at one time, for the second mostly waits: for leases, timeouts, and etcd.
+SIDE_BY_SIDE = (("unit", "property", "scenario", "conformance"), ("integration",))
 CHECKS: dict[str, Sequence[str]] = {
     "ruff check": (f"{BIN}/ruff", "check", "."),
     "ruff format": (f"{BIN}/ruff", "format", "--check", "--quiet", "."),
@@ -45,6 +48,7 @@ PROGRAMS: dict[str, Sequence[str]] = {
     "mutants": ("tests/simulation/mutants.py",),
     "chaos": ("tests/chaos/run.py", "--seconds", str(CHAOS_SECONDS), "--network", "no"),
 }
+EVERY = ("check", *PYTEST_KINDS, *PROGRAMS)
 
 
 @dataclass
@@ -57,12 +61,16 @@ class Tally:
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     note: str = ""
+    output: TextIO | None = None  # where that of its commands goes; None: to ours
 
 
-def run(command: Sequence[str | Path]) -> int:
-    """Run a command with its output on ours; a command that hangs counts as one that failed."""
+def run(command: Sequence[str | Path], output: TextIO | None = None) -> int:
+    """Run a command with its output on ours, or in a file; a command that hangs counts as one that failed."""
+    words = [str(part) for part in command]
     try:
-        return subprocess.run([str(part) for part in command], cwd=ROOT, timeout=STEP_TIMEOUT_S, check=False).returncode
+        return subprocess.run(
+            words, cwd=ROOT, timeout=STEP_TIMEOUT_S, check=False, stdout=output, stderr=output
+        ).returncode
     except subprocess.TimeoutExpired:
         print(f"not done after {STEP_TIMEOUT_S} s: killed", flush=True)
         return -1
@@ -84,7 +92,7 @@ def run_pytest(tally: Tally) -> None:
     report.unlink(missing_ok=True)
     where = sorted((ROOT / "tests").glob("test_*.py")) if kind == "tidy" else [ROOT / "tests" / kind]
     command = (BIN / "python", "-m", "pytest", "--import-mode=importlib", "-o", "junit_family=xunit1")
-    code = run((*command, f"--junit-xml={report}", "--durations=3", "--durations-min=1", *where))
+    code = run((*command, f"--junit-xml={report}", "--durations=3", "--durations-min=1", *where), tally.output)
     if code == NO_TESTS_COLLECTED or not report.exists():
         tally.failed.append(
             f"{kind}: no tests were found" if code == NO_TESTS_COLLECTED else f"{kind}: pytest broke off"
@@ -145,9 +153,9 @@ def run_and_keep_lines(command: Sequence[str | Path]) -> tuple[int, str, list[st
         return process.wait(), last, wrong
 
 
-def run_kind(kind: str) -> Tally:
-    print(f"\n== {kind}", flush=True)
-    tally = Tally(kind)
+def run_kind(kind: str, output: TextIO | None = None) -> Tally:
+    print(f"\n== {kind}", flush=True, file=output)
+    tally = Tally(kind, output=output)
     step: Callable[[Tally], None] = run_checks if kind == "check" else run_program if kind in PROGRAMS else run_pytest
     began = time.monotonic()
     if kind in PROGRAMS and any((ROOT / "tests" / kind).rglob("test_*.py")):
@@ -157,13 +165,41 @@ def run_kind(kind: str) -> Tally:
     return tally
 
 
-def summary(tallies: Sequence[Tally]) -> str:
-    """The table, the failures, and the line that other programs read, last."""
+def run_side_by_side() -> list[Tally]:
+    """Two lanes at one time; what the second prints is shown when both are done."""
+    ours, other = SIDE_BY_SIDE
+    beside: list[Tally] = []
+    log = REPORTS / "beside.txt"
+    with log.open("w") as output:
+        thread = threading.Thread(target=lambda: beside.extend(run_kind(kind, output) for kind in other))
+        thread.start()
+        tallies = [run_kind(kind) for kind in ours]
+        thread.join()
+    print(log.read_text(), flush=True)
+    lost = [Tally(kind, failed=[f"{kind}: it broke off"]) for kind in other[len(beside) :]]
+    return [*tallies, *beside, *lost]
+
+
+def run_all() -> list[Tally]:
+    """Every kind, in order but for those side by side."""
+    lanes = [kind for lane in SIDE_BY_SIDE for kind in lane]
+    tallies: list[Tally] = []
+    for kind in EVERY:
+        if kind not in lanes:
+            tallies.append(run_kind(kind))
+        elif kind == lanes[0]:
+            tallies.extend(run_side_by_side())
+    return tallies
+
+
+def summary(tallies: Sequence[Tally], seconds: float | None = None) -> str:
+    """The table, the failures, and the line that other programs read, last; `seconds`: that all took."""
     lines = ["", f"{'kind':<12} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}"]
     for tally in tallies:
         counts = f"{tally.passed:>7} {len(tally.failed):>7} {len(tally.skipped):>8} {tally.seconds:>8.1f}"
         lines.append(f"{tally.kind:<12} {counts}  {tally.note}".rstrip())
-    lines += [f"{'all':<12} {'':>24} {sum(tally.seconds for tally in tallies):>8.1f}", ""]
+    took_s = sum(tally.seconds for tally in tallies) if seconds is None else seconds
+    lines += [f"{'all':<12} {'':>24} {took_s:>8.1f}", ""]
     lines += [f"FAILED {name}" for tally in tallies for name in tally.failed]
     lines += [f"skipped (reviewed) {name}" for tally in tallies for name in tally.skipped]
     passed, failed, skipped = (
@@ -175,13 +211,13 @@ def summary(tallies: Sequence[Tally]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    every = ("check", *PYTEST_KINDS, *PROGRAMS)
-    unknown = set(arguments) - set(every)
+    unknown = set(arguments) - set(EVERY)
     if unknown:
-        sys.exit(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+        sys.exit(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
     REPORTS.mkdir(exist_ok=True)
-    tallies = [run_kind(kind) for kind in arguments or every]
-    text = summary(tallies)
+    began = time.monotonic()
+    tallies = [run_kind(kind) for kind in arguments] if arguments else run_all()
+    text = summary(tallies, time.monotonic() - began)
     (REPORTS / "summary.txt").write_text(text + "\n")
     print(text, flush=True)
     return int(any(tally.failed for tally in tallies))

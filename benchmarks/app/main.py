@@ -1,6 +1,6 @@
 """The application of the benchmarks: a durable counter, and an object that keeps bytes."""
 
-from homing import DurableObject
+from homing import DurableObject, Request, Response, WebSocket, WebSocketPair
 
 
 class Counter(DurableObject):
@@ -21,3 +21,15 @@ class Blob(DurableObject):
 
     def get(self) -> bytes:
         return self.ctx.storage.kv.get("data") or b""
+
+
+class Listener(DurableObject):
+    """Holds sockets, and sleeps."""
+
+    def fetch(self, request: Request) -> Response:
+        pair = WebSocketPair()
+        self.ctx.accept_websocket(pair.server)
+        return Response(None, status=101, web_socket=pair.client)
+
+    def websocket_message(self, ws: WebSocket, message: str) -> None:
+        ws.send(message)

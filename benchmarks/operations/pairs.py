@@ -1,21 +1,25 @@
 """Two versions by turns: has the speed fallen?
 
-    pairs.py BEFORE NOW [--pairs 9] [--seconds 5] [--nodes 1,3]
+    pairs.py BEFORE NOW [--pairs 30] [--seconds 2] [--starts 3] [--nodes 1,3]
 
-BEFORE and NOW are checkouts, each after its own `make setup`. For each pair and number of nodes `homing dev` of one and
-then of the other is started with the benchmarks' application of this checkout, and wrk calls it with 64 connections:
-increments, then reads, over 1,000 objects. Which one is first changes with each pair, so that a machine that becomes
-slower or faster favours neither. Kept when the 95 % bootstrap interval of the median ratio, NOW over BEFORE, lies above
-0.95 in every row, over at least 9 pairs, and no call failed.
+BEFORE and NOW are checkouts, each after its own `make setup`. For each number of nodes `homing dev` of both is started
+with the benchmarks' application of this checkout, and wrk calls now one, now the other with 64 connections, over 1,000
+objects: a pair is two short runs, one right after the other, so that a machine that becomes slower or faster favours
+neither; which is first changes with each pair. Both are started anew `--starts` times, for processes differ, too.
+Kept when the 95 % bootstrap interval of the median ratio, NOW over BEFORE, lies above 0.95 in every row, over at least
+9 pairs, and no call failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 
@@ -23,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, on
 
 from benchmarks.load.programs import Figures, saturate, touch
 from benchmarks.operations.cluster import APP, OBJECTS
-from benchmarks.operations.promises import PAIRS_MIN, Bound, kept, median_interval, not_slower, verdict
+from benchmarks.operations.promises import Bound, kept, median_interval, not_slower, verdict
 from tests.chaos.cluster import DevCluster
 
 METHODS = ("increment", "read")
@@ -38,23 +42,37 @@ def homing_of(checkout: Path) -> Path:
     return program
 
 
-def measure(program: Path, nodes: int, seconds: float) -> dict[str, Figures]:
-    """A fresh cluster, and the figures of each method."""
-    with DevCluster(APP, nodes, program=program) as cluster:
-        uvloop.run(touch(cluster, OBJECTS, "o", AT_ONCE))
-        return {f"{method} on {nodes}": saturate(cluster, method, OBJECTS, "o", seconds) for method in METHODS}
+class Versions(NamedTuple):
+    """A cluster of each, one beside the other."""
+
+    before: DevCluster
+    now: DevCluster
+
+    def pair(self, method: str, seconds: int, *, before_first: bool) -> tuple[Figures, Figures]:
+        """The figures of BEFORE and NOW."""
+        order = self if before_first else self[::-1]
+        first, second = (saturate(each, method, OBJECTS, "o", seconds) for each in order)
+        return (first, second) if before_first else (second, first)
 
 
-def compare(before: Path, now: Path, nodes: Sequence[int], pairs: int, seconds: float) -> bool:
+@contextmanager
+def started(before: Path, now: Path, nodes: int) -> Generator[Versions]:
+    """Both versions on so many nodes, with the objects made."""
+    with DevCluster(APP, nodes, program=before) as old, DevCluster(APP, nodes, program=now) as new:
+        for cluster in (old, new):
+            uvloop.run(touch(cluster, OBJECTS, "o", AT_ONCE))
+        yield Versions(old, new)
+
+
+def compare(before: Path, now: Path, nodes: Sequence[int], pairs: int, seconds: int, starts: int) -> bool:
     """All pairs; true if the speed has not fallen."""
     rows: dict[str, list[float]] = {f"{method} on {count}": [] for count in nodes for method in METHODS}
     errors = 0
-    for pair in range(pairs):
-        for count in nodes:
-            order = (before, now) if pair % 2 == 0 else (now, before)
-            found = {program: measure(program, count, seconds) for program in order}
-            for row, new in found[now].items():
-                old = found[before][row]
+    for start, count in itertools.product(range(starts), nodes):
+        with started(before, now, count) as versions:
+            for pair, method in itertools.product(range(start, pairs, starts), METHODS):
+                old, new = versions.pair(method, seconds, before_first=pair % 2 == 0)
+                row = f"{method} on {count}"
                 errors += old.errors + new.errors
                 rows[row].append(new.rate / old.rate)
                 print(f"pair {pair + 1} {row}: {old.rate:,.0f} then {new.rate:,.0f}, {rows[row][-1]:.3f}", flush=True)
@@ -71,8 +89,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path)
     parser.add_argument("now", type=Path)
-    parser.add_argument("--pairs", type=int, default=PAIRS_MIN)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--nodes", default="1,3")
     options = parser.parse_args()
     if not shutil.which("wrk"):
@@ -81,7 +100,7 @@ def main() -> int:
     if before == now:
         parser.error("the two are the same checkout")
     counts = [int(number) for number in str(options.nodes).split(",")]
-    return 0 if compare(before, now, counts, options.pairs, options.seconds) else 1
+    return 0 if compare(before, now, counts, options.pairs, options.seconds, options.starts) else 1
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from urllib.parse import parse_qs
 from homing.errors import BadRequest, HomingError, NotFound, Unavailable
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2
-from homing_gateway.forward import Forwarder
-from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, RETRY_S_MAX, VERIFY_S_MAX
-from homing_gateway.link import NodeLink
-from homing_gateway.policy import error_of
+from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, VERIFY_S_MAX
 from homing_gateway.routes import Route
+from homing_placement.routing.forward import Forwarder
+from homing_placement.routing.limits import RETRY_S_MAX
+from homing_placement.routing.link import NodeLink
+from homing_placement.routing.policy import error_of
 
 DRAIN = "/homing.wire.v1.Calls/Drain"
 MOVE = "/homing.wire.v1.Calls/Move"
@@ -52,8 +53,8 @@ class Admin:
             "replicas": [replica.node for replica in record.replicas] if record is not None else [],
             "active": facts.active,
             "database_bytes": facts.database_bytes,
-            "alarm": None,
-            "sockets": 0,
+            "alarm": facts.alarm_ms or None,
+            "sockets": facts.sockets,
         }
 
     async def list_objects(self, class_name: str, query: bytes) -> dict[str, object]:
@@ -264,7 +265,7 @@ def owner_of(forwarder: Forwarder, slot: int, slots: int) -> NodeLink:
 
 def as_error(failure: call_pb2.Failure) -> HomingError:
     """What a node said went wrong, as a client of an admin route hears it."""
-    error = error_of(failure.code, failure.message, retry_after_ms=failure.retry_after_ms)
+    error = error_of(failure)
     # To the client a node that does not own the slot any more is the same as no owner.
     return Unavailable(error.message, retry_after_s=error.retry_after_s) if error.code == "not-owner" else error
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from homing.errors import TooLarge
 from homing_gateway import fingerprints
 from homing_gateway.asked import Asked, Doorkeeper
-from homing_gateway.forward import Forwarder
 from homing_gateway.limits import FETCH_BYTES_MAX, RPC_BYTES_MAX
 from homing_gateway.metrics import GatewayMetrics
-from homing_gateway.pending import KIND_DEFAULT, KIND_FETCH, KIND_RPC, Pending
 from homing_gateway.routes import Kind, Route, Router
+from homing_placement.routing.forward import Forwarder
+from homing_placement.routing.pending import KIND_DEFAULT, KIND_FETCH, KIND_RPC, Pending
 
 OnDone = Callable[[Pending], None]
 

@@ -23,9 +23,9 @@ from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
 from homing_gateway.limits import BODY_WAIT_S_MAX, HEAD_BYTES_MAX, HEAD_WAIT_S_MAX
 from homing_gateway.metrics import outcome_of
-from homing_gateway.pending import Pending
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import HEALTHZ, OBJECTS, Kind, Route
+from homing_placement.routing.pending import Pending
 
 HEALTHY = b'{"status":"ok"}'
 
@@ -224,13 +224,22 @@ class LaneProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         kind = _RpcCycle if route.kind is Kind.RPC else _HealthCycle
-        cycle = kind(self, route, self.headers, keep_alive=cast("Any", self.parser).should_keep_alive())
+        cycle = kind(self, route, self.headers, keep_alive=self.parser.should_keep_alive())
         self.cycle = cast("Any", cycle)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         super().connection_lost(exc)
+        self._wait_no_more()
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection becomes a WebSocket, which has a protocol of its own; nothing of this one is to stay."""
+        super().handle_websocket_upgrade()
+        self._wait_no_more()
+        self.parser = cast("Any", None)  # it holds this protocol, and this protocol holds it
+
+    def _wait_no_more(self) -> None:
         if self._wait_timer is not None:
             self._wait_timer.cancel()
             self._wait_timer = None
@@ -284,7 +293,7 @@ class LaneProtocol(HttpToolsProtocol):
     def _is_plain(self, verb: bytes) -> bool:
         """This verb, and nothing about the connection that only the server's own cycle can do."""
         previous = cast("Any", self.cycle)
-        parser = cast("Any", self.parser)
+        parser = self.parser
         return (
             (previous is None or previous.response_complete)
             and parser.get_method() == verb

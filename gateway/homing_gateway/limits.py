@@ -3,10 +3,6 @@
 # Bodies
 RPC_BYTES_MAX = 1_048_576
 FETCH_BYTES_MAX = 33_554_432
-RESPONSE_BYTES_MAX = 41_943_040
-PIECE_BYTES_MAX = 262_144
-BATCH_BYTES_MAX = 1_048_576
-MESSAGE_BYTES_MAX = 16_777_216
 
 # Requests
 REQUEST_ID_CHARS_MAX = 128
@@ -27,29 +23,22 @@ RESTORE_ID_BYTES_MAX = 16
 STREAM_STALLED_S = 30.0
 """A client that takes nothing of what a backup reads for so long is gone."""
 
-# Queues
-IN_FLIGHT_MAX = 16_384
-PENDING_PER_NODE_MAX = 8_192
+# Sockets
+SOCKETS_MAX = 100_000
+SOCKET_MESSAGE_BYTES_MAX = 32 * 1_048_576
+SOCKET_PIECE_BYTES = 262_144
+SOCKET_UNHANDLED_MAX = 64  # messages that came on one and were not handled; then it is not read
+SOCKET_UNHANDLED_BYTES_MAX = 1_048_576
+SOCKET_UNREAD_BYTES_MAX = 8 * 1_048_576  # said on one and not taken by its client; then it is closed
+SOCKET_CLOSE_S_MAX = 10.0
+SOCKET_LOOK_S = 0.05
+SOCKET_RETRY_S_MIN = 0.01
+SOCKET_RETRY_S_MAX = 0.5
+SOCKET_UNATTACHED_S_MAX = 60.0
+SOCKETS_SETTLE_S_MAX = 2.0  # at the gateway's end, for objects to hear of it
 
-# Waiting for an owner, and trying again
-OWNER_WAIT_S_MAX = 6.0
-RETRY_S_MIN = 0.02
-RETRY_S_MAX = 0.5
-TICK_S = 0.025
-RETRY_AFTER_S_DEFAULT = 1.0
-
-# Streams to nodes
-CALLS_GATHER_S = 0.008
-"""While many pass, calls wait so long for others, unless the node has answered its newest batch."""
-CONNECT_S_MAX = 2.0
-RECONNECT_S_MIN = 0.05
-RECONNECT_S_MAX = 1.0
-KEEPALIVE_MS = 1_200
-KEEPALIVE_TIMEOUT_MS = 2_000
-INSPECT_S_MAX = 2.0
+# Questions to nodes
 VERIFY_S_MAX = 22.0  # a little above the node's own patience
-CLASSES_REFRESH_S = 5.0
-CLASSES_REFRESH_S_MIN = 0.25
 
 # Process
 DRAIN_S_MAX = 30.0

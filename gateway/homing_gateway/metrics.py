@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from homing.errors import ApplicationError, HomingError, OutcomeUnknown
 from homing.observability.catalogue import LATENCY_TARGET_S, OUTCOMES, ROUTES
 from homing.observability.metrics import Metrics
-from homing_gateway.pending import Pending
+from homing_placement.routing.pending import Pending
 
 if TYPE_CHECKING:
     from homing_gateway.spans import Spans

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import msgspec
 
-from homing.errors import ApplicationError, HomingError, Unauthenticated
-from homing_gateway.limits import RETRY_AFTER_S_DEFAULT
-from homing_gateway.policy import retryable
+from homing.errors import ApplicationError, HomingError, Overloaded, Unauthenticated
+from homing_placement.routing.limits import RETRY_AFTER_S_DEFAULT
+from homing_placement.routing.policy import retryable
 
 TYPE_PREFIX = "https://homing.dev/problems/"
 
@@ -44,6 +44,8 @@ def problem(
         document["hint"] = error.hint
     if isinstance(error, ApplicationError):
         document["error_type"] = error.error_type
+    if isinstance(error, Overloaded) and error.cause:
+        document["cause"] = error.cause
     body = msgspec.json.encode(document)
     headers = [
         (b"content-type", b"application/problem+json"),

@@ -18,8 +18,8 @@ from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
 from homing_gateway.limits import TIMEOUT_MS_MAX
 from homing_gateway.metrics import outcome_of
-from homing_gateway.pending import Pending
-from homing_gateway.policy import retryable
+from homing_placement.routing.pending import Pending
+from homing_placement.routing.policy import retryable
 
 SERVICE = "homing.v1.Objects"
 HEALTH_POLL_S = 0.5

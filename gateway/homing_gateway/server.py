@@ -21,20 +21,29 @@ from homing.tuning import tune
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
-from homing_gateway.forward import Forwarder
 from homing_gateway.gateway import Gateway
-from homing_gateway.groups import first_error
+from homing_gateway.groups import only
 from homing_gateway.lane import lane_protocol
-from homing_gateway.limits import BACKLOG_MAX, DRAIN_S_MAX, KEEP_ALIVE_S, LAME_DUCK_S
+from homing_gateway.limits import (
+    BACKLOG_MAX,
+    DRAIN_S_MAX,
+    KEEP_ALIVE_S,
+    LAME_DUCK_S,
+    SOCKET_MESSAGE_BYTES_MAX,
+    SOCKETS_SETTLE_S_MAX,
+)
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
 from homing_gateway.rpc import RpcServer
 from homing_gateway.settings import GatewaySettings, split_address
+from homing_gateway.socket_app import SocketApp
+from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
 from homing_placement.etcd import EtcdClient, TlsFiles
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import Registration
 from homing_placement.records import GatewayRecord
+from homing_placement.routing.forward import Forwarder
 from homing_placement.table import SlotTable
 
 if TYPE_CHECKING:
@@ -106,24 +115,28 @@ class GatewayProcess:
         http_socket: socket.socket,
     ) -> None:
         """Run every part until the drain is over. A part that fails takes the process with it."""
-        http = _HttpServer(self._http_config(gateway))
+        hub = SocketHub(gateway.forwarder)
+        gateway.metrics.sockets.read = lambda: float(len(hub))
+        http = _HttpServer(self._http_config(gateway, hub))
         async with asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(table.run(), name="table"),
                 group.create_task(self._check_cluster(table), name="check the cluster"),
                 group.create_task(gateway.forwarder.run(), name="forwarder"),
+                group.create_task(hub.run(), name="sockets"),
                 group.create_task(registration.run(), name="registration"),
                 group.create_task(rpc.watch_health(), name="health"),
             ]
             serving = group.create_task(http.serve(sockets=[http_socket]), name="http")
             await self.stopping.wait()
-            await self._drain(gateway, registration, rpc, http, serving)
+            await self._drain(gateway, hub, registration, rpc, http, serving)
             for part in parts:
                 part.cancel()
 
     async def _drain(
         self,
         gateway: Gateway,
+        hub: SocketHub,
         registration: Registration,
         rpc: RpcServer,
         http: _HttpServer,
@@ -137,6 +150,7 @@ class GatewayProcess:
         http.should_exit = True
         await rpc.stop(DRAIN_S_MAX)
         await serving
+        await hub.settle(SOCKETS_SETTLE_S_MAX)
         _log.info("gateway stopped")
 
     async def _check_cluster(self, table: SlotTable) -> None:
@@ -146,12 +160,13 @@ class GatewayProcess:
             table.config.check(self.settings.slots)
         _log.info("table loaded", nodes=len(table.nodes))
 
-    def _http_config(self, gateway: Gateway) -> uvicorn.Config:
+    def _http_config(self, gateway: Gateway, hub: SocketHub) -> uvicorn.Config:
         tls, slots, forwarder = self.settings.tls, self.settings.slots, gateway.forwarder
         return uvicorn.Config(
-            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots)),
+            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots), SocketApp(gateway, hub)),
             http=lane_protocol(gateway),
             ws="websockets-sansio",
+            ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -196,8 +211,11 @@ async def _main(settings: GatewaySettings) -> None:
     tune()
     try:
         await process.run()
-    except* HomingError as failed:
-        raise first_error(failed) from None
+    except BaseExceptionGroup as group_error:
+        failed = only(group_error, HomingError)
+        if failed is None:
+            raise
+        raise failed from None
 
 
 def _bind(address: str) -> socket.socket:

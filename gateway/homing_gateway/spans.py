@@ -24,7 +24,7 @@ from opentelemetry.trace import (
 
 from homing.observability import trace
 from homing_gateway.limits import SPANS_FLUSH_S_MAX
-from homing_gateway.pending import KIND_RPC, Pending
+from homing_placement.routing.pending import KIND_RPC, Pending
 
 
 class Spans:

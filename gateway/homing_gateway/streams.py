@@ -17,9 +17,10 @@ from homing.errors import BadRequest, HomingError, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error, owner_of
-from homing_gateway.forward import Forwarder
-from homing_gateway.limits import RESTORE_ID_BYTES_MAX, RETRY_S_MAX, SLOT_FRAME_BYTES_MAX, SLOT_TRIES_MAX
-from homing_gateway.link import NodeLink
+from homing_gateway.limits import RESTORE_ID_BYTES_MAX, SLOT_FRAME_BYTES_MAX, SLOT_TRIES_MAX
+from homing_placement.routing.forward import Forwarder
+from homing_placement.routing.limits import RETRY_S_MAX
+from homing_placement.routing.link import NodeLink
 
 READ_SLOT = "/homing.wire.v1.Calls/ReadSlot"
 RESTORE_SLOT = "/homing.wire.v1.Calls/RestoreSlot"

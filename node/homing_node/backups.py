@@ -223,6 +223,8 @@ class _Run:
                 raise NotOwner(f"slot {self._target.slot} is not served here any more")
             at_ms = self._host.gate.slots[self._target.slot].times_ms(time.monotonic_ns())[0]
             self.last_lsn = self._log.propose(self._target.slot, record.TURN, at_ms, piece.object, data)
+            if body.wake_ms is not None:
+                self._host.bell.turned(self._target.slot, piece.object, body.wake_ms)
         if self._now.done:
             self.objects += 1
             self.close()

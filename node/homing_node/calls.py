@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
 import grpc
@@ -14,14 +14,8 @@ from homing.pace import Pace
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.objects import replies
-
-
-class CallTarget(Protocol):
-    """Who runs calls: the object host."""
-
-    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
-        """Run one call; `reply` is called once."""
-        ...
+from homing_node.objects.ports import CallTarget
+from homing_node.objects.socket_record import Said
 
 
 class BackupTarget(Protocol):
@@ -50,6 +44,10 @@ class _Exchange:
         self._running = 0  # calls without an answer
         self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
         self._partial_bytes = 0
+        self._said: list[wire.ToSockets] = []
+        self._handled: tuple[list[int], list[int]] = ([], [])
+        self._pieces: list[bytes] = []  # of a long message on a socket; they come one right after the other
+        self._pieces_of = 0  # its handle
 
     def reply(self, reply: wire.Reply) -> None:
         """Queue an answer; it leaves with all that are ready, at once when nothing else runs for this gateway."""
@@ -69,6 +67,61 @@ class _Exchange:
                 self._target.call(call, self.reply)
         for piece in batch.pieces:
             self._add(piece)
+        for m in batch.sockets:
+            self._on_socket(m)
+        for handle, seq in zip(batch.had_handles, batch.had_seqs, strict=True):
+            self._target.sockets.had(self, handle, seq)
+
+    def _on_socket(self, m: wire.FromSocket) -> None:
+        if m.kind == wire.SOCKET_FRAME_ATTACH:
+            self._pieces.clear()
+            self._target.attach_socket(self, m)
+            return
+        if m.handle != self._pieces_of:
+            self._pieces.clear()  # of a socket that was attached anew meanwhile
+        self._pieces_of = m.handle
+        if m.more or self._pieces:
+            self._pieces.append(m.data)
+        if m.more:
+            return
+        data = b"".join(self._pieces) if self._pieces else m.data
+        self._pieces.clear()
+        self._target.sockets.came(self, m, data)
+
+    # -- what the node says on sockets: see `GatewayPort` -----------------------------------------------------------
+
+    def say(self, handles: Sequence[int], said: Said) -> None:
+        """See `GatewayPort`."""
+        data, code, reason = said.data, 0, ""
+        if said.kind == wire.SOCKET_FRAME_CLOSE:
+            (code, reason), data = data, b""
+        elif isinstance(data, str):
+            data = data.encode()
+        piece = limits.piece_bytes_max
+        for at in range(0, len(data) or 1, piece):
+            self._said.append(
+                wire.ToSockets(
+                    handles=handles,
+                    kind=cast("wire.SocketFrame", said.kind),
+                    seq=said.seq,
+                    data=data[at : at + piece],
+                    more=at + piece < len(data),
+                    code=code,
+                    reason=reason,
+                )
+            )
+        self._pace.ready()
+
+    def tell(self, handle: int, kind: wire.SocketFrame) -> None:
+        """See `GatewayPort`."""
+        self._said.append(wire.ToSockets(handles=(handle,), kind=kind))
+        self._pace.ready()
+
+    def handled(self, handle: int, seq: int) -> None:
+        """See `GatewayPort`."""
+        self._handled[0].append(handle)
+        self._handled[1].append(seq)
+        self._pace.ready()
 
     def _keep(self, call: wire.Call) -> None:
         self._partial[call.id] = (call, [call.body])
@@ -98,11 +151,20 @@ class _Exchange:
         while isinstance(batch := await context.read(), wire.CallBatch):
             self.on_batch(batch)
 
+    def _next_said(self) -> list[wire.ToSockets]:
+        """What is said next, up to the bound of a message; what is cut into pieces would not fit into one."""
+        size = count = 0
+        while count < len(self._said) and size < limits.said_bytes_max:
+            size += len(self._said[count].data)
+            count += 1
+        said, self._said = self._said[:count], self._said[count:]
+        return said
+
     async def write(self, context: Any) -> None:
         """Send what is ready until cancelled; a large body goes in pieces, other answers between them."""
         large: list[tuple[int, bytes, int]] = []
         while True:
-            if not large:
+            if not large and not self._said:
                 await self._wake.wait()
             self._wake.clear()
             ready, self._ready = self._ready, []
@@ -117,9 +179,19 @@ class _Exchange:
                 pieces.append(wire.Piece(id=call_id, data=body[at:end], last=end >= len(body)))
                 if end < len(body):
                     large.append((call_id, body, end))
-            if ready or pieces:
+            said = self._next_said()
+            handled, self._handled = self._handled, ([], [])
+            if ready or pieces or said or handled[0]:
                 self._pace.sent()
-                await context.write(wire.ReplyBatch(replies=ready, pieces=pieces))
+                await context.write(
+                    wire.ReplyBatch(
+                        replies=ready,
+                        pieces=pieces,
+                        sockets=said,
+                        handled_handles=handled[0],
+                        handled_seqs=handled[1],
+                    )
+                )
 
 
 class CallService:
@@ -153,6 +225,7 @@ class CallService:
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+            self._target.sockets.gateway_gone(exchange)
 
     async def _ask(self, request: wire.InspectRequest, _: object) -> wire.InspectReply:
         try:

@@ -35,6 +35,13 @@ from homing_node.settings import NodeSettings, tls_from
     help="A node gone for so long is replaced.",
 )
 @click.option("--idle-s", envvar="HOMING_IDLE_S", default=10.0, show_default=True, help="Evict an idle object after.")
+@click.option(
+    "--object-calls-per-10s",
+    envvar="HOMING_OBJECT_CALLS_PER_10S",
+    default=0,
+    show_default=True,
+    help="Refuse calls of one object above this; 0: never.",
+)
 @click.option("--turn-cpu-s", envvar="HOMING_TURN_CPU_S", default=30.0, show_default=True, help="CPU limit of a turn.")
 @click.option(
     "--disk-free-bytes-min",

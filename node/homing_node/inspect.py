@@ -71,7 +71,8 @@ class Inspector:
         if act is not None:
             facts = wire.ObjectFacts(
                 object=act.object, class_name=act.class_name, name=act.name or "", active=True,
-                database_bytes=act.database_bytes,
+                database_bytes=act.database_bytes, alarm_ms=act.wake_ms,
+                sockets=self._host.sockets.count(act.object),
             )  # fmt: skip
             return wire.InspectReply(objects=[facts])
         stored = self._store.object(asked.object)
@@ -137,5 +138,6 @@ class Inspector:
 def _facts(object_id: bytes, meta: ObjectMeta, *, active: bool = False) -> wire.ObjectFacts:
     return wire.ObjectFacts(
         object=object_id, class_name=meta.class_name, name=meta.name or "", active=active,
-        database_bytes=meta.page_count * PAGE_BYTES,
+        database_bytes=meta.page_count * PAGE_BYTES, alarm_ms=meta.wake_ms,
+        sockets=len(meta.sockets.open) if meta.sockets is not None else 0,
     )  # fmt: skip

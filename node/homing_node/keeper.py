@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import version
 
+import grpc
 import structlog
 
 from homing.errors import NotOwner
@@ -23,6 +24,7 @@ from homing_node.settings import NodeSettings, host_name
 from homing_placement.etcd import EtcdClient, TlsFiles
 from homing_placement.placer import Placer
 from homing_placement.records import NodeRecord, Replica, SlotRecord
+from homing_placement.routing.forward import Forwarder
 
 _log = structlog.stdlib.get_logger("homing.keeper")
 
@@ -37,6 +39,7 @@ class Keeper:
         links: probes peers; dials those that register.
         log, host: what is told.
         metrics: counts takeovers.
+        credentials: for mutual TLS towards nodes whose objects are called; None: plain.
     """
 
     def __init__(
@@ -49,12 +52,15 @@ class Keeper:
         log: LogShell,
         host: ObjectHost,
         metrics: NodeMetrics,
+        credentials: grpc.ChannelCredentials | None,
     ) -> None:
         self._settings, self._incarnation, self._disk = settings, incarnation, disk
         self._links, self._log, self._host, self._metrics = links, log, host, metrics
         self._client: EtcdClient | None = None
         self._placer: Placer | None = None
         self._mover: Mover | None = None
+        self._credentials = credentials
+        self._forwarder: Forwarder | None = None
         self._activations: set[asyncio.Task[None]] = set()
 
     async def start(self, address: str, metrics_address: str) -> None:
@@ -77,6 +83,8 @@ class Keeper:
         placer.table.on_change(lambda seen: self._dial(fact.record for fact in seen.nodes))
         sets = ReplicaSets(settings.node_id, settings.replicas, settings.replace_after_s)
         self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host, sets)
+        self._forwarder = Forwarder(placer.table, credentials=self._credentials, lazy=True)
+        self._host.outgoing.port, self._host.outgoing.slots = self._forwarder, settings.slots
         await placer.start()
         records = enumerate(placer.table.records)
         self._log.core.remember({slot: record.epoch for slot, record in records if record is not None})
@@ -97,16 +105,17 @@ class Keeper:
         """
         assert self._placer is not None, "start comes first"
         assert self._mover is not None, "start comes first"
-        moving = asyncio.ensure_future(self._mover.run())
-        placing = asyncio.ensure_future(self._placer.wait())
+        assert self._forwarder is not None, "start comes first"
+        work = (self._mover.run(), self._placer.wait(), self._forwarder.run())
+        parts = [asyncio.ensure_future(one) for one in work]
         try:
-            done, _ = await asyncio.wait((moving, placing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            moving.cancel()
-            placing.cancel()
-            await asyncio.gather(moving, placing, return_exceptions=True)
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
     def drain(self, *, draining: bool) -> None:
         """Give every slot away and claim none, or stay after all. Returns at once."""

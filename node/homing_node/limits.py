@@ -1,5 +1,6 @@
 """Limits of the node process, unit last in every name."""
 
+said_bytes_max = 1 << 20  # on sockets, in one message to a gateway
 piece_bytes_max = 256 << 10  # a body above it travels in pieces
 partial_bodies_bytes_max = 128 << 20  # bodies of one gateway that have not arrived whole
 call_message_bytes_max = 64 << 20

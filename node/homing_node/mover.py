@@ -57,6 +57,11 @@ class Mover:
         """See `Facts`."""
         return list(self._host.gate.slots)
 
+    def candidates(self) -> Iterable[int]:
+        """See `Facts`. Left out: slots of which this node is the first replica, and whose set is known to be right."""
+        me, records, right = self._log.core.node, self._placer.table.records, self._right
+        return [slot for slot in self._host.gate.slots if not _is_settled(records[slot], right.get(slot), me)]
+
     def epoch(self, slot: int) -> int:
         """See `Facts`."""
         served = self._host.gate.slots.get(slot)
@@ -94,7 +99,8 @@ class Mover:
         behind = [node for node, lag in lags.items() if lag is None or lag > limits.move_lag_records_max]
         if self._busy is None:
             self._busy = core.catching_up() >= limits.catching_up_max
-        return self._sets.following(slot, replicas, distrusted, behind, busy=self._busy)
+        silent = [node for node, lag in lags.items() if lag is None]
+        return self._sets.following(slot, replicas, distrusted, behind, silent, busy=self._busy)
 
     def _look(self, now: float) -> None:
         """Which nodes are there, and what the sets should be."""
@@ -211,3 +217,7 @@ class Mover:
         deadline = time.monotonic() + limits.drain_s_max
         while not self._moves.stuck(self, time.monotonic()) and time.monotonic() < deadline:
             await asyncio.sleep(limits.move_tick_s)
+
+
+def _is_settled(record: SlotRecord | None, right: SlotRecord | None, me: str) -> bool:
+    return record is not None and record is right and record.replicas[0].node == me

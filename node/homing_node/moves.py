@@ -23,6 +23,10 @@ class Facts(Protocol):
         """The slots that this node serves."""
         ...
 
+    def candidates(self) -> Iterable[int]:
+        """Those that may belong elsewhere or need another set, while this node stays: to look at one costs much."""
+        ...
+
     def epoch(self, slot: int) -> int:
         """The epoch in which this node serves a slot, or 0."""
         ...
@@ -185,7 +189,8 @@ class Moves:
     def _begin(self, facts: Facts, now: float, effects: list[Effect]) -> None:
         room = limits.moves_at_once_max - len(self._moves)
         changing = sum(move.target is None for move in self._moves.values())
-        for slot in (*self._wanted, *facts.served()):  # what is wanted comes first
+        slots = facts.served() if self.draining else facts.candidates()
+        for slot in (*self._wanted, *slots):  # what is wanted comes first
             if room <= 0:
                 return
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:

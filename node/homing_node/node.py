@@ -84,11 +84,11 @@ class Node:
             metrics=self.metrics, on_fatal=self._fatal,
         )  # fmt: skip
         self.workforce = Workforce(settings, self.metrics)
-        host_limits = HostLimits(idle_s=settings.idle_s)
+        host_limits = HostLimits(settings.idle_s, calls_per_window_max=settings.object_calls_per_10s)
         self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits)
         self.keeper = Keeper(
             settings, self.incarnation, self.store.disk_id, links=self.links, log=self.log, host=self.host,
-            metrics=self.metrics,
+            metrics=self.metrics, credentials=self._channel_credentials(),
         )  # fmt: skip
         self.verifier = Verifier(self.log, self.metrics)
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -124,7 +124,8 @@ class Node:
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
         work = (
-            self.log.run(), self.host.evictions.run(), self.workforce.run(), self._watch_disk(), self.verifier.run()
+            self.log.run(), self.host.evictions.run(), self.host.bell.run(), self.host.sockets.run(),
+            self.workforce.run(), self._watch_disk(), self.verifier.run(),
         )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:

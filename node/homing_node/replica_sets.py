@@ -108,6 +108,7 @@ class ReplicaSets:
         replicas: Sequence[Replica],
         distrusted: Collection[str],
         behind: Collection[str] = (),
+        silent: Collection[str] = (),
         *,
         busy: bool,
     ) -> tuple[Replica, ...] | None:
@@ -118,6 +119,8 @@ class ReplicaSets:
             replicas: its ACTIVE set, in order.
             distrusted: members that say that their data must not count (rule 17).
             behind: members that lack records or are not there; unless they leave, what is not urgent waits for them.
+            silent: those of them that have confirmed nothing. One that is there must first begin to take the slot in,
+                before there may be another: under a later epoch it would not be new any more, and not be filled.
             busy: replicas of other slots are catching up; what puts more to that waits, or is not urgent.
         """
         held = [replica for replica in replicas if self.settled.get(replica.node) == replica.disk]
@@ -134,6 +137,8 @@ class ReplicaSets:
         order = self._wish[slot]
         fresh = next((node for node in order if node in self.settled and all(node != r.node for r in replicas)), "")
         if fresh and len(replicas) < self._copies:
+            if any(replica.node in silent for replica in held):
+                return None
             return self._ordered([*replicas, Replica(fresh, self.settled[fresh])], order)
         leaving = [r for r in replicas if r.node not in order and r.node != self._me]
         gone = [r for r in leaving if r.node in self._gone_since and r.node not in self._members]

@@ -40,6 +40,7 @@ class NodeSettings:
     workers: int = 0  # 0: one for each core
     replace_after_s: float = 600.0
     idle_s: float = 10.0
+    object_calls_per_10s: int = 0  # 0: any number
     turn_cpu_s: float = 30.0
     disk_free_bytes_min: int = limits.disk_free_bytes_min
     latency_target_ms: float = 15.0
@@ -62,6 +63,8 @@ class NodeSettings:
             raise ConfigurationError(f"HOMING_SLOTS is {self.slots}; it must be a power of two up to 65,536")
         if self.replace_after_s <= 0:
             raise ConfigurationError(f"HOMING_REPLACE_AFTER_S is {self.replace_after_s}; it must be above 0")
+        if self.object_calls_per_10s < 0:
+            raise ConfigurationError(f"HOMING_OBJECT_CALLS_PER_10S is {self.object_calls_per_10s}; 0 is any number")
         if not self.etcd:
             raise ConfigurationError("HOMING_ETCD is empty; give at least one URL, such as http://127.0.0.1:2379")
         if not self.app.exists():

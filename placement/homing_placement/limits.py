@@ -38,7 +38,7 @@ LOAD_BUCKET_MAX = 16  # a slot never weighs more than 65,536 others
 # Probes
 PROBE_TIMEOUT_S = 0.5
 PROBE_FAILURES_MIN = 2  # in a row: the node does not answer
-PROBE_RETRY_S = 0.2  # between two failures
+PROBE_RETRY_S = 0.1  # between two failures
 PROBE_INTERVAL_S = 1.0  # of a node that answers
 PROBES_PER_SECOND_MAX = 10  # all nodes together; the interval grows to keep it
 REACH_FRESH_INTERVALS = 3  # an answer older than this many intervals says nothing about reach

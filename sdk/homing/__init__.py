@@ -15,9 +15,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
-from homing.objects import DurableObject, DurableObjectNamespace, DurableObjectState, ExecutionContext, WorkerEntrypoint
+from homing.objects import (
+    DurableObject,
+    DurableObjectNamespace,
+    DurableObjectState,
+    ExecutionContext,
+    RpcTarget,
+    WorkerEntrypoint,
+)
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
 from homing.storage import SqlCursor, Storage, Transaction
 
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Alarm",
     "ApplicationError",
     "BadRequest",
     "CommitTooLarge",
@@ -60,6 +69,7 @@ __all__ = [
     "Overloaded",
     "Request",
     "Response",
+    "RpcTarget",
     "SqlCursor",
     "Storage",
     "StorageError",

@@ -2,7 +2,9 @@
 
 A `code` is the error's name on the wire, in problem documents (`type` ends in it) and in logs; it never changes.
 `retryable` says whether the same call, sent again, can succeed without a change and cannot have run already.
-`hint` says what to do. Foreign errors are mapped to this tree once, at the edge where they appear.
+`hint` says what to do. What a stub raises also says `remote`, that the called object's own code raised it, and
+`overloaded`, that it must not be sent again for now. Foreign errors are mapped to this tree once, at the edge where
+they appear.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ class HomingError(Exception):
     grpc_status: ClassVar[str] = "INTERNAL"
     close_code: ClassVar[int] = 1011
     retryable: bool = False
+    overloaded: bool = False
+    remote: bool = False
     hint: str = ""
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
@@ -114,14 +118,24 @@ class BrokenOff(HomingError):
 
 
 class Overloaded(HomingError):
-    """Too much is queued for this object, node or gateway."""
+    """Too much is queued for this object, node or gateway.
+
+    Attributes:
+        cause: of an object: `calls`, too many are queued; `bytes`, too many bytes are; `wait`, the call was queued for
+            too long; `rate`, too many came within ten seconds. Else empty.
+    """
 
     code = "overloaded"
     http_status = 429
     grpc_status = "RESOURCE_EXHAUSTED"
     close_code = 1013
     retryable = True
+    overloaded = True
     hint = "Slow down and try again after Retry-After."
+
+    def __init__(self, message: str = "", *, cause: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.cause = cause
 
 
 class ApplicationError(HomingError):
@@ -257,7 +271,7 @@ def from_wire(code: str, message: str, *, error_type: str = "", epoch: int = 0, 
     Args:
         code: the `code` of a class of this module; an unknown one gives `HomingError`.
         message: the sentence for this occurrence.
-        error_type: for `application-error`, the type that the object's code raised.
+        error_type: for `application-error`, the type that the object's code raised; for `overloaded`, the cause.
         epoch: for `not-owner`, the epoch that the answering node knows.
         owner: for `not-owner`, the owner's node id, or empty.
 
@@ -268,6 +282,8 @@ def from_wire(code: str, message: str, *, error_type: str = "", epoch: int = 0, 
     kind = _BY_CODE.get(code, HomingError)
     if kind is ApplicationError:
         return ApplicationError(message, error_type=error_type or "Exception")
+    if kind is Overloaded:
+        return Overloaded(message, cause=error_type)
     if kind is NotOwner:
         return NotOwner(message, epoch=epoch, owner=owner)
     return kind(message)

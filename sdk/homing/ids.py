@@ -79,9 +79,9 @@ class ObjectId:
             raw = b""
         if not raw:
             raise BadRequest("an object id is 64 hexadecimal digits")
-        if raw[2:10] != class_tag(class_key):
-            raise BadRequest(f"this id does not belong to class {class_key}")
-        return cls(raw)
+        found = cls(raw)
+        found.check_class(class_key)
+        return found
 
     @classmethod
     def from_address(cls, class_key: str, text: str) -> ObjectId:
@@ -93,6 +93,11 @@ class ObjectId:
         if text.startswith(ADDRESS_BY_ID):
             return cls.from_hex(class_key, text[len(ADDRESS_BY_ID) :])
         return cls.from_name(class_key, text)
+
+    def check_class(self, class_key: str) -> None:
+        """Raises `BadRequest` unless this is an id of that class."""
+        if self.raw[2:10] != class_tag(class_key):
+            raise BadRequest(f"this id does not belong to class {class_key}")
 
     def slot(self, slots: int = SLOTS_DEFAULT) -> int:
         """The slot of this id in a cluster of `slots` slots (a power of two)."""

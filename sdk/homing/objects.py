@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
-from homing.errors import NotSupported
+from homing.http import Request, Response
 from homing.ids import ObjectId
+from homing.sockets import Sockets, WebSocket, WebSocketRequestResponsePair, checked_tags
 
 if TYPE_CHECKING:
-    from homing.sockets import WebSocket
     from homing.storage import Storage
 
 T = TypeVar("T")
 
 # Handlers answer events; they cannot be called as methods.
-HANDLERS = frozenset(("fetch", "alarm", "connect", "websocket_message", "websocket_close", "websocket_error"))
+HANDLERS = frozenset(
+    ("fetch", "alarm", "connect", "scheduled", "websocket_message", "websocket_close", "websocket_error",
+     "webSocketMessage", "webSocketClose", "webSocketError")
+)  # fmt: skip
 
 
 class Runtime(Protocol):
@@ -35,8 +39,12 @@ class Runtime(Protocol):
         """Run a callback while no event is delivered."""
         ...
 
-    def abort(self, reason: str) -> NoReturn:
+    def abort(self, reason: str, *, retry_alarm: bool = True) -> NoReturn:
         """End the activation."""
+        ...
+
+    def sockets(self) -> Sockets:
+        """The object's WebSockets."""
         ...
 
 
@@ -91,29 +99,64 @@ class DurableObjectState:
         """
         return self._runtime.block_concurrency_while(callback)
 
-    def abort(self, reason: str = "") -> NoReturn:
-        """Reset the object at once: what the current turn wrote is dropped, and calls that wait for it fail."""
-        self._runtime.abort(reason)
+    def abort(self, reason: str = "", *, retry_alarm: bool = True) -> NoReturn:
+        """Reset the object at once: what the current turn wrote is dropped, and calls that wait for it fail.
+
+        Args:
+            reason: what those calls are told.
+            retry_alarm: an alarm whose handler runs rings again; False: it does not.
+        """
+        self._runtime.abort(reason, retry_alarm=retry_alarm)
 
     def accept_websocket(self, ws: WebSocket, tags: Iterable[str] = ()) -> None:
-        """Not built yet."""
-        _not_built("WebSockets")
+        """Take the server's end of a `WebSocketPair`. The object may leave memory while the socket stays open.
+
+        Args:
+            ws: `pair.server`.
+            tags: at most 10 texts of at most 256 characters, by which `get_websockets` finds it.
+
+        Raises:
+            BadRequest: it is no such end, or accepted already; or the tags are too many or too long.
+            Overloaded: the object has 32,768 sockets.
+        """
+        self._runtime.sockets().accept(ws, checked_tags(tags))
 
     def get_websockets(self, tag: str | None = None) -> list[WebSocket]:
-        """Not built yet."""
-        _not_built("WebSockets")
+        """The sockets that are open, or those of a tag, in the order in which they were accepted."""
+        return self._runtime.sockets().all(tag)
 
     def get_tags(self, ws: WebSocket) -> list[str]:
-        """Not built yet."""
-        _not_built("WebSockets")
+        """The tags of a socket.
 
-    def set_websocket_auto_response(self, pair: Any = None) -> None:
-        """Not built yet."""
-        _not_built("WebSockets")
+        Raises:
+            BadRequest: this object did not accept it, or it is closed.
+        """
+        return self._runtime.sockets().tags(ws)
+
+    def set_websocket_auto_response(self, pair: WebSocketRequestResponsePair | None = None) -> None:
+        """Have a message answered without waking the object; None: no more."""
+        self._runtime.sockets().set_auto_response(pair)
+
+    def get_websocket_auto_response(self) -> WebSocketRequestResponsePair | None:
+        """What was set."""
+        return self._runtime.sockets().auto_response()
+
+    def get_websocket_auto_response_timestamp(self, ws: WebSocket) -> datetime | None:
+        """When an automatic response was last sent on a socket; None: never."""
+        at_ms = self._runtime.sockets().answered_at_ms(ws)
+        return datetime.fromtimestamp(at_ms / 1_000, UTC) if at_ms else None
+
+
+def _as_it_is(value: Any) -> Any:
+    """What a class is given; `homing.compat` gives another face to it."""
+    return value
 
 
 class DurableObject:
-    """The base of an application's objects. Public methods are called by clients; `fetch` answers HTTP.
+    """The base of an application's objects. Public methods are called by clients and objects; `fetch` answers HTTP.
+
+    While a call awaits, others run. With `concurrency = "exclusive"` in a class each of its calls runs to its end
+    before the next begins, but for those that it waits for itself.
 
     Example:
         >>> class Counter(DurableObject):
@@ -122,6 +165,9 @@ class DurableObject:
         ...         kv.put("n", (kv.get("n") or 0) + 1)
         ...         return kv.get("n")
     """
+
+    homing_base = True  # a class that says so itself, rather than inherits it, is none of the application's
+    homing_adapt = staticmethod(_as_it_is)
 
     ctx: DurableObjectState
     env: Any
@@ -140,6 +186,9 @@ class WorkerEntrypoint:
         ...         return Response("hello")
     """
 
+    homing_base = True
+    homing_adapt = staticmethod(_as_it_is)
+
     ctx: ExecutionContext
     env: Any
 
@@ -152,10 +201,74 @@ class Env(SimpleNamespace):
     """The application's bindings, as attributes: `env.COUNTER`."""
 
 
-class DurableObjectStub:
-    """An address to call. Calls between objects are not built yet: a method can be named, and raises when called."""
+class RpcTarget:
+    """What is passed between objects by reference: whoever gets it calls its public methods, where it was made.
 
-    def __init__(self, object_id: ObjectId) -> None:
+    It lives as long as the call that it was passed with; one that is returned, as long as its object is in memory.
+
+    Example:
+        >>> class Cursor(RpcTarget):
+        ...     def __init__(self, rows):
+        ...         self._rows = rows
+        ...
+        ...     def next(self):
+        ...         return next(self._rows, None)
+    """
+
+
+class Reference(NamedTuple):
+    """Where something lives that was passed by reference.
+
+    Attributes:
+        class_key, object_id: the object that passed it.
+        activation: the number of its activation.
+        target: its number there.
+    """
+
+    class_key: str
+    object_id: ObjectId
+    activation: int
+    target: int
+
+
+class Caller(Protocol):
+    """Who takes a stub's calls to their object; the worker's runtime implements it."""
+
+    def call_target(
+        self, reference: Reference, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> asyncio.Future[Any]:
+        """Begin a call of something that was passed by reference; a function has no method."""
+        ...
+
+    def call_method(
+        self, class_key: str, object_id: ObjectId, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> asyncio.Future[Any]:
+        """Begin a call of a public method."""
+        ...
+
+    def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
+        """Begin a request to the object's `fetch`."""
+        ...
+
+
+class DurableObjectStub:
+    """An address to call: every public method of the object's class is one of the stub.
+
+    A call begins when it is made, awaited or not; what it returns is awaited for the result. Values travel by value
+    (`homing.sent`), stubs as stubs. What the object's code raises arrives as `ApplicationError` with `remote` set.
+    Calls of one object to another arrive in the order in which they were made.
+
+    Example:
+        >>> class Room(DurableObject):
+        ...     async def greet(self, name):
+        ...         return await self.env.COUNTER.get_by_name(name).increment()
+    """
+
+    __slots__ = ("_caller", "class_key", "id")
+
+    def __init__(self, caller: Caller, class_key: str, object_id: ObjectId) -> None:
+        self._caller = caller
+        self.class_key = class_key
         self.id = object_id
 
     @property
@@ -163,12 +276,64 @@ class DurableObjectStub:
         """The object's name where it was addressed by one."""
         return self.id.name
 
-    def __getattr__(self, method: str) -> Callable[..., NoReturn]:
-        if method.startswith("__"):
+    def fetch(self, request: Request | str, **options: Any) -> asyncio.Future[Response]:
+        """Send the object an HTTP request.
+
+        Args:
+            request: a request, or its URL.
+            options: with a URL, what `Request` takes: `method`, `headers`, `body`.
+        """
+        if isinstance(request, str):
+            request = Request(request, **options)
+        elif options:
+            raise TypeError("options go with a URL, not with a Request")
+        return self._caller.call_fetch(self.class_key, self.id, request)
+
+    def __getattr__(self, method: str) -> Callable[..., asyncio.Future[Any]]:
+        if method.startswith("_"):
             raise AttributeError(method)
 
-        def call(*args: object, **kwargs: object) -> NoReturn:
-            raise NotSupported(f"calls between objects are not supported yet ({method})")
+        def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+            return self._caller.call_method(self.class_key, self.id, method, args, kwargs)
+
+        return call
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DurableObjectStub) and (other.class_key, other.id) == (self.class_key, self.id)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"DurableObjectStub({self.class_key}, {self.id!r})"
+
+
+class RpcStub:
+    """What was passed by reference, where it arrived: a function is called, an `RpcTarget` has its public methods.
+
+    Example:
+        >>> class Ticker(DurableObject):
+        ...     async def count(self, tell):
+        ...         for number in range(3):
+        ...             await tell(number)
+    """
+
+    __slots__ = ("_caller", "reference")
+
+    def __init__(self, caller: Caller, reference: Reference) -> None:
+        self._caller = caller
+        self.reference = reference
+
+    def __call__(self, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        """Call a function that was passed."""
+        return self._caller.call_target(self.reference, "", args, kwargs)
+
+    def __getattr__(self, method: str) -> Callable[..., asyncio.Future[Any]]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+            return self._caller.call_target(self.reference, method, args, kwargs)
 
         return call
 
@@ -180,7 +345,8 @@ class DurableObjectNamespace:
         >>> stub = self.env.COUNTER.get_by_name("a")
     """
 
-    def __init__(self, class_key: str) -> None:
+    def __init__(self, caller: Caller, class_key: str) -> None:
+        self._caller = caller
         self._class_key = class_key
 
     def id_from_name(self, name: str) -> ObjectId:
@@ -196,13 +362,10 @@ class DurableObjectNamespace:
         return ObjectId.unique(self._class_key)
 
     def get(self, object_id: ObjectId) -> DurableObjectStub:
-        """A stub; neither creates nor wakes the object."""
-        return DurableObjectStub(object_id)
+        """A stub; neither creates nor wakes the object. Raises `BadRequest` for an id of another class."""
+        object_id.check_class(self._class_key)
+        return DurableObjectStub(self._caller, self._class_key, object_id)
 
     def get_by_name(self, name: str) -> DurableObjectStub:
         """The stub of a name's object."""
-        return DurableObjectStub(self.id_from_name(name))
-
-
-def _not_built(feature: str) -> NoReturn:
-    raise NotSupported(f"{feature} are not supported yet")
+        return self.get(self.id_from_name(name))

@@ -1,24 +1,26 @@
 """An object's storage: SQL, key-value pairs and transactions over one private SQLite database.
 
-Everything here is synchronous and local; the asynchronous methods exist for compatibility and never wait. What an
-object writes between two awaits is committed together, and nothing that the object says leaves the node before the
-writes that precede it are safe on a majority of disks.
+Everything here is synchronous and local; what the asynchronous methods do is done when they are called, and to await
+them never waits. What an object writes between two awaits is committed together, and nothing that the object says
+leaves the node before the writes that precede it are safe on a majority of disks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import datetime
-from typing import Any, NoReturn, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
+from homing.alarms import time_ms
 from homing.errors import NotSupported, StorageError
 from homing.storage_cursor import Row, SqlCursor, SqlValue
+from homing.storage_engine import Coordinator, Engine
 from homing.values import from_stored, to_stored
 
 __all__ = [
+    "Alarmed",
     "AsyncKv",
-    "Coordinator",
-    "Engine",
+    "Done",
     "Kv",
     "Row",
     "Sql",
@@ -29,56 +31,30 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 KEYS_PER_CALL_MAX = 128
 
 
-class Engine(Protocol):
-    """The database that the API stands on; the worker's runtime implements it."""
+class Done(Generic[T_co]):
+    """The result of an operation that has been carried out, for whoever awaits it.
 
-    @property
-    def database_size(self) -> int:
-        """In bytes."""
-        ...
+    As in the reference system an operation that nobody awaits happens all the same.
 
-    def execute(self, query: str, bindings: Sequence[SqlValue]) -> SqlCursor:
-        """Run the statements of a query."""
-        ...
+    Example:
+        >>> self.ctx.storage.put("n", 1)
+        >>> await self.ctx.storage.get("n")
+        1
+    """
 
-    def kv_get(self, key: str) -> bytes | None:
-        """The bytes under a key."""
-        ...
+    __slots__ = ("_result",)
 
-    def kv_put(self, key: str, value: bytes) -> None:
-        """Keep bytes under a key."""
-        ...
+    def __init__(self, result: T_co) -> None:
+        self._result = result
 
-    def kv_delete(self, key: str) -> bool:
-        """Forget a key."""
-        ...
-
-    def kv_list(self, low: str, high: str | None, reverse: bool, limit: int | None) -> list[tuple[str, bytes]]:
-        """The pairs from `low` on and before `high`."""
-        ...
-
-    def delete_all(self) -> None:
-        """Delete everything."""
-        ...
-
-    def transaction_sync(self, callback: Callable[[], Any]) -> Any:
-        """Run a callback in a transaction of its own."""
-        ...
-
-
-class Coordinator(Protocol):
-    """The part of the runtime that knows turns and gates."""
-
-    async def transaction(self, callback: Callable[[Transaction], Awaitable[Any]]) -> Any:
-        """Run an async callback in a transaction of its own."""
-        ...
-
-    async def sync(self) -> None:
-        """End the turn's transaction here."""
-        ...
+    def __await__(self) -> Generator[None, None, T_co]:
+        """Give the result; nothing waits."""
+        yield from ()
+        return self._result
 
 
 class Sql:
@@ -212,44 +188,45 @@ class AsyncKv:
         self.sql = Sql(engine)
 
     @overload
-    async def get(self, key: str, **options: bool) -> Any: ...
+    def get(self, key: str, **options: bool) -> Done[Any]: ...
     @overload
-    async def get(self, key: Sequence[str], **options: bool) -> dict[str, Any]: ...
-    async def get(self, key: str | Sequence[str], **options: bool) -> Any:
+    def get(self, key: Sequence[str], **options: bool) -> Done[dict[str, Any]]: ...
+    def get(self, key: str | Sequence[str], **options: bool) -> Done[Any]:
         """The value under a key or None; for several keys (128 at most) a dict of those that exist, in order."""
         _check_options(options)
         if isinstance(key, str):
-            return self.kv.get(key)
+            return Done(self.kv.get(key))
         found: dict[str, Any] = {}
         for one in sorted(_checked_keys(key), key=str.encode):
             data = self._engine.kv_get(one)
             if data is not None:
                 found[one] = from_stored(data)
-        return found
+        return Done(found)
 
-    async def put(self, key: str | dict[str, Any], value: Any = None, **options: bool) -> None:
+    def put(self, key: str | dict[str, Any], value: Any = None, **options: bool) -> Done[None]:
         """Keep a value under a key, or every pair of a dict (128 at most)."""
         _check_options(options)
         if isinstance(key, str):
             self.kv.put(key, value)
-            return
+            return Done(None)
         _checked_keys(list(key))
         encoded = [(name, to_stored(item)) for name, item in key.items()]  # all or none: encode before writing
         for name, data in encoded:
             self._engine.kv_put(name, data)
+        return Done(None)
 
     @overload
-    async def delete(self, key: str, **options: bool) -> bool: ...
+    def delete(self, key: str, **options: bool) -> Done[bool]: ...
     @overload
-    async def delete(self, key: Sequence[str], **options: bool) -> int: ...
-    async def delete(self, key: str | Sequence[str], **options: bool) -> bool | int:
+    def delete(self, key: Sequence[str], **options: bool) -> Done[int]: ...
+    def delete(self, key: str | Sequence[str], **options: bool) -> Done[bool] | Done[int]:
         """Forget a key; for several keys (128 at most) returns how many were there."""
         _check_options(options)
         if isinstance(key, str):
-            return self.kv.delete(key)
-        return sum(self.kv.delete(one) for one in _checked_keys(key))
+            return Done(self.kv.delete(key))
+        return Done(sum(self.kv.delete(one) for one in _checked_keys(key)))
 
-    async def list(
+    def list(
         self,
         *,
         start: str | None = None,
@@ -259,11 +236,13 @@ class AsyncKv:
         reverse: bool = False,
         limit: int | None = None,
         **options: bool,
-    ) -> dict[str, Any]:
+    ) -> Done[dict[str, Any]]:
         """As `kv.list`, as a dict in the same order."""
         _check_options(options)
-        return dict(
-            self.kv.list(start=start, start_after=start_after, end=end, prefix=prefix, reverse=reverse, limit=limit)
+        return Done(
+            dict(
+                self.kv.list(start=start, start_after=start_after, end=end, prefix=prefix, reverse=reverse, limit=limit)
+            )
         )
 
 
@@ -279,11 +258,67 @@ def _checked_keys(keys: Sequence[str]) -> Sequence[str]:
     return keys
 
 
-class Transaction(AsyncKv):
+class Alarmed(AsyncKv):
+    """Key-value storage and alarms.
+
+    An alarm wakes the object: its `alarm` handler runs, never before the time and at least once, on whichever node the
+    object lives by then. If the handler raises it is tried again after 2, 4, 8, 16, 32 and 64 seconds and a little,
+    and then given up. One handler runs at a time.
+
+    Example:
+        >>> class Reminder(DurableObject):
+        ...     async def remind(self, text, when_ms):
+        ...         await self.ctx.storage.put("text", text)
+        ...         await self.ctx.storage.set_alarm(when_ms)
+        ...
+        ...     async def alarm(self, alarm):
+        ...         print("it is time:", await self.ctx.storage.get("text"))
+    """
+
+    def __init__(self, engine: Engine, coordinator: Coordinator) -> None:
+        super().__init__(engine)
+        self._coordinator = coordinator
+
+    def set_alarm(self, scheduled_time: float | datetime, *, name: str = "", **options: bool) -> Done[None]:
+        """Let the alarm ring at a time; one that was set before is replaced. A time that has passed is now.
+
+        Args:
+            scheduled_time: milliseconds since 1970 (UTC), or a datetime.
+            name: an object has one alarm without a name, and as many with names as it likes.
+            options: accepted for compatibility.
+
+        Raises:
+            NotSupported: the class has no `alarm` handler.
+            TypeError, StorageError: not a time, or not a name.
+        """
+        _check_options(options)
+        self._coordinator.alarms.set(name, time_ms(scheduled_time))
+        return Done(None)
+
+    def get_alarm(self, name: str = "", **options: bool) -> Done[int | None]:
+        """When the alarm will ring, in milliseconds since 1970 (UTC).
+
+        None if it is not set. In its own handler it is not set, unless the handler has set it again.
+        """
+        _check_options(options)
+        return Done(self._coordinator.alarms.get(name))
+
+    def delete_alarm(self, name: str = "", **options: bool) -> Done[None]:
+        """Let the alarm not ring. A handler that runs goes on."""
+        _check_options(options)
+        self._coordinator.alarms.delete(name)
+        return Done(None)
+
+    def list_alarms(self) -> Done[dict[str, int]]:
+        """Every alarm that will ring: name to time, the earliest first."""
+        return Done(self._coordinator.alarms.list())
+
+
+class Transaction(Alarmed):
     """What the callback of `Storage.transaction` is given. The object's whole storage takes part in the transaction."""
 
-    def __init__(self, engine: Engine, undo: Callable[[], None]) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, coordinator: Coordinator, undo: Callable[[], None]) -> None:
+        super().__init__(engine, coordinator)
         self._undo = undo
 
     def rollback(self) -> None:
@@ -291,17 +326,13 @@ class Transaction(AsyncKv):
         self._undo()
 
 
-class Storage(AsyncKv):
+class Storage(Alarmed):
     """All that an object keeps.
 
     Attributes:
         sql: SQL over the object's private database.
         kv: key-value pairs, synchronous.
     """
-
-    def __init__(self, engine: Engine, coordinator: Coordinator) -> None:
-        super().__init__(engine)
-        self._coordinator = coordinator
 
     def transaction_sync(self, callback: Callable[[], T]) -> T:
         """Run a callback whose writes happen together: when it raises, they are undone and the error goes on.
@@ -322,26 +353,15 @@ class Storage(AsyncKv):
         """
         return cast("T", await self._coordinator.transaction(callback))
 
-    async def delete_all(self, **options: bool) -> None:
-        """Delete every table and every key, at once."""
+    def delete_all(self, **options: bool) -> Done[None]:
+        """Delete every table, every key and every alarm, at once."""
         _check_options(options)
         self._engine.delete_all()
+        return Done(None)
 
     async def sync(self) -> None:
         """Commit what was written so far. What the object says afterwards leaves only when that is safe on disk."""
         await self._coordinator.sync()
-
-    async def set_alarm(self, scheduled_time: int | float | datetime, **options: bool) -> None:
-        """Not built yet."""
-        _not_built("alarms")
-
-    async def get_alarm(self, **options: bool) -> int | None:
-        """Not built yet."""
-        _not_built("alarms")
-
-    async def delete_alarm(self, **options: bool) -> None:
-        """Not built yet."""
-        _not_built("alarms")
 
     async def get_current_bookmark(self) -> str:
         """Not built yet."""

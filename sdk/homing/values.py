@@ -99,7 +99,7 @@ def _tag(value: Any) -> Any:
         return {"$datetime": value.isoformat()}
     if kind is set or kind is frozenset:
         return {"$set": [_tag(item) for item in value]}
-    return _tag(_as_base(value))
+    return _tag(as_base(value))
 
 
 def _json_key(key: Any) -> str:
@@ -108,8 +108,12 @@ def _json_key(key: Any) -> str:
     raise TypeError(f"a dict key of type {type(key).__qualname__} cannot be sent as JSON")
 
 
-def _as_base(value: Any) -> Any:
-    """A value of a subclass (an IntEnum, a defaultdict, a named tuple) as the type that it extends."""
+def as_base(value: Any) -> Any:
+    """A value of a subclass (an IntEnum, a defaultdict, a named tuple) as the type that it extends.
+
+    Raises:
+        TypeError: it extends none that travels.
+    """
     for base in (int, float, str, bytes, list, tuple, dict, set, frozenset):
         if isinstance(value, base):
             return cast("Any", base)(value)
@@ -201,43 +205,84 @@ def _hashable(item: Any) -> Any:
 _TAGS: dict[str, Callable[[Any], Any]] = {"$bytes": _untag_bytes, "$datetime": _untag_datetime, "$set": _untag_set}
 
 
-def to_stored(value: Any) -> bytes:
-    """The bytes under which key-value storage keeps a value.
+class Packer:
+    """MessagePack for what an object keeps or sends: None, bool, int, float, str, bytes, datetime, list, dict and set.
 
-    Kept exactly: None, bool, int of any size, float (NaN too), str, bytes, datetime, list, dict, set; a tuple comes
-    back as a list, a frozenset as a set.
-
-    Raises:
-        TypeError: some part of it is of another type; the message names it.
-        ValueError: text that is not valid Unicode, or nesting without end.
+    Args:
+        other: gives what MessagePack can carry for a value of another type, or raises `TypeError`; by default a value
+            of a subclass goes as the type that it extends.
+        resolve: (code, data) gives the value of an extension that `other` made; raises `ValueError` for an unknown one.
     """
-    kind = _type(value)
-    if kind is str or kind is bytes or (kind is int and -(1 << 63) < value < 1 << 63):
-        return _pack(value)
-    return _with_depth_checked(_stored, value)
+
+    def __init__(
+        self,
+        other: Callable[[Any], Any] | None = None,
+        resolve: Callable[[int, bytes], Any] | None = None,
+    ) -> None:
+        self._other = other or self._base
+        self._resolve = resolve or _unknown
+        self._decode = msgspec.msgpack.Decoder(ext_hook=self._unextend).decode
+
+    def encode(self, value: Any) -> bytes:
+        """The bytes of a value.
+
+        Raises:
+            TypeError: some part of it is of a type that cannot be carried; the message names it.
+            ValueError: text that is not valid Unicode, or nesting without end.
+        """
+        kind = _type(value)
+        if kind is str or kind is bytes or (kind is int and -(1 << 63) < value < 1 << 63):
+            return _pack(value)
+        return _with_depth_checked(self._packed, value)
+
+    def decode(self, data: bytes) -> Any:
+        """The value whose bytes these are.
+
+        Raises:
+            ValueError: they were not made by `encode`, or are nested too deeply.
+        """
+        try:
+            return self._decode(data)
+        except RecursionError:
+            raise ValueError("the value is nested too deeply") from None
+
+    def _packed(self, value: Any) -> bytes:
+        return _pack(self.extend(value))
+
+    def extend(self, value: Any) -> Any:
+        """A tree that MessagePack can say."""
+        kind = _type(value)
+        if kind is str or kind is bool or kind is float or kind is bytes or value is None:
+            return value
+        if kind is int:
+            return value if -(1 << 63) < value < 1 << 63 else _large_integer(value)
+        if kind is list or kind is tuple:
+            return [self.extend(item) for item in value]
+        if kind is dict:
+            return {_stored_key(key): self.extend(item) for key, item in value.items()}
+        if kind is datetime:
+            return msgspec.msgpack.Ext(_EXT_DATETIME, value.isoformat().encode())
+        if kind is set or kind is frozenset:
+            return msgspec.msgpack.Ext(_EXT_SET, _pack([self.extend(item) for item in value]))
+        if kind is bytearray or kind is memoryview:
+            return bytes(value)
+        return self._other(value)
+
+    def _base(self, value: Any) -> Any:
+        return self.extend(as_base(value))
+
+    def _unextend(self, code: int, data: memoryview) -> Any:
+        if code == _EXT_INTEGER:
+            return int.from_bytes(data, "little", signed=True)
+        if code == _EXT_DATETIME:
+            return datetime.fromisoformat(bytes(data).decode())
+        if code == _EXT_SET:
+            return {_hashable(item) for item in self._decode(bytes(data))}
+        return self._resolve(code, bytes(data))
 
 
-def _stored(value: Any) -> bytes:
-    return _pack(_extend(value))
-
-
-def _extend(value: Any) -> Any:
-    kind = _type(value)
-    if kind is str or kind is bool or kind is float or kind is bytes or value is None:
-        return value
-    if kind is int:
-        return value if -(1 << 63) < value < 1 << 63 else _large_integer(value)
-    if kind is list or kind is tuple:
-        return [_extend(item) for item in value]
-    if kind is dict:
-        return {_stored_key(key): _extend(item) for key, item in value.items()}
-    if kind is datetime:
-        return msgspec.msgpack.Ext(_EXT_DATETIME, value.isoformat().encode())
-    if kind is set or kind is frozenset:
-        return msgspec.msgpack.Ext(_EXT_SET, _pack([_extend(item) for item in value]))
-    if kind is bytearray or kind is memoryview:
-        return bytes(value)
-    return _extend(_as_base(value))
+def _unknown(code: int, _: bytes) -> Any:
+    raise ValueError(f"bytes of an unknown kind {code}")
 
 
 def _large_integer(value: int) -> msgspec.msgpack.Ext:
@@ -249,26 +294,14 @@ def _stored_key(key: Any) -> Any:
         return key
     if isinstance(key, int) and -(1 << 63) < key < 1 << 63:
         return key
-    raise TypeError(f"a dict key of type {type(key).__qualname__} cannot be stored")
+    raise TypeError(f"a dict key of type {type(key).__qualname__} cannot be sent or stored")
 
 
-def _unextend(code: int, data: memoryview) -> Any:
-    if code == _EXT_INTEGER:
-        return int.from_bytes(data, "little", signed=True)
-    if code == _EXT_DATETIME:
-        return datetime.fromisoformat(bytes(data).decode())
-    if code == _EXT_SET:
-        return {_hashable(item) for item in from_stored(bytes(data))}
-    raise ValueError(f"stored bytes of an unknown kind {code}")
+_STORED = Packer()
 
+to_stored = _STORED.encode
+"""The bytes under which key-value storage keeps a value; see `Packer.encode`. A tuple comes back as a list, a frozenset
+as a set."""
 
-_unpack = msgspec.msgpack.Decoder(ext_hook=_unextend).decode
-
-
-def from_stored(data: bytes) -> Any:
-    """The value that `to_stored` was given.
-
-    Raises:
-        ValueError: the bytes were not made by `to_stored`.
-    """
-    return _unpack(data)
+from_stored = _STORED.decode
+"""The value that `to_stored` was given; see `Packer.decode`."""

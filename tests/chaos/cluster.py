@@ -18,20 +18,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 import msgspec
 from tests.chaos.client import Connection
 from tests.chaos.processes import Process, descendants, end, find
 
 from homing.cli import parented
-from homing.ids import SLOTS_DEFAULT
+from homing.ids import SLOTS_DEFAULT, ObjectId
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
+REST_TIMEOUT_S = 30.0
 PORTS_NEEDED = 8
 
 
@@ -269,6 +272,22 @@ class DevCluster:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cluster was not at rest after {timeout_s} s: {seen}")
             await asyncio.sleep(poll_s)
+
+    @contextlib.asynccontextmanager
+    async def at_rest(self, path: str = "") -> AsyncGenerator[httpx.AsyncClient]:
+        """A client for a test that begins and ends with every slot served, and each node with its share of them."""
+        await self.wait_settled(REST_TIMEOUT_S, balanced=True)
+        async with httpx.AsyncClient(base_url=f"{self.url}{path}", timeout=30.0) as client:
+            yield client
+        await self.wait_settled(REST_TIMEOUT_S)
+
+    async def owner_of(self, class_name: str, name: str) -> tuple[int, str]:
+        """An object's slot, and the node that owns it."""
+        view = await self.view()
+        slot = ObjectId.from_name(class_name, name).slot(self.slots)
+        owner = next(each.owner for each in view.slots if each.slot == slot)
+        assert owner is not None, f"slot {slot} has no owner"
+        return slot, owner
 
     def process(self, pid: int) -> Process:
         """The part of this cluster with this pid.

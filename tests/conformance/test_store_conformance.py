@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.store_subjects import TAG, Subject, object_id, page, put
 
 from homing.errors import StoreFailed
-from homing.ids import class_tag
+from homing.ids import SLOTS_DEFAULT, class_tag, slot_of
 from homing_node.log.store import (
     CutRecords,
     Op,
@@ -263,6 +263,23 @@ def test_objects_after_an_id_that_is_not_there(subject: Subject) -> None:
     assert [i for i, _ in store.objects(foreign, 9, TAG)] == ids[1:]
     assert [i for i, _ in store.objects(b"\x00\x14", 9, TAG)] == ids[1:]
     assert store.objects(ids[2], 9, TAG) == []
+
+
+def test_objects_are_found_by_when_they_are_to_be_woken(subject: Subject) -> None:
+    """Seen to fail when an earlier time of the same object stays, and when pages forget it."""
+    store = subject.store
+    here, other = [object_id(0, n) for n in range(4)], object_id(65_535, 1)
+    slot = slot_of(here[0], SLOTS_DEFAULT)
+    store.write([PutObject(each, b"", 50 - n) for n, each in enumerate(here)])
+    store.write([PutObject(other, b"", 1), PutObject(here[0], b"", 7), PutObject(here[1], b"")])
+    store.write([PutPages(here[2], {1: page("a")}, 1), PutObject(here[2], b"", 1 << 52), PutPages(here[2], {}, 0)])
+    store.write([PutObject(here[3], b"", 9), PutObject(here[3], b"", 8)])
+    for found in subject.before_and_after_a_restart():
+        assert found.wakes(slot, 10) == [(7, here[0]), (8, here[3]), (1 << 52, here[2])]
+        assert found.wakes(slot, 1) == [(7, here[0])]
+        assert found.wakes(slot_of(other, SLOTS_DEFAULT), 10) == [(1, other)]
+        assert found.wakes(3, 10) == []
+        assert list(found.pages(here[2])) == []
 
 
 def test_an_empty_batch_is_allowed(subject: Subject) -> None:

@@ -187,7 +187,7 @@ def test_the_wait_for_the_disk_is_where_others_can_run(tmp_path: Path) -> None:
     other.join()
     db.close()
     assert statistics.median(writing) < max(statistics.median(syncing), 0.000_2)
-    assert served > 100
+    assert served > 25  # of 200; a write that holds the lock lets others run in 6 or 7, this one in 99 to 200
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.conformance.store_subjects import TAG, memory_subject, object_id, rocks_subject
 
+from homing.ids import SLOTS_DEFAULT, slot_of
 from homing_node.log.store import CutRecords, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, TrimRecords
 
 
@@ -35,9 +36,13 @@ def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list
         else:
             count = rng.choice([0, 1, 2, 5, 700])
             pages = {n: rng.randbytes(9) for n in {rng.randrange(1, count + 1) for _ in range(3)}} if count else {}
-            batch += [PutPages(rng.choice(ids), pages, count), PutObject(rng.choice(ids), rng.randbytes(5))]
+            batch += [PutPages(rng.choice(ids), pages, count), PutObject(rng.choice(ids), rng.randbytes(5), wake(rng))]
         ends[slot] = applied, last
     return batch
+
+
+def wake(rng: random.Random) -> int:
+    return rng.choice([0, 0, rng.randrange(1, 1 << 53)])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -64,6 +69,9 @@ def test_both_stores_say_the_same(tmp_path: Path, seed: int) -> None:
         for found in ids:
             assert list(a.pages(found)) == list(b.pages(found))
             assert a.object(found) == b.object(found)
+            slot = slot_of(found, SLOTS_DEFAULT)
+            assert a.wakes(slot, 3) == b.wakes(slot, 3)
+            assert a.wakes(slot, 100) == b.wakes(slot, 100)
         after = rng.choice(ids)
         assert a.objects(after, 4, TAG) == b.objects(after, 4, TAG)
     rocks.store.close()

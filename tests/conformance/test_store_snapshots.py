@@ -53,7 +53,7 @@ def with_neighbours(store: Store, slot: int) -> dict[bytes, tuple[bytes, list[by
         for number, found in enumerate(ids_of(at, [TAG, class_tag("Other")], 5)):
             pages = [page(f"{number}.{each}") for each in range(number % 4)]
             data = b"object %d of %d" % (number, at)
-            ops: list[Op] = [PutObject(found, data)]
+            ops: list[Op] = [PutObject(found, data, number and 1_000 + number)]
             if pages:
                 ops.append(PutPages(found, dict(enumerate(pages, 1)), len(pages)))
             store.write([*ops, *put(at, number + 1), SetApplied(at, 1, 1, bytes(16))])
@@ -80,6 +80,14 @@ def test_a_slot_without_objects_has_one_empty_part(subject: Subject) -> None:
     assert subject.store.part(3, b"", 100) == Part([], b"")
 
 
+def test_parts_say_once_when_an_object_is_to_be_woken(subject: Subject) -> None:
+    """Seen to fail when a snapshot takes no times along."""
+    with_neighbours(subject.store, 5)
+    told = sorted((part.wake_ms, part.object) for part in parts(subject.store, 5, 1) if part.wake_ms)
+    assert told == subject.store.wakes(5, 100)
+    assert len(told) == 9
+
+
 def test_a_dropped_slot_has_its_promise_and_nothing_else(subject: Subject) -> None:
     content = with_neighbours(subject.store, 5)
     before = subject.store.load()
@@ -90,6 +98,8 @@ def test_a_dropped_slot_has_its_promise_and_nothing_else(subject: Subject) -> No
         assert (after[4], after[6]) == (before[4], before[6])
         assert parts(store, 5, 1 << 20) == []
         assert store.records(5, 1, 10) == []
+        assert store.wakes(5, 10) == []
+        assert len(store.wakes(4, 10)) == 9
         for found in content:
             assert store.object(found) is None
             assert list(store.pages(found)) == []

@@ -30,7 +30,9 @@ import pytest
 from homing.cli.ports import find_free
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md")
+PAGES = (
+    "README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md", "docs/how-to/cloudflare.md",
+)  # fmt: skip
 DEFAULT_PORT = "8787"
 READY_S = 90
 COMMAND_S = 60

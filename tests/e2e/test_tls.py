@@ -19,8 +19,8 @@ from etcd_process import EtcdProcess, free_port
 from gateway_command import CLUSTER, SLOTS, GatewayCommand
 from homing.v1 import objects_pb2
 from homing.wire.v1 import call_pb2 as wire
-from homing_gateway.link import INSPECT
 from homing_gateway.rpc import SERVICE
+from homing_placement.routing.link import INSPECT
 from tls_files import Authority
 
 APP = Path(__file__).resolve().parents[2] / "examples" / "hello"

@@ -16,7 +16,7 @@ from gateway_process import Running, check_problem, running, slot_of, until
 from homing.ids import ObjectId
 from homing.observability.catalogue import STAGES
 from homing.wire.v1 import call_pb2 as wire
-from homing_gateway.limits import RETRY_S_MIN
+from homing_placement.routing.limits import RETRY_S_MIN
 from stub_node import StaticTable, StreamCut, StubNode, answer, failure
 
 

@@ -1,10 +1,10 @@
-"""Fetches, the Default entrypoint, sockets that are not built yet, and the routes that only look."""
+"""Fetches, the Default entrypoint, requests for sockets, and the routes that only look."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -148,11 +148,39 @@ async def test_without_a_default_entrypoint_other_paths_are_404() -> None:
 
 
 @pytest.mark.parametrize("path", [OBJECT + "/fetch/ws", "/ws"])
-async def test_sockets_are_refused_with_a_problem(gate: Running, path: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        ({"status": 403}, 403, b"not for you"),
+        ({"status": 101}, 500, b"status 101"),
+        ({"status": 200, "headers": [("a b", "c")]}, 500, b"header that is not valid"),
+    ],
+)
+async def test_who_asks_for_a_socket_and_gets_an_answer(
+    gate: Running, path: str, given: dict[str, Any], status: int, said: bytes
+) -> None:
+    gate.node.on_call = lambda _call: answer(b"not for you", **given)
     with pytest.raises(InvalidStatus) as refused:
         await connect(f"ws://127.0.0.1:{gate.port}{path}")
-    assert refused.value.response.status_code == 501
-    assert json.loads(refused.value.response.body)["type"].endswith("/not-supported")
+    assert refused.value.response.status_code == status
+    assert said in refused.value.response.body
+    (call,) = gate.node.calls
+    assert ("upgrade", "websocket") in [(header.name, header.value) for header in call.headers]
+
+
+async def test_a_request_for_a_socket_takes_no_key(gate: Running) -> None:
+    """The answer under a key is given again: two connections would be one socket."""
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"ws://127.0.0.1:{gate.port}/ws", additional_headers={"idempotency-key": "k"})
+    assert refused.value.response.status_code == 400
+    assert gate.node.calls == []
+
+
+async def test_routes_that_answer_http_only(gate: Running) -> None:
+    for path in ("/_homing/v1/cluster", OBJECT + "/rpc/x", "/_homing/nope"):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://127.0.0.1:{gate.port}{path}")
+        assert refused.value.response.status_code in (400, 404, 405)
 
 
 @pytest.mark.parametrize(

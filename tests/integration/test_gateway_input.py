@@ -14,7 +14,7 @@ import pytest
 
 from gateway_process import Running, check_problem, running, until
 from homing_gateway.limits import RPC_BYTES_MAX
-from homing_gateway.pending import Pending
+from homing_placement.routing.pending import Pending
 from stub_node import StubNode, answer
 
 

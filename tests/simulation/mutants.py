@@ -124,12 +124,13 @@ def simulate(packages: Path, seeds: int, first: int = 0, world: str = "") -> tup
 
 
 def pytest(packages: Path, tests: Sequence[str]) -> tuple[bool, str]:
-    """Whether some tests pass, and the end of what they said. Hypothesis looks at the same examples every time."""
-    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    """Whether some tests pass, and how the first failed. Hypothesis looks at the same examples every time."""
+    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", "-rf"]
+    arguments += ["--hypothesis-seed=0", "--hypothesis-profile=mutants"]
     code, output = run([*arguments, *tests], packages)
     if code not in (0, 1) or re.search(r"^E +(Name|Attribute|Type|Import|Syntax)Error", output, re.MULTILINE):
         return True, f"the test broke: {output[-600:]}"  # as if it had passed: that catches nothing
-    return code == 0, next((line for line in output.splitlines() if line.startswith("E ")), "")
+    return code == 0, next((line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))), "")
 
 
 def judge(mutant: Mutant) -> Outcome:

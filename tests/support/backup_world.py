@@ -17,6 +17,7 @@ from homing_node.log.memory_store import MemoryStore
 from homing_node.log.shell import LogShell
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
+from homing_node.objects.ports import ReadImage
 from homing_node.workers.inside import pages
 from host_world import Worker
 
@@ -26,7 +27,7 @@ MEMBERS = [("n1", "d1")]
 class BackupWorld:
     """One node, one slot, one replica. Make it in a running event loop, and `await` its `start`."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_image: ReadImage | None = None) -> None:
         self.store = MemoryStore("d1", slots=1)
         self.core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=self.store.records)
         self.log = LogShell(
@@ -34,7 +35,7 @@ class BackupWorld:
             on_fatal=self._fatal,
         )  # fmt: skip
         self.worker = Worker(1)
-        self.host = ObjectHost(self.log, self.store, self, lambda slot: (0, ""))
+        self.host = ObjectHost(self.log, self.store, self, lambda slot: (0, ""), read_image=read_image)
         self.log.attach(self.host, self, self)
         self.owner = "n1"
         self.claims_wanted: list[int] = []

@@ -15,12 +15,15 @@ import uvicorn
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
-from homing_gateway.forward import Forwarder
 from homing_gateway.gateway import Gateway
 from homing_gateway.lane import lane_protocol
+from homing_gateway.limits import SOCKET_MESSAGE_BYTES_MAX
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
+from homing_gateway.socket_app import SocketApp
+from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
+from homing_placement.routing.forward import Forwarder
 from stub_node import StaticTable, StubNode
 
 
@@ -67,9 +70,15 @@ async def running(
             fetch_bytes_max=2_000_000,
         )
         config = uvicorn.Config(
-            App(gateway, Admin(gateway.forwarder, known.slots), SlotStreams(gateway.forwarder, known.slots)),
+            App(
+                gateway,
+                Admin(gateway.forwarder, known.slots),
+                SlotStreams(gateway.forwarder, known.slots),
+                SocketApp(gateway, SocketHub(gateway.forwarder)),
+            ),
             port=0, lifespan="off", log_config=None, access_log=False,
             http=lane_protocol(gateway) if lane else "httptools", ws="websockets-sansio", server_header=False,
+            ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
         )  # fmt: skip
         server = uvicorn.Server(config)
         server.capture_signals = contextlib.nullcontext  # pytest keeps its own

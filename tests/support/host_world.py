@@ -11,7 +11,7 @@ from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, EpochConfirmed, Lost, Recovered
 from homing_node.log.memory_store import MemoryStore
 from homing_node.objects.host import ObjectHost
-from homing_node.objects.images import Image
+from homing_node.objects.images import Image, apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.workers.inside import pages
 
@@ -80,7 +80,7 @@ class HostWorld:
 
     def __init__(self, host_limits: HostLimits | None = None) -> None:
         self.clock = Clock()
-        self.store = MemoryStore()
+        self.store = MemoryStore(slots=SLOTS)
         self.core = LogCore("n1", "d1", "i1", {}, trusted=True, reader=self.store.records)
         self.worker = Worker(1)
         self.host = ObjectHost(
@@ -145,13 +145,18 @@ class HostWorld:
 
     # -- what a test does -------------------------------------------------------------------------------------
 
-    def call(self, name: str = "a", *, key: str = "", fingerprint: bytes = b"f", class_name: str = "Counter") -> int:
+    def call(
+        self, name: str = "a", *, key: str = "", fingerprint: bytes = b"f", class_name: str = "Counter",
+        chain: bytes = b"", activation: int = 0, target: int = 0, lane: bytes = b"", order: int = 0,
+        before: int = 0,
+    ) -> int:  # fmt: skip
         """A call of a gateway; returns its number."""
         self._calls += 1
         message = wire.Call(
             id=self._calls, slot=0, epoch=self.core.serving(0), object=ObjectId.from_name("Counter", name).raw,
             class_name=class_name, name=name, kind=wire.CALL_KIND_RPC, method="m", body=b"{}", key=key,
-            fingerprint=fingerprint,
+            fingerprint=fingerprint, chain=chain, activation=activation, target=target, lane=lane, order=order,
+            before=before,
         )  # fmt: skip
         self.host.call(message, self._reply)
         self.pump()
@@ -165,11 +170,38 @@ class HostWorld:
         """An event that the worker was sent."""
         return self.worker.frames(3)[at]
 
-    def turn(self, event: tuple[Any, ...], n: int, *, ends: bytes | None = b"1", pages_now: int = 1) -> None:
-        """The worker ran a turn of that event: it wrote if `n`, and ended with `ends` if that is not None."""
+    def turn(
+        self,
+        event: tuple[Any, ...],
+        n: int,
+        *,
+        ends: bytes | None = b"1",
+        pages_now: int = 1,
+        wake_ms: int | None = None,
+    ) -> None:
+        """The worker ran a turn of that event: it wrote if `n`, and ended with `ends` if that is not None.
+
+        `wake_ms`: when its commit lets the earliest alarm ring.
+        """
         commit = pages.encode(pages_now, [(1, None, bytes([n % 256]) * 1024)]) if n else None
         effects = [] if ends is None else [[event[2], 0, ends, 1, 2]]
-        self.host.on_frame(self.worker, [2, event[1], n, commit, event[2], effects])
+        wakes = [] if wake_ms is None else [wake_ms]
+        self.host.on_frame(self.worker, [2, event[1], n, commit, event[2], effects, *wakes])
+        self.pump()
+
+    def apply(self) -> None:
+        """Pages take every committed record in, and those records go."""
+        replica = self.core.replica(0)
+        records = replica.applicable()
+        if records:
+            self.store.write(apply_batch(0, records, source=self.store))
+            self.core.applied(0, replica.base_lsn + len(records))
+            self.pump()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; the bell looks at the end of it."""
+        self.clock.seconds += seconds
+        self.host.bell.tick()
         self.pump()
 
     def new_worker(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -50,6 +51,7 @@ class StubNode:
         self.has_default = True
         self.calls: list[wire.Call] = []
         self.cancels: list[int] = []
+        self.sockets: list[wire.FromSocket] = []
         self.batches = 0
         self.address = ""
         self._server: grpc.aio.Server | None = None
@@ -106,6 +108,11 @@ class StubNode:
         for queue in self._writers:
             queue.put_nowait(wire.ReplyBatch(replies=[reply]))
 
+    def say(self, **fields: Any) -> None:
+        """Say something on sockets, on every stream."""
+        for queue in self._writers:
+            queue.put_nowait(wire.ReplyBatch(sockets=[wire.ToSockets(**fields)]))
+
     async def _read_slot(self, request: wire.ReadSlotRequest, _: object) -> AsyncIterator[wire.SlotPart]:
         assert self.on_read is not None
         async for part in self.on_read(request):
@@ -134,6 +141,7 @@ class StubNode:
         async for batch in requests:
             self.batches += 1
             self.cancels.extend(batch.cancels)
+            self.sockets.extend(batch.sockets)
             out = wire.ReplyBatch()
             whole: list[wire.Call] = []
             for call in batch.calls:

@@ -39,8 +39,9 @@ class WorkerHarness:
     """Frames in, frames out; every commit is applied to a replica of its object."""
 
     def __init__(
-        self, folder: Path, source: str, limits: dict[str, Any] | None = None, *, output: bool = False
-    ) -> None:
+        self, folder: Path, source: str, limits: dict[str, Any] | None = None, *, output: bool = False,
+        bindings: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         module = f"app_{next(_numbers)}_{secrets.token_hex(4)}"
         (folder / f"{module}.py").write_text(textwrap.dedent(source))
         self.socket, theirs = socket.socketpair()
@@ -54,7 +55,7 @@ class WorkerHarness:
         self.commits: dict[int, int] = {}
         self._thread = threading.Thread(target=serve, args=(theirs,), kwargs={"take_output": output}, daemon=True)
         self._thread.start()
-        self.send(channel.HELLO, {"app": str(folder), "main": module, "limits": limits or {}})
+        self.send(channel.HELLO, {"app": str(folder), "main": module, "limits": limits or {}, "bindings": bindings})
         self.hello = self.wait(lambda frame: frame[0] in (channel.READY, channel.FAILED))
 
     def stop(self) -> None:
@@ -87,8 +88,8 @@ class WorkerHarness:
     def _take(self, frame: list[Any]) -> None:
         self.frames.append(frame)
         if frame[0] == channel.TURN:
-            _, act, n, commit, _, effects = frame
-            assert commit is not None or effects, "a frame that says nothing"
+            _, act, n, commit, _, effects = frame[:6]
+            assert commit is not None or effects or frame[7:], "a frame that says nothing"
             assert (commit is None) == (n == 0)
             if commit is not None:
                 self.commits[act] = self.commits.get(act, 0) + 1
@@ -121,18 +122,19 @@ class WorkerHarness:
     def event(self, act: int, method: str, *args: Any, body: bytes | None = None, **kwargs: Any) -> int:
         """Send a call; returns its number."""
         timeout_ms = kwargs.pop("_timeout_ms", 5_000)
+        awaited = kwargs.pop("_awaited", False)
         call = next(self._calls)
         if body is None:
             body = msgspec.json.encode({"args": args, "kwargs": kwargs}) if args or kwargs else b""
-        self.send(channel.EVENT, act, call, channel.RPC, method, body, timeout_ms, f"req-{call}", f"trace-{call}", None)
+        event = (channel.RPC, method, body, timeout_ms, f"req-{call}", f"trace-{call}", None, awaited, 0)
+        self.send(channel.EVENT, act, call, *event)
         return call
 
     def http(self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = ()) -> Any:
         call = next(self._calls)
         kind = channel.FETCH if act else channel.DEFAULT
-        self.send(
-            channel.EVENT, act, call, kind, verb, body, 5_000, f"req-{call}", "", [url, [list(h) for h in headers]]
-        )
+        event = (kind, verb, body, 5_000, f"req-{call}", "", [url, [list(h) for h in headers]], False, 0)
+        self.send(channel.EVENT, act, call, *event)
         return self.answer(call)
 
     def effect(self, call: int) -> list[Any]:
@@ -156,7 +158,7 @@ class WorkerHarness:
         _, status, payload, started_ns, ended_ns = self.effect(call)
         assert 0 < started_ns <= ended_ns
         if status == channel.FAILURE:
-            raise Failed(*payload)
+            raise Failed(*payload[:3])
         return msgspec.json.decode(payload)["result"] if status == channel.RESULT else payload
 
     def call(self, act: int, method: str, *args: Any, **kwargs: Any) -> Any:

@@ -198,21 +198,20 @@ async def test_an_object_is_replaced_when_that_is_asked_for() -> None:
     assert (await world.write("a", 8)).body == b"8"
 
 
-async def test_an_image_that_is_being_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_image_that_is_being_read_is_waited_for() -> None:
     """Seen to fail, with the old pages served after the restore, when only activations are waited for."""
     old = await BackupWorld().start()
     await old.write("a", 1)
     found = await old.read()
-    world = await BackupWorld().start()
-    world.store.write([PutPages(A, {1: page(7)}, 1)])
-    world.store.write([PutObject(A, bytes(found[1].objects[0].data))])
     held: list[Callable[[], None]] = []
 
-    def hold(read: Callable[[], Image], done: Callable[[Image], None]) -> None:
+    def hold(read: Callable[[], Image], done: Callable[[Image | ValueError], None]) -> None:
         image = read()
         held.append(lambda: done(image))
 
-    monkeypatch.setattr(world.host, "_read_image", hold)
+    world = await BackupWorld(hold).start()
+    world.store.write([PutPages(A, {1: page(7)}, 1)])
+    world.store.write([PutObject(A, bytes(found[1].objects[0].data))])
     early = world.call("a")
     running = asyncio.ensure_future(world.restore(found, overwrite=True))
     await asyncio.sleep(0.05)

@@ -255,6 +255,9 @@ def test_cursor_methods(store: Store):
     assert sql.exec("SELECT id AS x, name FROM t WHERE 0").column_names == ["x", "name"]
     assert sql.exec("UPDATE t SET name = 'z' WHERE id > 1").rows_written == 2
     assert sql.exec("SELECT 1").rows_written == 0
+    returning = sql.exec("UPDATE t SET name = 'y' WHERE id > 1 RETURNING id")
+    assert returning.rows_written == 2
+    assert [row["id"] for row in returning] == [2, 3]
     assert sql.exec("INSERT INTO t VALUES (4, 'd') RETURNING id").one() == {"id": 4}
     assert sql.exec("DELETE FROM t").column_names == []
 

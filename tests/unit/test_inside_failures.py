@@ -3,26 +3,13 @@
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from homing_node.workers.inside import channel
 from homing_node.workers.inside.activation import Activation
-from worker_harness import Failed, WorkerHarness, workers
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerHarness]]:
-    with workers(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def worker(start: Callable[..., WorkerHarness]) -> WorkerHarness:
-    return start()
-
+from worker_harness import Failed, WorkerHarness
 
 # Failures
 

@@ -2,7 +2,7 @@
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,7 @@ import pytest
 
 from homing_node.workers.inside import channel
 from homing_node.workers.inside.gates import InputGate, Section, current_section
-from worker_harness import Failed, WorkerHarness, workers
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerHarness]]:
-    with workers(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def worker(start: Callable[..., WorkerHarness]) -> WorkerHarness:
-    return start()
-
+from worker_harness import Failed, WorkerHarness
 
 # The gate itself
 

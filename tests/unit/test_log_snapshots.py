@@ -7,6 +7,7 @@ import pytest
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits, record
 from homing_node.log.effects import Lost
+from homing_node.log.memory_store import MemoryStore
 from log_cluster import OBJECTS, SLOT, Cluster
 
 NAMES = ["n1", "n2", "n3"]
@@ -166,6 +167,30 @@ def test_who_may_have_forgotten_promises_joins_only_above_what_the_record_said(c
         cluster.settle()
     write(cluster, "b")
     same_everywhere(cluster)
+    assert cluster.core("n3").replica(SLOT).healthy
+
+
+def test_what_a_slot_s_record_said_holds_also_where_the_slot_is_first_heard_of_later(cluster: Cluster) -> None:
+    """A new store in the place of a lost one has nothing of the slot at start.
+
+    Seen to fail without: it could never join, and the set lost it and took it back for ever.
+    """
+    write(cluster, "a")
+    cluster.crash("n3")
+    cluster.nodes["n3"].store = MemoryStore("disk-n3'")
+    cluster.start("n3", trusted=False)
+    new = ("n3", "disk-n3'")
+    for epoch, members in (
+        (2, [*cluster.members[:2], new]),
+        (3, cluster.members[:2]),
+        (4, [*cluster.members[:2], new]),
+    ):
+        cluster.claim("n1", epoch, members)
+        cluster.settle()
+        cluster.activate("n1", epoch)
+        cluster.settle()
+    write(cluster, "b")
+    assert cluster.core("n1").distrusted(SLOT) == set()
     assert cluster.core("n3").replica(SLOT).healthy
 
 

@@ -22,12 +22,16 @@ class World:
         self.up = {"a", "c"}
         self.lags: dict[str, int | None] = {"a": 0, "c": 0}
         self.busy: set[int] = set()
+        self.settled_slots: set[int] = set()
         self.nexts: dict[int, tuple[Replica, ...]] = {}
         self.moves = Moves("b")
         self.now = 0.0
 
     def served(self) -> Iterable[int]:
         return [slot for slot, epoch in self.epochs.items() if epoch]
+
+    def candidates(self) -> Iterable[int]:
+        return [slot for slot in self.served() if slot not in self.settled_slots]
 
     def epoch(self, slot: int) -> int:
         return self.epochs[slot]
@@ -88,6 +92,17 @@ def test_a_draining_node_gives_everything_to_the_next_at_once() -> None:
     world.sets[7] = [Replica("b", "db"), Replica("c", "dc"), Replica("a", "da")]
     world.moves.draining = True
     assert world.tick() == [Rest(7), Offer("c", ((7, 3),))]
+
+
+def test_slots_that_are_right_here_are_looked_at_only_when_the_node_leaves_or_they_are_wanted() -> None:
+    """Seen to fail when they are looked at always, and when a drain or an operator's wish passes over them."""
+    world = World((7, 8))
+    world.settled_slots = {7, 8}
+    assert world.settled() == []
+    world.moves.want(8, "c", world.now)
+    assert world.tick() == [Rest(8), Offer("c", ((8, 3),), first=True)]
+    world.moves.draining = True
+    assert world.tick() == [Rest(7), Offer("a", ((7, 3),))]
 
 
 @pytest.mark.parametrize("lag", [None, limits.move_lag_records_max + 1])

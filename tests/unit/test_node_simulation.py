@@ -18,7 +18,7 @@ from tests.simulation.node.clients import Call, Clients, Thing
 from tests.simulation.node.etcd import Store
 from tests.simulation.node.loop import Clock, Loop
 from tests.simulation.node.run import Tally, too_easy
-from tests.simulation.node.workers import READ, WRITE, decode_list, encode_list, to_pages
+from tests.simulation.node.workers import PASSED, READ, WRITE, decode_alarms, decode_list, encode_list, to_pages
 
 from homing.errors import OutcomeUnknown, Unavailable
 from homing_placement.etcd import Compare, Put
@@ -147,7 +147,10 @@ def judge() -> tuple[Clients, Thing]:
     world: Any = SimpleNamespace(tracing=False, fired=Counter(), rough=False)
     clients.world = world
     clients.open, clients.acknowledged, clients.reads, clients.unknown, clients.refused = {}, 0, 0, 0, 0
-    return clients, Thing("o", 0, b"")
+    clients.passes, clients._passed = 0, []
+    thing = Thing("o", 0, b"")
+    clients.things = [thing]
+    return clients, thing
 
 
 def call(clients: Clients, thing: Thing, number: int, what: bytes = WRITE, key: str = "") -> Call:
@@ -189,4 +192,26 @@ def test_the_judge_sees_a_call_that_was_refused_and_ran() -> None:
 
 def test_a_list_is_the_same_out_of_its_pages() -> None:
     numbers = list(range(1, 600))
-    assert list(decode_list(b"".join(to_pages(numbers)))) == numbers
+    pages = b"".join(to_pages(numbers, {7: 1 << 40, 9: 3}))
+    assert list(decode_list(pages)) == numbers
+    assert decode_alarms(pages) == {7: 1 << 40, 9: 3}
+
+
+def test_the_judge_sees_calls_of_objects_that_overtake_are_refused_and_run_or_act_on_what_is_lost() -> None:
+    first, second = PASSED
+    clients, thing = judge()
+    with pytest.raises(Violation, match="overtook"):
+        clients.answered(call(clients, thing, 9, READ), encode_list([1 | second, 1 | first]))
+    clients, thing = judge()
+    clients.passed("o", 1 | first, done=False, refused=True)
+    with pytest.raises(Violation, match="refused"):
+        clients.answered(call(clients, thing, 9, READ), encode_list([1 | first]))
+    clients, thing = judge()
+    clients.passed("o", 1 | first, done=True, refused=False)
+    with pytest.raises(Violation, match="acknowledged"):
+        clients.check_all()
+    clients, thing = judge()
+    clients._passed = [(Thing("p", 0, b""), thing, 1)]
+    clients.answered(call(clients, thing, 9, READ), encode_list([1 | first]))
+    with pytest.raises(Violation, match="is lost"):
+        clients.check_all()

@@ -70,6 +70,15 @@ def test_effects_leave_in_the_order_in_which_they_were_emitted() -> None:
     assert bench.left == [1, 2]
 
 
+def test_a_later_write_does_not_hold_up_what_was_said_before_it() -> None:
+    """Seen to fail when the gate waits for the newest record of the slot."""
+    bench = Bench()
+    bench.hold(1, 11, wrote=True)
+    bench.hold(2, 12, wrote=True)
+    bench.gate.advanced(3, 5, 11)
+    assert bench.left == [1]
+
+
 def test_nothing_leaves_a_slot_that_was_lost() -> None:
     """Rule 9; seen to fail when `end` leaves the slot in the table."""
     bench = Bench()

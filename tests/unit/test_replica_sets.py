@@ -110,6 +110,18 @@ def test_a_distrusted_replica_leaves_and_comes_back() -> None:
     assert following(disks, distrusted=("b", "c")) is None, "the rest would be no majority"
 
 
+def test_one_that_comes_begins_to_take_the_slot_in_before_another_comes() -> None:
+    """Seen to fail without: under the next epoch it was not new any more, was not filled, and left again, for ever."""
+    disks = {"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}
+    four = (*SET, Replica("d", "4"))
+    found = sets(disks, copies=5, current=four)
+    assert found.following(0, four, (), ("d",), ("d",), busy=False) is None
+    five = {*four, Replica("e", "5")}
+    assert set(found.following(0, four, (), ("d",), busy=False) or ()) == five, "it lacks records, no more"
+    away = sets({name: disk for name, disk in disks.items() if name != "d"}, copies=5, current=four)
+    assert set(away.following(0, four, (), ("d",), ("d",), busy=False) or ()) == five, "d is not there"
+
+
 def test_a_node_that_is_gone_for_long_is_replaced() -> None:
     """Seen to fail without the patience, and without the majority."""
     here = {"a": "1", "b": "2", "d": "4"}

@@ -67,6 +67,7 @@ class LogCore:
         self._room = Room()
         self._ticked_at = float("-inf")
         self._dirty: set[int] = set()  # owned slots with records that were not sent
+        self._remembered: Mapping[int, int] | None = None  # see `remember`
         for slot in list(self._images):
             self.replica(slot)
 
@@ -76,6 +77,8 @@ class LogCore:
         if found is None:
             image = self._images.pop(slot, None) or SlotImage()
             found = self.replicas[slot] = Replica(slot, image, self.out, self._reader, healthy=self.trusted)
+            if found.joins_above == NEVER and self._remembered is not None:
+                found.joins_above = self._remembered.get(slot, 0)
         return found
 
     def drain(self, now: float) -> Outbox:
@@ -276,10 +279,14 @@ class LogCore:
         ]
 
     def remember(self, epochs: Mapping[int, int]) -> None:
-        """The epoch of each slot's record, read after this process began: no promise that may be lost was higher."""
+        """The epoch of each slot's record, read after this process began: no promise that may be lost was higher.
+
+        A slot without a record was never claimed. It holds for replicas that are made later, too.
+        """
+        self._remembered = epochs
         for slot, replica in self.replicas.items():
-            if replica.joins_above == NEVER and slot in epochs:
-                replica.joins_above = epochs[slot]
+            if replica.joins_above == NEVER:
+                replica.joins_above = epochs.get(slot, 0)
 
     def forget(self, slot: int, epoch: int) -> None:
         """Delete the copy of a slot whose ACTIVE record of this epoch, read just now, does not name it (rule 16).

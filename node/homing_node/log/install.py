@@ -103,7 +103,7 @@ def _add(replica: Replica, m: wire.Snapshot) -> None:
             pages = dict(enumerate(part.pages, part.first_page))
             writes.append(PutPages(part.id, pages, part.page_count))
         if part.first_page == 1:
-            writes.append(PutObject(part.id, part.data))
+            writes.append(PutObject(part.id, part.data, part.wake_ms))
     if m.last:
         writes.append(SetApplied(m.slot, m.base_lsn, m.base_epoch, m.base_hash))
         writes.append(SetWhole(m.slot))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from itertools import islice
 
 from homing.errors import StoreFailed
@@ -107,6 +108,7 @@ class MemoryStore:
         self._slots: dict[int, _Slot] = {}
         self._pages: dict[bytes, dict[int, bytes]] = {}
         self._objects: dict[bytes, bytes] = {}
+        self._wakes: dict[bytes, int] = {}  # Invariant: none is 0
         self._unsynced: deque[Sequence[Op]] = deque()
         self._failure: StoreFailed | None = None
 
@@ -184,7 +186,7 @@ class MemoryStore:
                 slot.top = max(slot.top, op.lsn)
                 slot.floor = min(slot.floor, op.lsn)
             elif isinstance(op, PutObject):
-                self._objects[op.object] = op.data
+                self._put_object(op)
             elif isinstance(op, PutPages):
                 self._put_pages(op)
             else:
@@ -214,9 +216,16 @@ class MemoryStore:
     def _drop(self, number: int, *, votes: bool) -> None:
         old = self._slots[number]
         self._slots[number] = _Slot(old.promised, old.claimant, incomplete=True, votes=votes, damaged=old.damaged)
-        for kept in (self._pages, self._objects):
+        for kept in (self._pages, self._objects, self._wakes):
             for object_id in [found for found in kept if slot_of(found, self._slot_count) == number]:
                 del kept[object_id]
+
+    def _put_object(self, op: PutObject) -> None:
+        self._objects[op.object] = op.data
+        if op.wake_ms:
+            self._wakes[op.object] = op.wake_ms
+        else:
+            self._wakes.pop(op.object, None)
 
     def _put_pages(self, op: PutPages) -> None:
         pages = self._pages.setdefault(op.object, {})
@@ -253,6 +262,11 @@ class MemoryStore:
         ids = sorted(found for found in self._objects if found[2:10] == tag and found > after)
         return [(object_id, self._objects[object_id]) for object_id in islice(ids, limit)]
 
+    def wakes(self, slot: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` of the slot's objects that are to be woken, the earliest first; see `Store`."""
+        mine = ((at, found) for found, at in self._wakes.items() if slot_of(found, self._slot_count) == slot)
+        return nsmallest(limit, mine)
+
     def part(self, slot: int, place: bytes, bytes_max: int) -> Part:
         """A part of the slot's objects; see `Store`."""
         found: list[ObjectPart] = []
@@ -266,6 +280,7 @@ class MemoryStore:
             first = page if _order(object_id) == start else 1
             pages = self._pages.get(object_id, {})
             part = ObjectPart(object_id, self._objects[object_id] if first == 1 else b"", len(pages), first)
+            part.wake_ms = self._wakes.get(object_id, 0) if first == 1 else 0
             found.append(part)
             for number in range(first, len(pages) + 1):
                 if size >= bytes_max and part.pages:

@@ -382,11 +382,11 @@ class Owner:
         )
 
     def lag_of(self, node: str) -> int | None:
-        """Records that a replica has not confirmed; None if it is not linked, or has confirmed nothing."""
+        """Records that a replica has not confirmed; None if it could not own the slot: see `LogCore.lag_of`."""
         follower = self.followers.get(node)
-        if follower is None or node not in self.replicas or not self.counts(node, follower) or not follower.match:
+        if follower is None or node not in self.replicas or not self.counts(node, follower):
             return None
-        return self.replica.last_lsn - follower.match
+        return self.replica.last_lsn - follower.match if follower.match and not follower.distrusted else None
 
 
 def majority(members: Mapping[str, str]) -> int:

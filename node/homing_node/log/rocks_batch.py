@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rocksdict import WriteBatch
 
+from homing.ids import slot_of
 from homing_node.log import rocks_keys as keys
 from homing_node.log.store import (
     DropSlot,
@@ -29,7 +30,7 @@ class BatchBuilder:
     """Builds batches, and remembers what spares a read before a delete: of an object only within one batch.
 
     Args:
-        page_count: reads how many pages an object has on disk.
+        known: reads how many pages an object has on disk, and when it is to be woken.
         tags: reads which classes have objects here.
         slots: how many the cluster has.
         disk_id: of the disk on which slots become whole.
@@ -39,14 +40,14 @@ class BatchBuilder:
     """
 
     def __init__(
-        self, page_count: Callable[[bytes], int], tags: Callable[[], Iterable[bytes]], slots: int, disk_id: str
+        self, known: Callable[[bytes], tuple[int, int]], tags: Callable[[], Iterable[bytes]], slots: int, disk_id: str
     ) -> None:
-        self._read_page_count = page_count
+        self._read_known = known
         self._read_tags = tags
         self._slots = slots
         self._disk_id = disk_id.encode()
         self._floors: dict[int, int] = {}  # slot: no record of it is below this lsn
-        self._page_counts: dict[bytes, int] = {}
+        self._known: dict[bytes, tuple[int, int]] = {}
 
     def forget(self) -> None:
         """Remember nothing: the last batch was not written."""
@@ -54,7 +55,7 @@ class BatchBuilder:
 
     def build(self, ops: Sequence[Op], number: int) -> WriteBatch:
         """The write that applies `ops` in order and carries the batch's number."""
-        self._page_counts.clear()
+        self._known.clear()
         writes = WriteBatch(raw_mode=True)
         put = writes.put
         record_key = keys.record_key
@@ -64,7 +65,7 @@ class BatchBuilder:
             elif isinstance(op, PutPages):
                 self._pages(writes, op)
             elif isinstance(op, PutObject):
-                put(keys.object_key(op.object), op.data)
+                self._object(writes, op)
             else:
                 self._slot_op(writes, op)
         put(keys.batch_key(number), keys.U64.pack(number))
@@ -107,6 +108,7 @@ class BatchBuilder:
         writes.delete(keys.slot_key(keys.WHOLE, slot))
         writes.delete(keys.slot_key(keys.APPLIED, slot))
         writes.delete_range(keys.record_key(slot, 0), keys.log_end(slot))
+        writes.delete_range(*keys.wake_range(slot))
         for kind in (keys.PAGE, keys.COUNT):
             writes.delete_range(*keys.id_range(kind, slot, self._slots))
         for tag in self._read_tags():
@@ -119,19 +121,34 @@ class BatchBuilder:
         for number, data in op.pages.items():
             if number <= count:
                 put(stem + pack(number), data)
-        before = self._page_count(op.object)
+        before, wake_ms = self._known_of(op.object)
         if count == before:
             return
-        self._page_counts[op.object] = count
-        put(keys.COUNT + op.object, pack(count))
+        self._keep(writes, op.object, count, wake_ms)
         if before - count > point_deletes_max:
             writes.delete_range(stem + pack(count + 1), stem + pack(before + 1))
         else:
             for number in range(count + 1, before + 1):
                 writes.delete(stem + pack(number))
 
-    def _page_count(self, object_id: bytes) -> int:
-        count = self._page_counts.get(object_id)
-        if count is None:
-            count = self._page_counts[object_id] = self._read_page_count(object_id)
-        return count
+    def _object(self, writes: WriteBatch, op: PutObject) -> None:
+        writes.put(keys.object_key(op.object), op.data)
+        page_count, before = self._known_of(op.object)
+        if op.wake_ms == before:
+            return
+        slot = slot_of(op.object, self._slots)
+        if before:
+            writes.delete(keys.wake_key(slot, before, op.object))
+        if op.wake_ms:
+            writes.put(keys.wake_key(slot, op.wake_ms, op.object), b"")
+        self._keep(writes, op.object, page_count, op.wake_ms)
+
+    def _known_of(self, object_id: bytes) -> tuple[int, int]:
+        known = self._known.get(object_id)
+        if known is None:
+            known = self._known[object_id] = self._read_known(object_id)
+        return known
+
+    def _keep(self, writes: WriteBatch, object_id: bytes, page_count: int, wake_ms: int) -> None:
+        self._known[object_id] = (page_count, wake_ms)
+        writes.put(keys.COUNT + object_id, keys.encode_count(page_count, wake_ms))

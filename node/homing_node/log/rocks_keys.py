@@ -12,7 +12,8 @@ table file exactly when all of the batch is. With several, a lost log file could
     A slot u16                applied: lsn u64, epoch u64, hash
     L slot u16 lsn u64        a record
     O tag 8, hash 2, rest 22  what is known of an object; ordered by id within a class
-    C object id 32            number of pages u32
+    C object id 32            number of pages u32; and when it is to be woken u64, if ever
+    T slot u16 time u64 id 32 an object that is to be woken then, in milliseconds since 1970
     G object id 32, page u32  a page
 
 Numbers are big endian, so that keys sort as numbers do.
@@ -32,12 +33,13 @@ INCOMPLETE, INCOMPLETE_END = b"N", b"O"
 WHOLE, WHOLE_END = b"W", b"X"
 OBJECT = b"O"
 COUNT = b"C"
+WAKE = b"T"
 PAGE = b"G"
 
 batch_ring = 65_536
 """How many of the last batch numbers are kept: a log file lost from between others shows as a hole in them."""
 
-_LOG = struct.Struct(">cHQ")
+_LOG = struct.Struct(">cHQ")  # WAKE begins so, too
 _SLOT = struct.Struct(">cH")
 _RING = struct.Struct(">cI")
 U32 = struct.Struct(">I")
@@ -118,6 +120,33 @@ def _id_start(stem: bytes, first: int) -> bytes:
 def page_key(object_id: bytes, number: int) -> bytes:
     """Where a page is."""
     return PAGE + object_id + U32.pack(number)
+
+
+def encode_count(page_count: int, wake_ms: int) -> bytes:
+    """The value of COUNT."""
+    return U32.pack(page_count) + (U64.pack(wake_ms) if wake_ms else b"")
+
+
+def decode_count(value: bytes | None) -> tuple[int, int]:
+    """Page count and time to wake out of a value of COUNT. Raises struct.error if the value is damaged."""
+    if not value:
+        return 0, 0
+    return U32.unpack_from(value)[0], U64.unpack_from(value, 4)[0] if len(value) > 4 else 0
+
+
+def wake_key(slot: int, wake_ms: int, object_id: bytes) -> bytes:
+    """Where it is noted when an object is to be woken."""
+    return _LOG.pack(WAKE, slot, wake_ms) + object_id
+
+
+def wake_of_key(key: bytes) -> tuple[int, bytes]:
+    """Time and object of a key of `wake_key`."""
+    return _LOG.unpack_from(key)[2], key[11:]
+
+
+def wake_range(slot: int) -> tuple[bytes, bytes]:
+    """All keys of `wake_key` of a slot: from, and to below."""
+    return _LOG.pack(WAKE, slot, 0), _LOG.pack(WAKE, slot, (1 << 64) - 1) + b"\xff" * 32
 
 
 def encode_promise(epoch: int, claimant: str) -> bytes:

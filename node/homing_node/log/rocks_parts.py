@@ -45,7 +45,9 @@ def read_part(db: RocksDatabase, slot: int, slots: int, place: bytes, bytes_max:
         if size >= bytes_max:
             return Part(found, object_id + keys.U32.pack(1))
         first = page if object_id == start_id else 1
-        part = ObjectPart(object_id, data if first == 1 else b"", _page_count(db, object_id), first)
+        page_count, wake_ms = keys.decode_count(db.get(keys.COUNT + object_id))
+        part = ObjectPart(object_id, data if first == 1 else b"", page_count, first)
+        part.wake_ms = wake_ms if first == 1 else 0
         size += object_overhead_bytes + len(part.data)
         stem = keys.PAGE + object_id
         for _, value in db.scan(stem + keys.U32.pack(first), stem + b"\xff\xff\xff\xff"):
@@ -55,11 +57,6 @@ def read_part(db: RocksDatabase, slot: int, slots: int, place: bytes, bytes_max:
             size += len(value)
         found.append(part)
     return Part(found, b"")
-
-
-def _page_count(db: RocksDatabase, object_id: bytes) -> int:
-    raw = db.get(keys.COUNT + object_id)
-    return keys.U32.unpack(raw)[0] if raw else 0
 
 
 def _objects(db: RocksDatabase, slot: int, slots: int, start_id: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from homing.errors import ConfigurationError, StoreFailed
@@ -57,7 +58,7 @@ class RocksStore:
         self._writing = threading.Lock()
         self._failure: StoreFailed | None = None
         self._closed = False
-        self.builder = BatchBuilder(self._page_count, lambda: tags(db), slots, disk_id)
+        self.builder = BatchBuilder(self._known, lambda: tags(db), slots, disk_id)
 
     @classmethod
     def open(cls, path: str | Path, *, cluster: str, node: str, slots: int = SLOTS_DEFAULT) -> RocksStore:
@@ -254,9 +255,19 @@ class RocksStore:
         except Damaged as error:
             raise self._damage(slot, error) from error
 
-    def _page_count(self, object_id: bytes) -> int:
-        raw = self._get(keys.COUNT + object_id, slot_of(object_id, self._slots))
-        return keys.U32.unpack(raw)[0] if raw else 0
+    def wakes(self, slot: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` of the slot's objects that are to be woken, the earliest first; see `Store`.
+
+        Raises:
+            StoreFailed: as `pages`.
+        """
+        try:
+            return [keys.wake_of_key(key) for key, _ in islice(self._db.scan(*keys.wake_range(slot)), limit)]
+        except Damaged as error:
+            raise self._damage(slot, error) from error
+
+    def _known(self, object_id: bytes) -> tuple[int, int]:
+        return keys.decode_count(self._get(keys.COUNT + object_id, slot_of(object_id, self._slots)))
 
     def _get(self, key: bytes, slot: int) -> bytes | None:
         try:

@@ -100,7 +100,12 @@ def _send(owner: Owner, node: str, follower: Follower, objects: Sequence[ObjectP
 
 def _to_wire(part: ObjectPart) -> wire.SnapshotObject:
     return wire.SnapshotObject(
-        id=part.object, data=part.data, page_count=part.page_count, first_page=part.first_page, pages=part.pages
+        id=part.object,
+        data=part.data,
+        page_count=part.page_count,
+        first_page=part.first_page,
+        pages=part.pages,
+        wake_ms=part.wake_ms,
     )
 
 

@@ -86,10 +86,14 @@ class SetDamaged(Struct, frozen=True):
 
 
 class PutObject(Struct, frozen=True):
-    """What a slot knows of one object beside its pages: an opaque, bounded value."""
+    """What a slot knows of one object beside its pages: an opaque, bounded value.
+
+    `wake_ms`: when the object is to be woken, in milliseconds since 1970; 0: never. `Store.wakes` finds it by that.
+    """
 
     object: bytes
     data: bytes
+    wake_ms: int = 0
 
 
 SlotOp = CutRecords | TrimRecords | SetPromise | SetApplied | DropSlot | SetWhole | SetDamaged
@@ -105,6 +109,7 @@ class ObjectPart:
     page_count: int
     first_page: int
     pages: list[bytes] = field(default_factory=list[bytes])
+    wake_ms: int = 0  # with the first pages only
 
 
 @dataclass(slots=True)
@@ -195,6 +200,10 @@ class Store(Protocol):
 
     def objects(self, after: bytes, limit: int, tag: bytes) -> list[tuple[bytes, bytes]]:
         """Objects with `id[2:10] == tag` and an id above `after`, ascending, with their data."""
+        ...
+
+    def wakes(self, slot: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` of the slot's objects that are to be woken, with their times, the earliest first."""
         ...
 
     def part(self, slot: int, place: bytes, bytes_max: int) -> Part:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
 from homing_node.objects.ports import WorkerPort
+from homing_node.objects.socket_state import SocketEvent
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,6 +48,7 @@ class PendingCall:
     committed: bool = False
     began_key: bool = False
     waiters: list[PendingCall] | None = None  # calls with the same key, waiting for this one's effect
+    socket: SocketEvent | None = None  # what came on a socket, if it is that
 
 
 @dataclass(slots=True)
@@ -71,13 +73,21 @@ class Activation:
     commits: int = 0
     calls: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
     calls_bytes: int = 0
+    window_ends: float = 0.0
+    window_calls: int = 0  # that were taken before it ends; see `overload`
     used_at: float = 0.0
     ask_again_at: float = 0.0
     kept_since: float = 0.0  # when it first would not close: a timer, a task or wait_until is pending
+    wake_ms: int = 0  # when its earliest alarm rings; 0: none does
     successor: list[PendingCall] = field(default_factory=list[PendingCall])  # wait for the next activation
 
     def __post_init__(self) -> None:
         self.class_name = sys.intern(self.class_name)  # it came with a call; all of a class share one
+
+    @property
+    def address(self) -> tuple[bytes, int, int, str, str | None]:
+        """Its object's id, slot, epoch, class and name."""
+        return self.object, self.slot, self.epoch, self.class_name, self.name
 
     def ended(self, call: PendingCall) -> None:
         """Forget a call that has its effect.
@@ -89,6 +99,10 @@ class Activation:
         if not self.calls:
             self.calls.clear()  # as `drop`; an idle activation is 160 bytes smaller
         self.calls_bytes -= call.size
+
+    def runs_part_of(self, chain: bytes) -> bool:
+        """Whether a call of that chain runs here."""
+        return any(call.m.chain == chain for call in self.calls.values())
 
     def key_in_use(self, key: str) -> PendingCall | None:
         """The running call under a key."""

@@ -10,20 +10,28 @@ from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
 from homing_node.objects.images import Image
 
-OPEN, PAGES, EVENT, CLOSE, ABORT = 1, 2, 3, 4, 5
-TURN, CLOSED, LOG, RESET = 2, 3, 5, 7
+OPEN, PAGES, EVENT, CLOSE, ABORT, REPLY, SOCKETS = 1, 2, 3, 4, 5, 7, 8
+TURN, CLOSED, LOG, RESET, CALL = 2, 3, 5, 7, 8
 
 
-def event(act: int, call: PendingCall) -> tuple[Any, ...]:
-    """A call, for an activation; 0 is none."""
+def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, ...]:
+    """A call, for an activation; 0 is none. `awaited`: by a call that runs there, through others."""
     m = call.m
-    http = [m.url, [[h.name, h.value] for h in m.headers]] if m.kind != wire.CALL_KIND_RPC else None
-    return (EVENT, act, call.id, m.kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http)
+    by_http = m.kind in (wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT)
+    http = [m.url, [[h.name, h.value] for h in m.headers]] if by_http else None
+    if call.socket is not None:
+        http = call.socket.details
+    return (
+        EVENT, act, call.id, m.kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http, awaited,
+        m.target,
+    )  # fmt: skip
 
 
-def opening(act: Activation, found: Image) -> Iterator[tuple[Any, ...]]:
-    """An activation's start: its pages in pieces, so that a large database does not hold up the others."""
+def opening(act: Activation, found: Image, sockets: list[Any] | None) -> Iterator[tuple[Any, ...]]:
+    """An activation's start: its pages in pieces, so that a large database does not hold up the others; its sockets."""
     piece = limits.pages_inline_bytes_max
     yield OPEN, act.id, act.class_name, act.object, act.name, found.page_count, found.pages[:piece]
     for at in range(piece, len(found.pages), piece):
         yield PAGES, act.id, found.pages[at : at + piece]
+    if sockets is not None:
+        yield SOCKETS, act.id, *sockets

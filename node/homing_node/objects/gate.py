@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import PendingCall
 
-_NEVER = 1 << 62
+_NEVER = 1 << 62  # the question of a slot that is lost, which is about to be told
 
 
 @dataclass(slots=True)
@@ -21,9 +21,35 @@ class Held:
 
     lsn: int
     question: int
+
+    def leave(self, now_ns: int) -> None:
+        """Nothing holds it any more."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class HeldAnswer(Held):
+    """The answer of a call; see `OutputGate.hold`."""
+
     call: PendingCall
     reply: wire.Reply
     wrote: bool
+
+    def leave(self, now_ns: int) -> None:
+        """See `Held`."""
+        self.reply.timing.released_ns = now_ns
+        self.call.reply(self.reply)
+
+
+@dataclass(slots=True)
+class HeldCall(Held):
+    """A call of the object to another, or what it says on sockets."""
+
+    send: Callable[[], None]
+
+    def leave(self, now_ns: int) -> None:
+        """See `Held`."""
+        self.send()
 
 
 @dataclass(slots=True)
@@ -86,13 +112,20 @@ class OutputGate:
         """
         served = self.slots[slot]
         question = 0 if wrote else self._ask(slot)
-        if not served.held and lsn <= served.committed and 0 <= question <= served.confirmed:
+        if _leaves(served, lsn, question):
             reply.timing.released_ns = self._now_ns()
             call.reply(reply)
             return
-        if question < 0:
-            question = _NEVER  # the slot is lost, which is about to be told
-        served.held.append(Held(lsn, question, call, reply, wrote))
+        served.held.append(HeldAnswer(lsn, question if question >= 0 else _NEVER, call, reply, wrote))
+
+    def hold_call(self, slot: int, lsn: int, send: Callable[[], None], *, wrote: bool = False) -> None:
+        """Take a call to another object, or what is said on sockets; it may leave at once by `send`. Else as above."""
+        served = self.slots[slot]
+        question = 0 if wrote else self._ask(slot)
+        if _leaves(served, lsn, question):
+            send()
+        else:
+            served.held.append(HeldCall(lsn, question if question >= 0 else _NEVER, send))
 
     def advanced(self, slot: int, epoch: int, lsn: int) -> None:
         """Records up to `lsn` are committed."""
@@ -114,6 +147,9 @@ class OutputGate:
             return
         now = self._now_ns()
         while held and held[0].lsn <= served.committed and held[0].question <= served.confirmed:
-            effect = held.popleft()
-            effect.reply.timing.released_ns = now
-            effect.call.reply(effect.reply)
+            held.popleft().leave(now)
+
+
+def _leaves(served: ServedSlot, lsn: int, question: int) -> bool:
+    """Whether an effect need not be held: nothing is before it, and what it depends on is safe."""
+    return not served.held and lsn <= served.committed and 0 <= question <= served.confirmed

@@ -7,7 +7,8 @@ it depends on is committed and the epoch confirmed (rules 19, 21). See docs/gate
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -20,7 +21,6 @@ from homing.errors import (
     ObjectReset,
     OutcomeUnknown,
     Overloaded,
-    StoreFailed,
     Unavailable,
 )
 from homing.ids import OBJECT_ID_BYTES
@@ -30,20 +30,28 @@ from homing_node.log import record
 from homing_node.log.store import Store
 from homing_node.objects import limits, object_log, replies
 from homing_node.objects.activation import Activation, Life, PendingCall, drop
+from homing_node.objects.alarm_bell import AlarmBell
 from homing_node.objects.eviction import Evictions
-from homing_node.objects.frames import ABORT, CLOSED, LOG, RESET, TURN, event, opening
+from homing_node.objects.frames import ABORT, CALL, CLOSED, LOG, RESET, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
-from homing_node.objects.images import Image, image
+from homing_node.objects.images import Image
 from homing_node.objects.keys import KeyTable
+from homing_node.objects.openings import Openings
+from homing_node.objects.order import CallOrder
+from homing_node.objects.outgoing import OutgoingCalls
+from homing_node.objects.overload import overload
 from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
 from homing_node.objects.recording import take_commit, turn_body, verdict
+from homing_node.objects.slot_host import SlotHost
+from homing_node.objects.socket_state import SocketEvent
+from homing_node.objects.sockets import Sockets
 from homing_node.objects.stateless import StatelessCalls
 from homing_node.objects.turn_record import KeyEntry, encode_body
 
 _log = structlog.stdlib.get_logger("homing.objects")
 
 
-class ObjectHost:
+class ObjectHost(SlotHost):
     """Every activation of this node.
 
     Args:
@@ -68,84 +76,57 @@ class ObjectHost:
     ) -> None:
         self._log, self._store, self._pool, self._owner_of = log, store, pool, owner_of
         self._clock = clock or SystemClock()
-        self._read_image = read_image or in_thread
         self.objects: dict[bytes, Activation] = {}
         self._by_id: dict[int, Activation] = {}
         self._workers: dict[int, dict[int, Activation]] = {}
-        self._opening: dict[bytes, list[PendingCall]] = {}
+        self._openings = Openings(log, store, read_image or in_thread, self._opened, self._queue)
         self._ids = itertools.count(1)
+        # What was passed by reference is found by the number of its activation: those of other nodes have others.
+        self._act_ids = itertools.count(1 + secrets.randbits(48))
         self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
-        self.evictions = Evictions(self.objects, self.gate, host_limits or limits.HostLimits(), self._now, self._abort)
+        self.outgoing = OutgoingCalls(pool, self._clock)
+        self._order = CallOrder()
+        self._limits = host_limits or limits.HostLimits()
+        self.evictions = Evictions(self.objects, self.gate, self._limits, self._now, self._abort)
+        self.bell = AlarmBell(log, store, self._clock, self)
+        self.sockets = Sockets(self, self._clock)
         self.draining = False
         self.shut: set[bytes] = set()  # objects that are being restored: none of them may start
-
-    # -- slots ------------------------------------------------------------------------------------------------
-
-    def serve(self, slot: int, epoch: int, committed: int) -> None:
-        """The slot is ACTIVE here: calls may come."""
-        self.gate.serve(slot, epoch, committed, self._clock.wall_ms())
-
-    def advanced(self, slot: int, epoch: int, lsn: int) -> None:
-        """Records up to `lsn` are committed: open the gate for what waited for them."""
-        self.gate.advanced(slot, epoch, lsn)
-
-    def confirmed(self, slot: int, number: int) -> None:
-        """The epoch is confirmed for every question up to `number` (rule 19)."""
-        self.gate.confirmed(slot, number)
-
-    def lost(self, slot: int, epoch: int, reason: str) -> None:
-        """The slot is owned elsewhere: drop what was held, abort what runs, answer *unknown* (rules 9, 25)."""
-        served = self.gate.end(slot, epoch)
-        if served is None:
-            return
-        for effect in served.held:
-            ran = effect.wrote or effect.call.committed  # the end of a call may write nothing where a turn before did
-            kind = OutcomeUnknown if ran else ObjectReset
-            self._fail(effect.call, kind(f"the slot was lost before this was safe: {reason}"), started=True)
-        for object_id in served.activations:
-            act = self.objects.get(object_id)
-            if act is not None:
-                self._abort(act, reason)
-
-    def rest(self, slot: int, *, resting: bool = True) -> None:
-        """Take no more events of a slot, or take them again; what runs goes on."""
-        served = self.gate.slots.get(slot)
-        if served is not None:
-            served.resting = resting
-
-    def at_rest(self, slot: int) -> bool:
-        """Whether no call of the slot runs or waits here, and nothing is held at its gate."""
-        served = self.gate.slots.get(slot)
-        if served is None:
-            return True
-        if served.held or any(waiting[0].m.slot == slot for waiting in self._opening.values()):
-            return False
-        acts = (self.objects.get(object_id) for object_id in served.activations)
-        return not any(act.calls or act.successor for act in acts if act is not None)
-
-    def abort_calls(self, slot: int, reason: str) -> None:
-        """End every activation of a slot that still runs a call."""
-        served = self.gate.slots.get(slot)
-        for object_id in list(served.activations) if served is not None else ():
-            if (act := self.objects.get(object_id)) is not None and act.calls:
-                self._abort(act, reason)
 
     # -- calls ------------------------------------------------------------------------------------------------
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
         """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
+        self._take(PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body)))
+
+    def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
+        """See `SocketHost`."""
+        m = event.as_call()
         call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body))
+        call.socket = event
+        self._take(call)
+
+    def _take(self, call: PendingCall) -> None:
+        m = call.m
         if m.kind == wire.CALL_KIND_DEFAULT:
             self._stateless.call(call)
             return
         served = self.gate.slots.get(m.slot)
-        if served is None or served.epoch != m.epoch or served.resting or self.draining:
+        if served is None or served.epoch != m.epoch:
             self._fail_not_owner(call)
+            return
+        if (served.resting or self.draining) and not self._awaited(served, m.chain):
+            self._fail_not_owner(call)
+            return
+        if not self._order.admits(m):
+            self._fail(call, Unavailable("a call that was made before this one is to come first"))
             return
         served.load += 1 + (call.size >> 12)
         act = self.objects.get(m.object)
-        if act is None:
+        if m.target and (act is None or act.id != m.activation):
+            self._fail(call, NotFound("what was passed by reference is gone: its object has ended or moved since"))
+        elif act is None:
             self._open_for(served, call)
         elif act.life is Life.OPEN:
             self._deliver(act, call)
@@ -160,21 +141,20 @@ class ObjectHost:
         if len(waiting) < limits.calls_per_object_max:
             waiting.append(call)
         else:
-            self._fail(call, Overloaded("too many calls wait for this object"))
+            self._fail(call, Overloaded("too many calls wait for this object", cause="calls"))
 
     def _deliver(self, act: Activation, call: PendingCall) -> None:
-        if len(act.calls) >= limits.calls_per_object_max:
-            self._fail(call, Overloaded("too many calls are queued for this object"))
-            return
-        if act.calls_bytes + call.size > limits.calls_bytes_per_object_max and act.calls:
-            self._fail(call, Overloaded("too many bytes are queued for this object"))
+        busy = overload(act, call, self._limits.calls_per_window_max, self._now)
+        if busy is not None:
+            self._fail(call, busy)
             return
         if call.m.key and not self._may_run(act, call):
             return
+        awaited = bool(call.m.chain) and act.runs_part_of(call.m.chain)
         act.calls[call.id] = call
         act.calls_bytes += call.size
         act.used_at = self._now()
-        act.worker.send(event(act.id, call))
+        act.worker.send(event(act.id, call, awaited=awaited))
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
         """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
@@ -184,7 +164,7 @@ class ObjectHost:
         if isinstance(found, PendingCall):
             found.waiters = [*(found.waiters or ()), call]
         elif isinstance(found, KeyEntry):
-            again = replies.of_effect(call.m.id, found.status, found.payload)
+            again = replies.of_effect(call.m.id, found.status, found.payload, act)
             self.gate.hold(act.slot, act.last_lsn, call, again, wrote=False)
         else:
             self._fail(call, found, started=isinstance(found, BrokenOff))
@@ -193,54 +173,33 @@ class ObjectHost:
     # -- opening ----------------------------------------------------------------------------------------------
 
     def _open_for(self, served: ServedSlot, call: PendingCall) -> None:
-        waiting = self._opening.get(call.m.object)
-        if waiting is not None:
-            self._queue(waiting, call)
-            return
         m = call.m
+        if self._openings.join(call):
+            return
         if m.class_name not in self._pool.classes() or len(m.object) != OBJECT_ID_BYTES:
             self._fail(call, NotFound(f"there is no class {m.class_name}, or no such object in it"))
-            return
-        if m.object in self.shut:
-            self._fail(call, Unavailable("the object is being restored from a backup", retry_after_s=1.0))
-            return
-        mine = [data for data in self._log.records_above_pages(served.slot) if record.object_of(data) == m.object]
-        try:
-            stored = self._store.object(m.object)
-        except StoreFailed as error:
-            self._damaged(served, [call], error)
-            return
-        if stored is None and not mine:
-            self._start(served, Image(exists=False, page_count=0, pages=b"", keys={}), [call])
         else:
-            self._read(served, call, mine)
+            self._openings.read(served, call)
 
-    def _read(self, served: ServedSlot, call: PendingCall, mine: list[bytes]) -> None:
-        """Read the object's pages, then start it."""
-        object_id = call.m.object
-        waiting = self._opening[object_id] = [call]
-
-        def done(found: Image | ValueError) -> None:
-            del self._opening[object_id]
-            if isinstance(found, ValueError):
-                self._damaged(served, waiting, found)
-            elif self.gate.slots.get(served.slot) is not served:
-                for waiter in waiting:
-                    self._fail_not_owner(waiter)
-            elif found.restoring or object_id in self.shut:
-                for waiter in waiting:
-                    self._fail(waiter, Unavailable("its restore from a backup did not finish: restore it again"))
-            else:
-                self._start(served, found, waiting)
-
-        self._read_image(lambda: image(object_id, mine, self._store, self._store.pages(object_id)), done)
-
-    def _damaged(self, served: ServedSlot, calls: list[PendingCall], error: Exception) -> None:
-        """What the store holds of an object cannot be read or is wrong: another replica must serve its slot."""
-        for call in calls:
-            self._fail(call, Unavailable("what this node holds of the object is damaged"))
-        _log.error("damaged object", object=calls[0].m.object.hex(), slot=served.slot, error=str(error))
-        self._log.resign(served.slot, "an object's pages are damaged")
+    def _opened(self, served: ServedSlot, calls: list[PendingCall], found: Image | ValueError) -> None:
+        """What there is of an object has been read, for calls that wait."""
+        m = calls[0].m
+        if isinstance(found, ValueError):
+            for call in calls:
+                self._fail(call, Unavailable("what this node holds of the object is damaged"))
+            _log.error("damaged object", object=m.object.hex(), slot=served.slot, error=str(found))
+            self._log.resign(served.slot, "an object's pages are damaged")  # another replica must serve the slot
+        elif self.gate.slots.get(served.slot) is not served:
+            for call in calls:
+                self._fail_not_owner(call)
+        elif m.object in self.shut:
+            for call in calls:
+                self._fail(call, Unavailable("the object is being restored from a backup", retry_after_s=1.0))
+        elif found.restoring:
+            for call in calls:
+                self._fail(call, Unavailable("its restore from a backup did not finish: restore it again"))
+        else:
+            self._start(served, found, calls)
 
     def _start(self, served: ServedSlot, found: Image, calls: list[PendingCall]) -> None:
         m = calls[0].m
@@ -250,17 +209,19 @@ class ObjectHost:
                 self._fail(call, Unavailable("no worker is ready"))
             return
         act = Activation(
-            id=next(self._ids), object=m.object, slot=served.slot, epoch=served.epoch, class_name=m.class_name,
+            id=next(self._act_ids), object=m.object, slot=served.slot, epoch=served.epoch, class_name=m.class_name,
             name=m.name or None, worker=worker, exists=found.exists, database_bytes=len(found.pages),
             last_lsn=self._log.last_lsn(served.slot), keys=KeyTable(found.keys.values()) if found.keys else None,
+            wake_ms=found.wake_ms,
         )  # fmt: skip
+        sockets = self.sockets.opened(act.address, found.sockets)
         self.objects[act.object] = act
         self._by_id[act.id] = act
         served.activations[act.object] = None
         mine = self._workers.setdefault(worker.id, {})
         self.evictions.make_room(mine)
         mine[act.id] = act
-        for frame in opening(act, found):
+        for frame in opening(act, found, sockets):
             worker.send(frame)
         for call in calls:
             self._deliver(act, call)
@@ -272,7 +233,9 @@ class ObjectHost:
         try:
             kind = frame[0]
             if kind == TURN:
-                self._on_turn(worker, *frame[1:6])
+                self._on_turn(worker, *frame[1:8])
+            elif kind == CALL:
+                self._on_call(worker, frame[1], frame[2], frame[3:])
             elif kind == CLOSED:
                 self._on_closed(worker, frame[1], bool(frame[2]))
             elif kind == LOG:
@@ -283,41 +246,77 @@ class ObjectHost:
             _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
             worker.kill("it broke the protocol of its channel")
 
+    def _heard(self, worker: WorkerPort, act_id: int) -> Activation | None:
+        """The activation of which a worker speaks, unless nothing of it counts any more."""
+        act = self._by_id.get(act_id)
+        if act is None or act.worker is not worker or act.life >= Life.ABORTING:
+            return None  # its epoch is over
+        return act if self._log.serving(act.slot) == act.epoch else None  # else the news is on its way here
+
+    def _on_call(self, worker: WorkerPort, act_id: int, call_id: int, call: list[Any]) -> None:
+        """An object, or the entrypoint, calls an object."""
+        if act_id == 0:
+            runner = self._stateless.running(worker, call_id)
+            self.outgoing.made(worker, act_id, -worker.id, runner, call)()
+        elif (act := self._heard(worker, act_id)) is not None:
+            send = self.outgoing.made(worker, act_id, act_id, act.calls.get(call_id), call)
+            self.gate.hold_call(act.slot, act.last_lsn, send)
+
     def _on_turn(
-        self, worker: WorkerPort, act_id: int, n: int, commit: bytes | None, call_id: int, effects: list[Any]
+        self,
+        worker: WorkerPort,
+        act_id: int,
+        n: int,
+        commit: bytes | None,
+        call_id: int,
+        effects: list[Any],
+        wake_ms: int | None = None,
+        said: Sequence[list[Any]] = (),
     ) -> None:
         if act_id == 0:
             self._stateless.on_effects(worker, effects)
             return
-        act = self._by_id.get(act_id)
-        if act is None or act.worker is not worker or act.life >= Life.ABORTING:
-            return  # its epoch is over: nothing of it counts
-        if self._log.serving(act.slot) != act.epoch:
-            return  # the log knows already, the news is on its way here
+        act = self._heard(worker, act_id)
+        if act is None:
+            return
         if commit is not None:
-            take_commit(act, n, commit)
+            take_commit(act, n, commit, wake_ms)
+        elif wake_ms is not None:
+            raise ValueError("a time for an alarm without a commit")
         done = [(act.calls.get(effect[0]), effect) for effect in effects]
         at_ms, began_ms = self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns())
-        body = turn_body(act, commit, act.calls.get(call_id), done, at_ms, began_ms)
+        runner = act.calls.get(call_id)
+        event = runner.socket if runner is not None else None
+        sockets = None
+        if said or event is not None:
+            ended = [call.socket for call, _ in done if call is not None and call.socket is not None]
+            sockets = self.sockets.turn(act.address, said, event, ended)
+        body = turn_body(act, commit, runner, done, at_ms, began_ms, wake_ms, sockets)
         if body is not None:
             act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
             act.exists = True
             if act.keys is not None and body.keys:
                 act.keys.take(body, at_ms)
+            if wake_ms is not None:
+                act.wake_ms = wake_ms
+                self.bell.turned(act.slot, act.object, wake_ms)
+        if sockets is not None:
+            say = self.sockets.take(sockets, event, recorded=body is not None)
+            if say is not None:
+                self.gate.hold_call(act.slot, act.last_lsn, say, wrote=body is not None)
         for call, effect in done:
             if call is not None:
                 act.ended(call)
                 self._finish(act, call, effect, wrote=body is not None)
 
     def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
-        answer = replies.of_effect(call.m.id, effect[1], effect[2])
+        answer = replies.of_effect(call.m.id, effect[1], effect[2], act)
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
         for waiter in call.waiters or ():
-            self.gate.hold(
-                act.slot, act.last_lsn, waiter, replies.of_effect(waiter.m.id, effect[1], effect[2]), wrote=wrote
-            )
+            again = replies.of_effect(waiter.m.id, effect[1], effect[2], act)
+            self.gate.hold(act.slot, act.last_lsn, waiter, again, wrote=wrote)
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)
@@ -346,6 +345,7 @@ class ObjectHost:
         for act in list(self._workers.pop(worker.id, {}).values()):
             self._gone(act, ObjectReset(f"its worker ended: {reason}"))
         self._stateless.on_worker_death(worker, reason)
+        self.outgoing.end(-worker.id)
 
     def _abort(self, act: Activation, reason: str) -> None:
         """End an activation whose epoch is over; its successor waits for the worker's word or death (rule 25)."""
@@ -371,6 +371,8 @@ class ObjectHost:
         act.life = Life.GONE
         self._fail_calls(act, error)
         drop(self._by_id, act.id)
+        self.outgoing.end(act.id)
+        self.sockets.asleep(act.object)
         drop(self._workers.get(act.worker.id, {}), act.id)
         if self.objects.get(act.object) is act:
             drop(self.objects, act.object)
@@ -378,10 +380,7 @@ class ObjectHost:
         if served is not None:
             drop(served.activations, act.object)
         for call in act.successor:
-            self.call(call.m, call.reply)
-
-    def _fail(self, call: PendingCall, error: HomingError, *, started: bool = False) -> None:
-        call.reply(replies.of_error(call.m.id, error, started=started))
+            self._take(call)
 
     def _now(self) -> float:
         return self._clock.monotonic_ns() / 1e9
@@ -392,9 +391,9 @@ class ObjectHost:
 
     def runs(self, object_id: bytes) -> bool:
         """Whether an object has an activation, or is about to get one."""
-        return object_id in self.objects or object_id in self._opening
+        return object_id in self.objects or object_id in self._openings.calls
 
     def busy(self) -> int:
         """Calls that have no answer yet."""
-        waiting = sum(len(s.held) for s in self.gate.slots.values()) + sum(map(len, self._opening.values()))
+        waiting = sum(len(s.held) for s in self.gate.slots.values()) + self._openings.waiting()
         return waiting + len(self._stateless) + sum(len(a.calls) + len(a.successor) for a in self.objects.values())

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import structs
+
 from homing_node.log import record
 from homing_node.log.store import Op, PutObject, PutPages, SetApplied
 from homing_node.objects.keys import KeyTable
+from homing_node.objects.socket_record import SocketsMeta, fold
 from homing_node.objects.turn_record import KeyEntry, ObjectMeta, TurnBody, decode_body, decode_meta, encode_meta
 from homing_node.workers.inside import pages
 
@@ -47,6 +50,11 @@ class Fold:
             if self.keys is None:
                 self.keys = KeyTable(self.meta.keys.values())
             self.keys.take(body, at_ms)
+        if body.wake_ms is not None:
+            self.meta.wake_ms = body.wake_ms
+        if body.sockets is not None:
+            self.meta.sockets = self.meta.sockets or SocketsMeta()
+            fold(self.meta.sockets, body.sockets)
         if body.commit is not None:
             self._commit(body.commit, stored)
 
@@ -54,8 +62,9 @@ class Fold:
         if body.begins:
             self.pages.clear()
             self.checks.clear()
-            self.meta.page_count = self.floor = 0
+            self.meta.page_count = self.floor = self.meta.wake_ms = 0
             self.keys = KeyTable()
+            self.meta.sockets = None
         self.meta.restore, self.meta.restoring = body.restore, not body.ends
 
     def _commit(self, commit: bytes, stored: Callable[[int], bytes | None]) -> None:
@@ -131,7 +140,8 @@ def apply_batch(slot: int, records: list[bytes], *, source: Source) -> list[Op]:
     for object_id, fold in folds.items():
         fold.verify()
         ops.append(PutPages(object_id, fold.pages, fold.meta.page_count))
-        ops.append(PutObject(object_id, encode_meta(fold.final_meta())))
+        meta = fold.final_meta()
+        ops.append(PutObject(object_id, encode_meta(meta), meta.wake_ms))
     last = record.read(records[-1])
     ops.append(SetApplied(slot, last.lsn, last.epoch, last.hash))
     return ops
@@ -146,6 +156,8 @@ class Image:
     pages: bytes  # back to back, page 1 first
     keys: dict[str, KeyEntry]
     restoring: bool = False  # a restore of it did not come to its end: nothing of it may run
+    wake_ms: int = 0  # when its earliest alarm rings; 0: none does
+    sockets: SocketsMeta | None = None  # those that are open
 
 
 def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: Iterable[tuple[int, bytes]]) -> Image:
@@ -173,4 +185,15 @@ def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: 
     except KeyError as error:
         raise DamagedPages(f"page {error} is missing") from error
     meta = fold.final_meta()
-    return Image(stored is not None or bool(records), count, blob, meta.keys, meta.restoring)
+    exists = stored is not None or bool(records)
+    return Image(exists, count, blob, meta.keys, meta.restoring, meta.wake_ms, meta.sockets)
+
+
+def meta_of(records: list[bytes], stored: bytes | None) -> ObjectMeta | None:
+    """Class, name and sockets of an object after the records above its pages; None: there is no such object."""
+    if stored is None and not records:
+        return None
+    found = start(stored)
+    for _, at_ms, body in turns(records):
+        found.take(structs.replace(body, commit=None), at_ms, lambda _: None)  # its pages are not asked for
+    return found.meta

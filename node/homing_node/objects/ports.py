@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.images import Image
+from homing_placement.routing.pending import Pending
+
+if TYPE_CHECKING:
+    from homing_node.objects.socket_state import GatewayPort
+    from homing_node.objects.sockets import Sockets
 
 
 class WorkerPort(Protocol):
@@ -32,6 +38,31 @@ class PoolPort(Protocol):
 
     def classes(self) -> set[str]:
         """The names of the application's object classes."""
+        ...
+
+
+class CallTarget(Protocol):
+    """Who runs calls: the object host."""
+
+    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
+        """Run one call; `reply` is called once."""
+        ...
+
+    @property
+    def sockets(self) -> Sockets:
+        """The sockets of its objects."""
+        ...
+
+    def attach_socket(self, gateway: GatewayPort, m: wire.FromSocket) -> None:
+        """A gateway holds a socket."""
+        ...
+
+
+class CallPort(Protocol):
+    """Who takes calls to the owners of other objects."""
+
+    def submit(self, pending: Pending, /) -> None:
+        """Take a call; its `on_done` is called once, possibly before this returns."""
         ...
 
 

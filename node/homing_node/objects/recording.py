@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from homing.alarms import TIME_MS_MAX
 from homing.errors import BrokenOff, HomingError, KeyReused, Overloaded
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
 from homing_node.objects.images import PAGE_BYTES
 from homing_node.objects.keys import KeyTable
+from homing_node.objects.socket_state import SocketTurn
 from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody
 from homing_node.workers.inside import pages
 
@@ -43,12 +45,14 @@ def verdict(
     return known if known.state == KeyState.DONE else BrokenOff()
 
 
-def take_commit(act: Activation, n: int, commit: bytes) -> None:
-    """Accept the next commit of an activation, or none (rule 25).
+def take_commit(act: Activation, n: int, commit: bytes, wake_ms: int | None) -> None:
+    """Accept the next commit of an activation, or none (rule 25); `wake_ms`: when it is to be woken then.
 
     Raises:
         ValueError: it is not the next, or not within its bounds.
     """
+    if wake_ms is not None and (type(wake_ms) is not int or not 0 <= wake_ms <= TIME_MS_MAX):
+        raise ValueError("a time for an alarm that cannot be")
     if n != act.commits + 1:
         raise ValueError(f"commit {n} after commit {act.commits}")
     pages.validate(commit, limits.database_bytes_max // PAGE_BYTES)
@@ -57,7 +61,14 @@ def take_commit(act: Activation, n: int, commit: bytes) -> None:
 
 
 def turn_body(
-    act: Activation, commit: bytes | None, runner: PendingCall | None, done: Done, at_ms: int, began_ms: int
+    act: Activation,
+    commit: bytes | None,
+    runner: PendingCall | None,
+    done: Done,
+    at_ms: int,
+    began_ms: int,
+    wake_ms: int | None = None,
+    sockets: SocketTurn | None = None,
 ) -> TurnBody | None:
     """The record of a turn, or None if there is nothing to record.
 
@@ -68,6 +79,8 @@ def turn_body(
         done: the effects of the turn.
         at_ms: the time in the record, which is the slot's.
         began_ms: when this ownership began.
+        wake_ms: when the object's earliest alarm rings after the commit, if it says so.
+        sockets: what it did to the object's sockets, if it did.
     """
     entries = [
         KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
@@ -76,15 +89,15 @@ def turn_body(
     ]
     if commit is not None and runner is not None:
         runner.committed = True
-        ended = any(runner is call for call, _ in done)
-        if runner.m.key and not ended and not runner.began_key:
+        if runner.m.key and not runner.began_key and not any(runner is call for call, _ in done):
             runner.began_key = True
             entries.append(KeyEntry(runner.m.key, runner.m.fingerprint, KeyState.RUNNING))
-    if commit is None and not entries:
+    if commit is None and not entries and not (sockets is not None and sockets.lasting):
         return None
     dropped: list[str] = []
     if entries:
         act.keys = act.keys or KeyTable()
         dropped = act.keys.prunable(at_ms, began_ms) or []
     class_name, name = ("", None) if act.exists else (act.class_name, act.name)
-    return TurnBody(class_name, name, commit, entries, dropped)
+    changes = sockets.changes if sockets is not None else None
+    return TurnBody(class_name, name, commit, entries, dropped, wake_ms=wake_ms, sockets=changes)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from homing.errors import ApplicationError, BrokenOff, HomingError, NotOwner, from_wire
+from homing.errors import ApplicationError, BrokenOff, HomingError, NotOwner, Overloaded, from_wire
 from homing.wire.v1 import call_pb2 as wire
+from homing_node.objects.activation import Activation
 
 ANSWER, HTTP, FAILURE = 0, 1, 2
 
 
-def of_effect(call_id: int, status: int, payload: Any) -> wire.Reply:
-    """The frame for what a handler emitted.
+def of_effect(call_id: int, status: int, payload: Any, act: Activation | None = None) -> wire.Reply:
+    """The frame for what a handler emitted; `act`: whose it is, None where no object's.
 
     Raises:
         TypeError, ValueError: the worker sent something else than an effect.
@@ -19,15 +20,30 @@ def of_effect(call_id: int, status: int, payload: Any) -> wire.Reply:
     if status == ANSWER:
         return wire.Reply(id=call_id, body=payload)
     if status == HTTP:
-        code, headers, body = payload
-        return wire.Reply(
+        code, headers, body, *socket = payload
+        reply = wire.Reply(
             id=call_id, status=code, headers=[wire.Header(name=n, value=v) for n, v in headers], body=body
         )
+        if socket:
+            reply.socket.CopyFrom(_socket(socket[0], act))
+        return reply
     if status != FAILURE:
         raise ValueError(f"effect status {status}")
-    code, message, error_type = payload
+    code, message, error_type, *said = payload
     failure = wire.Failure(code=code, message=message, error_type=error_type, started=True)
+    if said:
+        failure.overloaded, failure.retryable = said
     return wire.Reply(id=call_id, failure=failure)
+
+
+def _socket(told: Any, act: Activation | None) -> wire.SocketRef:
+    """What a connection becomes: a socket of the object that answers, or one that it passes on."""
+    if isinstance(told, int):
+        if act is None:
+            raise ValueError("a socket without an object")
+        return wire.SocketRef(class_name=act.class_name, object=act.object, name=act.name or "", number=told)
+    class_name, object_id, name, number = told
+    return wire.SocketRef(class_name=class_name, object=object_id, name=name, number=number)
 
 
 def error_of(code: str, message: str) -> HomingError:
@@ -45,6 +61,8 @@ def of_error(call_id: int, error: HomingError, *, started: bool) -> wire.Reply:
         failure.epoch, failure.owner = error.epoch, error.owner
     if isinstance(error, ApplicationError):
         failure.error_type = error.error_type
+    elif isinstance(error, Overloaded):
+        failure.error_type = error.cause
     elif isinstance(error, BrokenOff):
         failure.error_type = "BrokenOff"  # it shares its code with OutcomeUnknown, and must not be tried again
     return wire.Reply(id=call_id, failure=failure)

@@ -173,6 +173,7 @@ class Incoming:
             restore=self._restore,
             begins=begins,
             ends=whole and not meta.restoring,  # a backup may hold an object whose own restore was under way
+            wake_ms=meta.wake_ms if whole else 0 if begins else None,
         )
 
 

@@ -41,6 +41,11 @@ class StatelessCalls:
             self._calls[call.id] = (worker.id, call)
             worker.send(self._event(0, call))
 
+    def running(self, worker: WorkerPort, call_id: int) -> PendingCall | None:
+        """A call that a worker was sent and has not answered."""
+        known = self._calls.get(call_id)
+        return known[1] if known is not None and known[0] == worker.id else None
+
     def on_effects(self, worker: WorkerPort, effects: list[Any]) -> None:
         """Answers of a worker; only to calls that it was sent."""
         for effect in effects:

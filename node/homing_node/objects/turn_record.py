@@ -6,6 +6,8 @@ import enum
 
 import msgspec
 
+from homing_node.objects.socket_record import SocketChanges, SocketsMeta
+
 
 class KeyState(enum.IntEnum):
     """What became of a call under an idempotency key."""
@@ -31,7 +33,7 @@ class KeyEntry(msgspec.Struct, array_like=True, frozen=True):
         return 64 + len(self.key) + known
 
 
-class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True):
+class TurnBody(msgspec.Struct, array_like=True, frozen=True):
     """What one turn did.
 
     Attributes:
@@ -42,6 +44,8 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True)
         restore: names the restore of a backup that wrote this record; else empty.
         begins: first of all, everything that was known of the object is forgotten.
         ends: the object is whole again. Until then nothing of it runs.
+        wake_ms: when the earliest of its alarms rings, in milliseconds since 1970; 0: none does; None: as before.
+        sockets: what it did to the object's sockets.
     """
 
     class_name: str = ""
@@ -52,12 +56,14 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True)
     restore: bytes = b""
     begins: bool = False
     ends: bool = False
+    wake_ms: int | None = None
+    sockets: SocketChanges | None = None
 
 
-class ObjectMeta(msgspec.Struct, array_like=True, omit_defaults=True):
+class ObjectMeta(msgspec.Struct, array_like=True):
     """What a slot keeps of an object beside its pages.
 
-    Replicas compare its bytes. So that nodes of two versions agree, what is as by default is not written.
+    Replicas compare its bytes. A value of an older version has fewer fields; the rest are then as by default.
 
     Attributes:
         class_name, name: of the object.
@@ -65,6 +71,8 @@ class ObjectMeta(msgspec.Struct, array_like=True, omit_defaults=True):
         keys: idempotency keys, oldest first.
         restore: names the restore that wrote it last; empty: none did.
         restoring: that restore has not come to its end.
+        wake_ms: when the earliest of its alarms rings, in milliseconds since 1970; 0: none does.
+        sockets: those that are open; None: it has had none.
     """
 
     class_name: str
@@ -73,6 +81,8 @@ class ObjectMeta(msgspec.Struct, array_like=True, omit_defaults=True):
     keys: dict[str, KeyEntry] = {}
     restore: bytes = b""
     restoring: bool = False
+    wake_ms: int = 0
+    sockets: SocketsMeta | None = None
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -16,6 +16,7 @@ from typing import Any
 
 from homing.errors import ConfigurationError
 from homing_node.workers import limits
+from homing_node.workers.app_bindings import read_bindings
 from homing_node.workers.app_bundle_config import AppConfig, read_config
 from homing_node.workers.jail_cache import FileLock, TreeCache
 
@@ -35,7 +36,7 @@ class AppBundle:
         import_path: the folder of the main module as the worker sees it; imports start there.
         main_module: the name to import.
         config_file: name of the configuration file, or empty.
-        config: what it holds.
+        bindings: what it puts into `env`; see `app_bindings`.
         lock: keeps the snapshot from being pruned; held as long as this process lives.
     """
 
@@ -44,7 +45,7 @@ class AppBundle:
     import_path: str
     main_module: str
     config_file: str
-    config: Mapping[str, Any] = field(repr=False)
+    bindings: Mapping[str, Any] = field(repr=False)
     lock: FileLock = field(repr=False)
 
 
@@ -56,8 +57,8 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
         cache: see `jail_cache.cache_folder`.
 
     Raises:
-        ConfigurationError: there is no application, no main module, a file that cannot be read, a symbolic link out of
-            the folder, or more than `app_files_max` files or `app_bytes_max` bytes.
+        ConfigurationError: there is no application, no main module, a file that cannot be read, a binding that is none,
+            a symbolic link out of the folder, or more than `app_files_max` files or `app_bytes_max` bytes.
 
     Example:
         >>> bundle_app(Path("examples/hello"), cache_folder()).main_module
@@ -73,7 +74,7 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
         import_path=MOUNTED_AT if folder == "." else f"{MOUNTED_AT}/{folder}",
         main_module=config.main.stem,
         config_file=config.file,
-        config=config.values,
+        bindings=read_bindings(config.values, config.file),
         lock=lock,
     )
 

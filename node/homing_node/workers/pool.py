@@ -235,6 +235,7 @@ class WorkerPool:
             JailSpec(self._runtime, bundle.path, command, self._nsjail, self._cgroups, config.jail_limits),
             bundle.import_path,
             bundle.main_module,
+            bundle.bindings,
             config.runtime_limits,
             config.turn_cpu_s_max,
             config.silence_s_max,

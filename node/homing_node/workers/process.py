@@ -50,6 +50,7 @@ class WorkerSpec:
         jail: how its jail is built.
         import_path: where imports start, as the worker sees it.
         main_module: the module to import.
+        bindings: what it is given as `env`; see `app_bindings`.
         runtime_limits: limits of the worker-side runtime, by name; absent ones keep their defaults.
         turn_cpu_s_max: CPU that one turn may use, in seconds.
         silence_s_max: how long the worker may give no sign of life.
@@ -59,6 +60,7 @@ class WorkerSpec:
     jail: JailSpec
     import_path: str
     main_module: str
+    bindings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     runtime_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     turn_cpu_s_max: float = limits.turn_cpu_s_max
     silence_s_max: float = limits.silence_s_max
@@ -211,7 +213,10 @@ class WorkerProcess:
         self._connected = True  # from here on the transport closes the socket
         await loop.create_unix_connection(lambda: self._channel, sock=jail.channel)
         spec = self._spec
-        hello = {"app": spec.import_path, "main": spec.main_module, "limits": dict(spec.runtime_limits)}
+        hello = {
+            "app": spec.import_path, "main": spec.main_module, "bindings": dict(spec.bindings),
+            "limits": dict(spec.runtime_limits),
+        }  # fmt: skip
         self._channel.send((HELLO, hello))
         try:
             async with asyncio.timeout(spec.hello_timeout_s):

@@ -7,11 +7,24 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tests.simulation.ledger import Violation
-from tests.simulation.node.workers import CLASS, READ, SLOW, TWICE, WRITE, decode_list, encode_call
+from tests.simulation.node.workers import (
+    CLASS,
+    PASS,
+    PASSED,
+    RANG,
+    READ,
+    SET,
+    SLOW,
+    TWICE,
+    WRITE,
+    decode_list,
+    encode_call,
+    encode_pass,
+)
 
 from homing.errors import BrokenOff, HomingError, KeyReused
 from homing.ids import ObjectId
-from homing_gateway.policy import retryable
+from homing_placement.routing.policy import retryable
 
 if TYPE_CHECKING:
     from tests.simulation.node.world import World
@@ -47,6 +60,7 @@ class Thing:
     truth: tuple[int, ...] = ()
     refused: set[int] = field(default_factory=set[int])
     acknowledged: set[int] = field(default_factory=set[int])
+    alarms: set[int] = field(default_factory=set[int])  # marks of calls that set one, and were acknowledged
     final: bool = False  # read after everything
 
 
@@ -71,9 +85,12 @@ class Client:
         if not world.rough:
             return
         random = world.random
-        what = random.choices((READ, WRITE, SLOW, TWICE), (30, 50, 8, 12))[0]
+        what = random.choices((READ, WRITE, SLOW, TWICE, SET, PASS), (28, 40, 8, 10, 8, 6))[0]
         seconds = random.choice((0.3, 1.0, 3.0)) * random.random() if what == SLOW else random.random() * 0.05
-        keyed = what != READ and random.random() < 0.6
+        if what == SET:
+            seconds = world.clock.now + random.choice((0.0, 1.0, 10.0, 40.0)) * random.random()
+        # With a key what broke off before a commit is run again, and would have others add the same once more.
+        keyed = what not in (READ, PASS) and random.random() < 0.6
         self.call = self._clients.call(random.choice(self._clients.things), what, seconds, self, keyed=keyed)
 
     def ended(self) -> None:
@@ -99,9 +116,11 @@ class Clients:
         self.open: dict[Call, None] = {}
         self.acknowledged = 0
         self.reads = 0
+        self.passes = 0
         self.unknown = 0
         self.refused = 0
         self.replayed = 0
+        self._passed: list[tuple[Thing, Thing, int]] = []  # who has whom add which number
         self._number = 0
         self._clients = [Client(self, i) for i in range(world.plan.clients)]
 
@@ -113,6 +132,10 @@ class Clients:
             len(thing.truth), client, gateway=self.world.random.randrange(len(self.world.gateways)),
         )  # fmt: skip
         call.body = encode_call(what, call.number, seconds)
+        if what == PASS:
+            target = self.world.random.choice(self.things)
+            call.body = encode_pass(call.number, target.raw, target.name)
+            self._passed.append((thing, target, call.number))
         call.fingerprint = blake2b(call.body, digest_size=16).digest()
         self.open[call] = None
         self._send(call)
@@ -143,10 +166,13 @@ class Clients:
             raise Violation(
                 f"{thing.name}: call {call.number} saw {len(found)} numbers, and {call.floor} were told before"
             )
+        self.passes += call.what == PASS
         if call.what != READ:
             if call.number not in found:
                 raise Violation(f"{thing.name}: call {call.number} was answered, and is not in the list")
             thing.acknowledged.add(call.number)
+            if call.what == SET:
+                thing.alarms.add(call.number | RANG)
             self.acknowledged += 1
         else:
             self.reads += 1
@@ -165,6 +191,11 @@ class Clients:
             raise Violation(f"{thing.name}: {twice} ran twice")
         if refused := thing.refused.intersection(found):
             raise Violation(f"{thing.name}: {sorted(refused)} were refused as not run, and ran")
+        if early := [n for i, n in enumerate(found) if n & RANG and n ^ RANG not in found[:i]]:
+            raise Violation(f"{thing.name}: alarms {early} rang, and were not set")
+        first, second = PASSED
+        if late := [n for i, n in enumerate(found) if n & second and (n ^ second | first) in found[i:]]:
+            raise Violation(f"{thing.name}: {late} overtook the call that was made before it")
         thing.truth = found
 
     def failed(self, call: Call, error: HomingError | None) -> None:
@@ -197,6 +228,17 @@ class Clients:
         if call.number in thing.truth:
             raise Violation(f"{thing.name}: call {call.number} was refused as not run, and ran")
 
+    def passed(self, name: str, number: int, *, done: bool, refused: bool) -> None:
+        """An object that had another add a number was answered, or was told that it did not run."""
+        thing = next(thing for thing in self.things if thing.name == name)
+        if done:
+            thing.acknowledged.add(number)
+            self.acknowledged += 1
+        elif refused:
+            thing.refused.add(number)
+            if number in thing.truth:
+                raise Violation(f"{thing.name}: {number} was refused to an object as not run, and ran")
+
     def _end(self, call: Call) -> None:
         del self.open[call]
         if call.client is not None:
@@ -210,23 +252,29 @@ class Clients:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def ask_all(self) -> None:
-        """Read every object for the last time."""
+        """Read every object for the last time, when its alarms have rung."""
         for thing in self.things:
             thing.final = False
             self._ask(thing)
 
     def _ask(self, thing: Thing) -> None:
-        if not thing.final:
+        if not self._is_read(thing):
             if not any(call.object is thing for call in self.open):
                 self.call(thing, READ, 0.0, None, keyed=False)
             self.world.clock.after(1.0, self._ask, thing)
 
     def all_read(self) -> bool:
         """Whether every object was."""
-        return all(thing.final for thing in self.things)
+        return all(self._is_read(thing) for thing in self.things)
+
+    def _is_read(self, thing: Thing) -> bool:
+        return thing.final and thing.alarms.issubset(thing.truth)
 
     def check_all(self) -> None:
-        """Nothing that was acknowledged is lost."""
+        """Nothing that was acknowledged is lost, and nobody acted on what was taken back."""
+        for thing, target, number in self._passed:
+            if number not in thing.truth and any(number | mark in target.truth for mark in PASSED):
+                raise Violation(f"{target.name} has what {thing.name} had it add with {number}, which is lost")
         for thing in self.things:
             if missing := thing.acknowledged.difference(thing.truth):
                 raise Violation(f"{thing.name}: {sorted(missing)} were acknowledged, and are lost")

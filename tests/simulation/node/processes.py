@@ -10,12 +10,12 @@ from tests.simulation.machine import Machine
 from tests.simulation.node.loop import Loop
 from tests.simulation.node.workers import CLASS, Workforce
 
-from homing_gateway.forward import Forwarder
-from homing_gateway.pending import KIND_RPC, Pending
 from homing_node.node import Node
 from homing_node.settings import NodeSettings
 from homing_placement.etcd import EtcdClient
 from homing_placement.keys import ClusterKeys
+from homing_placement.routing.forward import Forwarder
+from homing_placement.routing.pending import KIND_RPC, Pending
 from homing_placement.table import SlotTable
 
 if TYPE_CHECKING:
@@ -128,12 +128,9 @@ class NodeMachine(Machine):
 
 
 class SimPending(Pending):
-    """A call in a gateway, with a hash that is the same in every run: the forwarder keeps calls in a set."""
+    """A call in a gateway, and whose it is."""
 
-    __slots__ = ("call", "number")
-
-    def __hash__(self) -> int:
-        return self.number
+    __slots__ = ("call",)
 
 
 class Gateway:
@@ -150,7 +147,6 @@ class Gateway:
         self.id = f"g{number + 1}"
         self.loop: Loop | None = None
         self.forwarder: Forwarder | None = None
-        self._count = 0
 
     def start(self) -> None:
         if self.loop is None:
@@ -179,13 +175,11 @@ class Gateway:
         assert self.forwarder is not None
         now = self._world.clock.now
         thing = call.object
-        self._count += 1
         pending = SimPending(
             KIND_RPC, CLASS, thing.name, thing.raw, thing.slot, "m", call.body, f"r{call.number}",
             now + self._world.plan.deadline_s, int(now * 1e9), self._done,
         )  # fmt: skip
         pending.call = call
-        pending.number = self._count
         if call.key:
             pending.key, pending.fingerprint = call.key, call.fingerprint
         self.forwarder.submit(pending)

@@ -45,6 +45,7 @@ class Tally:
     runs: int = 0
     acknowledged: int = 0
     reads: int = 0
+    passes: int = 0
     repeated: int = 0
     unknown: int = 0
     refused: int = 0
@@ -59,7 +60,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take the runs of another in."""
         for name in (
-            "runs", "acknowledged", "reads", "repeated", "unknown", "refused", "takeovers", "moves", "simulated_s",
+            "runs", "acknowledged", "reads", "passes", "repeated", "unknown", "refused", "takeovers", "moves", "simulated_s",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.slowest_s = max(self.slowest_s, other.slowest_s)
@@ -79,6 +80,7 @@ def run_seed(seed: int, tally: Tally) -> None:
     tally.runs += 1
     tally.acknowledged += clients.acknowledged
     tally.reads += clients.reads
+    tally.passes += clients.passes
     tally.repeated += clients.replayed
     tally.unknown += clients.unknown
     tally.refused += clients.refused
@@ -127,7 +129,7 @@ def report(tally: Tally, seconds: float) -> int:
     """Say what happened; returns the exit code."""
     print(f"{tally.runs} seeds of whole nodes, {tally.simulated_s / 3600:.1f} simulated hours in {seconds:.0f} s")
     print(
-        f"{tally.acknowledged} acknowledged calls that wrote, {tally.reads} reads, {tally.repeated} repeated by clients, "
+        f"{tally.acknowledged} acknowledged calls that wrote, {tally.reads} reads, {tally.passes} that had others called, {tally.repeated} repeated by clients, "
         f"{tally.refused} refused, {tally.unknown} unknown; {tally.takeovers} takeovers, {tally.moves} moves; "
         f"after peace all was in order within {tally.slowest_s:.1f} s"
     )

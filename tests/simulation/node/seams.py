@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import structlog
-from tests.simulation.node.workers import Workforce
+from tests.simulation.node.workers import WALL_S, Workforce
 
-import homing_gateway.forward
-import homing_gateway.link
 import homing_node.keeper
 import homing_node.limits
 import homing_node.log.shell
@@ -23,8 +21,11 @@ import homing_node.mover
 import homing_node.node
 import homing_node.objects.eviction
 import homing_node.objects.host
+import homing_node.objects.outgoing
 import homing_placement.etcd.client
 import homing_placement.placer
+import homing_placement.routing.forward
+import homing_placement.routing.link
 from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, Outbox
 from homing_node.log.memory_store import MemoryStore
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from tests.simulation.node.world import World
 
 _worlds: list[World] = []
-WALL_S = 1_700_000_000.0
 COMPARE_EVERY_S = 1.5  # a run is short
 # What the code itself calls an error is one here; some, where the disks are sound.
 DISK_ALARMS = ("slot halted", "replicas of a slot hold different pages")
@@ -156,6 +156,14 @@ class FakeSecrets:
         loop: Any = world().clock.running
         return loop.machine.incarnation()
 
+    @staticmethod
+    def token_bytes(count: int) -> bytes:
+        return world().random.randbytes(count)
+
+    @staticmethod
+    def randbits(count: int) -> int:
+        return world().random.getrandbits(count)
+
 
 class FakeMetricsServer:
     """Serves nothing."""
@@ -267,7 +275,7 @@ def install(*, verbose: bool) -> None:
     warnings.simplefilter("ignore", RuntimeWarning)  # a process that is ended leaves coroutines that nobody awaits
     clocked: tuple[Any, ...] = (
         homing_node.keeper, homing_node.mover, homing_node.log.shell, homing_node.log.writer, homing_node.node,
-        homing_gateway.forward, homing_gateway.link,
+        homing_placement.routing.forward, homing_placement.routing.link,
     )  # fmt: skip
     for module in clocked:
         module.time = FakeTime
@@ -276,6 +284,8 @@ def install(*, verbose: bool) -> None:
         called.__kwdefaults__["clock"] = FakeTime.monotonic
     replaced: tuple[tuple[Any, str, Any], ...] = (
         (homing_node.objects.host, "SystemClock", FakeClock),
+        (homing_node.objects.host, "secrets", FakeSecrets),
+        (homing_node.objects.outgoing, "secrets", FakeSecrets),
         (homing_node.objects.host, "OutputGate", SeenGate),
         (homing_node.objects.eviction, "drop_caches", lambda: None),
         (homing_node.objects.eviction, "allocator_trim", lambda: lambda: None),

@@ -131,7 +131,11 @@ class World:
         self.clients.ask_all()
         if not self._go(self.now + PEACE_S, self.clients.all_read):
             unread = [thing.name for thing in self.clients.things if not thing.final]
-            raise Violation(f"in peace, {unread} could not be read for {PEACE_S:g} s; {self._disorder()}")
+            silent = [thing.name for thing in self.clients.things if not thing.alarms.issubset(thing.truth)]
+            raise Violation(
+                f"in peace, {unread} could not be read and alarms of {silent} did not ring for {PEACE_S:g} s; "
+                f"{self._disorder()}"
+            )
         self.clients.check_all()
         if not self._go(self.now + PEACE_S, self._at_rest):
             raise Violation(
@@ -188,8 +192,10 @@ class World:
             machine.slow_until = 0.0
             machine.sick = False
             machine.store.free_bytes = 1 << 40
-            if machine.loop is not None and machine.loop.paused:
-                machine.loop.resume()
+            if machine.loop is not None:
+                machine.loop.wall_offset_s = 0.0
+                if machine.loop.paused:
+                    machine.loop.resume()
             self._want(machine)
         for gateway in self.gateways:
             gateway.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, cast
@@ -18,16 +18,19 @@ from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.application import ObjectClass
-from homing_node.workers.inside.sections import Sections
+from homing_node.workers.inside.channel import ALARM, MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
+from homing_node.workers.inside.ringing import Ringing
 from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
 from homing_node.workers.inside.turns import TurnCoroutine, current_event
 
 _monotonic_ns = time.monotonic_ns
+_NO_ARGUMENTS: Any = ((), {})
+_ON_SOCKETS = frozenset((MESSAGE, SOCKET_CLOSE, SOCKET_ERROR))
 # Results that are certainly not awaitable; asking costs more than the rest of a call.
 _PLAIN = frozenset((int, str, float, bool, bytes, dict, list, tuple, type(None)))
 
 
-class Activation(Sections):
+class Activation(Ringing):
     """See the module.
 
     Args:
@@ -38,16 +41,15 @@ class Activation(Sections):
         page_count: pages that will come; the events wait for them.
     """
 
-    __slots__ = ("_context", "_instance", "_kind", "_page_count", "_queue", "_starting")
+    __slots__ = ("_instance", "_page_count", "_queue", "_running", "_starting")
 
     def __init__(self, host: Host, number: int, kind: ObjectClass, page_count: int) -> None:
-        super().__init__(host, number)
-        self._kind = kind
+        super().__init__(host, number, kind)
         self._page_count = page_count
-        self._context: Any = None
         self._instance: Any = None
         self._queue: deque[tuple[Event, int]] | None = None  # events, and when they came
         self._starting = False  # a handler that awaits was started but has not had its first turn
+        self._running = 0  # calls of an exclusive class that have begun and not ended
 
     @classmethod
     def of_object(cls, host: Host, number: int, kind: ObjectClass, object_id: ObjectId, page_count: int) -> Activation:
@@ -76,7 +78,8 @@ class Activation(Sections):
 
     def deliver(self, event: Event) -> None:
         """Run an event now, or when what it waits for is over."""
-        if not (self._queue or self._starting or not self._gate.is_open or self._is_loading()):
+        awaited = self._running and event[10]  # by the call that runs: to queue it would be to stand still
+        if not (((self._queue or self._running) and not awaited) or self._is_closed()):
             self._start(event)
             return
         if self._queue is None:
@@ -84,26 +87,40 @@ class Activation(Sections):
         if len(self._queue) < limits.queued_events_max:
             self._queue.append((event, _monotonic_ns()))
         else:
-            self._refuse(event, "overloaded", "too many events wait for this object", _monotonic_ns())
+            self._refuse(event, "overloaded", "too many events wait for this object", _monotonic_ns(), "calls")
+
+    def _is_closed(self) -> bool:
+        """Whether no event may start now, of whatever call it is a part."""
+        return self._starting or not self._gate.is_open or self._is_loading()
 
     def _deliver_queued(self) -> None:
-        queue = self._queue
-        while queue and not (self.ended or self._starting or not self._gate.is_open or self._is_loading()):
-            event, came_ns = queue.popleft()
-            if event[6] and _monotonic_ns() - came_ns > event[6] * 1_000_000:
+        while not (self.ended or self._is_closed()) and (entry := self._next()) is not None:
+            event, came_ns = entry
+            waited_ns = _monotonic_ns() - came_ns
+            if event[6] and waited_ns > event[6] * 1_000_000:
                 self._refuse(event, "deadline-exceeded", "the deadline passed before the call could start", came_ns)
+            elif waited_ns > limits.queued_s_max * 1_000_000_000 and event[3] != ALARM:
+                self._refuse(event, "overloaded", "the call was queued for too long", came_ns, "wait")
             else:
                 self._start(event)
 
+    def _next(self) -> tuple[Event, int] | None:
+        """The event that may start now, taken out of the queue."""
+        queue = self._queue
+        if not queue or not self._running:
+            return queue.popleft() if queue else None
+        found = next((entry for entry in queue if entry[0][10]), None)  # see `deliver`
+        if found is not None:
+            queue.remove(found)
+        return found
+
     def _gate_changed(self) -> None:
         super()._gate_changed()
-        if self._queue:
-            # Not from here: the section that ends is inside a turn of its own.
-            self._host.loop.call_soon(self._deliver_queued)
+        self._deliver_soon()
 
-    def _refuse(self, event: Event, code: str, message: str, started_ns: int) -> None:
+    def _refuse(self, event: Event, code: str, message: str, started_ns: int, cause: str = "") -> None:
         """Answer an event that does not run; nothing of the object is touched."""
-        self._effects.append(failures.failure(event[2], code, message, "", started_ns, _monotonic_ns()))
+        self._effects.append(failures.failure(event[2], code, message, cause, started_ns, _monotonic_ns()))
         if not (self._held or self._in_turn or self._stray):
             self._call = event[2]
             self._flush(0, None)
@@ -113,7 +130,12 @@ class Activation(Sections):
     def _start(self, event: Event) -> None:
         """The whole of an event whose handler does not await; the beginning of one that does."""
         started_ns = _monotonic_ns()
-        function, arguments = calls.prepare(self._kind, event)
+        if event[3] == ALARM:
+            function, arguments = self._ring, _NO_ARGUMENTS
+        elif event[3] in _ON_SOCKETS:
+            function, arguments = calls.prepare_socket(self._kind, event, self.sockets())
+        else:
+            function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing)
         if function is None:
             self._refuse(event, arguments[0], arguments[1], started_ns)
             return
@@ -128,7 +150,7 @@ class Activation(Sections):
             if type(result) is CoroutineType or (type(result) not in _PLAIN and isawaitable(result)):
                 self._run_on(event, cast("Awaitable[Any]", result), started_ns)
             else:
-                self._effects.append(calls.effect_of(event, result, started_ns))
+                self._effects.append(calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets))
         except BaseException as error:
             self._fail(event, error, started_ns)
         finally:
@@ -141,9 +163,9 @@ class Activation(Sections):
         make = self._kind.make
         try:
             instance: Any = cast("Any", make).__new__(make)
-            instance.ctx = self._context  # for an __init__ that does not call its parent's
-            instance.env = self._host.env
-            instance.__init__(self._context, self._host.env)
+            context, env = self._kind.adapt(self._context), self._kind.adapt(self._host.env)
+            instance.ctx, instance.env = context, env  # for an __init__ that does not call its parent's
+            instance.__init__(context, env)
         except Aborted:
             raise
         except BaseException as error:
@@ -153,6 +175,7 @@ class Activation(Sections):
 
     def _run_on(self, event: Event, awaitable: Awaitable[Any], started_ns: int) -> None:
         self._starting = True
+        self._running += self._kind.exclusive
         handler = self._handle(event, awaitable, started_ns)
         task = self._track(TurnCoroutine(handler, self, event[2], self._first_step_done))
         task.add_done_callback(calls.seen)
@@ -160,16 +183,24 @@ class Activation(Sections):
     async def _handle(self, event: Event, awaitable: Awaitable[Any], started_ns: int) -> None:
         try:
             result = await awaitable
-            self._effects.append(calls.effect_of(event, result, started_ns))
+            self._effects.append(calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets))
         except GeneratorExit:
             raise
         except BaseException as error:
             self._fail(event, error, started_ns)
+        finally:
+            if self._kind.exclusive:
+                self._running -= 1
+                self._deliver_soon()
+
+    def _deliver_soon(self) -> None:
+        if self._queue:
+            # Not from here: what has ended is inside a turn of its own.
+            self._host.loop.call_soon(self._deliver_queued)
 
     def _first_step_done(self) -> None:
         self._starting = False
-        if self._queue:
-            self._host.loop.call_soon(self._deliver_queued)
+        self._deliver_soon()
 
     def _fail(self, event: Event, error: BaseException, started_ns: int) -> None:
         """Object code raised: answer its call, or end the activation where it cannot go on."""
@@ -185,21 +216,33 @@ class Activation(Sections):
             self._host.log(event, self.number, "traceback", failures.trace_of(cause))
         self._effects.append(effect)
         if not built:
-            self._constructor_failed(effect)
+            self._constructor_failed(effect, rings=any(each[3] == ALARM for each in (event, *self._waiting())))
 
-    def _constructor_failed(self, effect: failures.Effect) -> None:
+    def _waiting(self) -> Iterator[Event]:
+        return (event for event, _ in self._queue or ())
+
+    def _constructor_failed(self, effect: failures.Effect, *, rings: bool) -> None:
         """Every call that waits for the object meets the constructor's error; its writes are dropped."""
         if self._database is not None:
             self._database.rollback()
-        self._effects.extend((event[2], *effect[1:]) for event, _ in self._queue or ())
-        self._flush(0, None)
+        if rings:
+            self._ring_in_vain()
+        self._effects.extend((event[2], *effect[1:]) for event in self._waiting())
+        if self._effects:
+            self._flush(0, None)
         self.reset("object-reset", f"the constructor raised {effect[2][2]}: {effect[2][1]}")
+
+    def address(self) -> tuple[str, ObjectId]:
+        """See `outgoing.Caller`."""
+        return self._kind.name, self._context.id
 
     # The end
 
     def close_if_idle(self) -> bool:
         """End the activation unless something of it is still to happen; returns whether it ended."""
-        busy = self._queue or self._tasks or self._timers or self._stray or self._held or self._in_turn
+        busy = (
+            self._queue or self._tasks or self._timers or self._outgoing or self._stray or self._held or self._in_turn
+        )
         if busy or not self._gate.is_open or self._is_loading():
             return False
         self.end()
@@ -211,6 +254,7 @@ class Activation(Sections):
         self._queue = None
         self._instance = None
         self._context = None
+        self._alarms = None
         self._content = []
 
 
@@ -227,8 +271,12 @@ class Entrypoint(Activation):
         self._instance = None
         super()._start(event)
 
-    def _constructor_failed(self, effect: failures.Effect) -> None:
+    def _constructor_failed(self, effect: failures.Effect, *, rings: bool) -> None:
         """Only this event is concerned."""
+
+    def address(self) -> tuple[str, ObjectId]:
+        """See `outgoing.Caller`."""
+        raise TypeError("the entrypoint has no address: it can pass nothing by reference")
 
     def reset(self, code: str, message: str) -> None:
         """There is nothing to reset; what happened is logged."""

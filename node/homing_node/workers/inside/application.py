@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Callable, Mapping
 from inspect import isclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from homing.objects import HANDLERS, DurableObject, DurableObjectNamespace, Env, WorkerEntrypoint
+from homing import compat
+from homing.compat.unsupported import Unsupported
+from homing.objects import HANDLERS, Caller, DurableObject, DurableObjectNamespace, Env, WorkerEntrypoint
+from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
 
 
 class ObjectClass:
@@ -18,27 +22,41 @@ class ObjectClass:
     Attributes:
         name: the class's name.
         make: the class.
+        adapt: gives what it is given the face that it knows.
+        exclusive: its calls run one after the other, each to its end: `concurrency = "exclusive"`.
         methods: the functions that clients may call, by name.
         fetch: its handler of HTTP requests, if it has one.
+        alarm: its handler of alarms, if it has one.
+        sockets: its handlers of what comes on sockets, by the kind of the event.
     """
 
-    __slots__ = ("fetch", "make", "methods", "name")
+    __slots__ = ("adapt", "alarm", "exclusive", "fetch", "make", "methods", "name", "sockets")
 
     def __init__(self, make: type[Any]) -> None:
         self.name = make.__name__
         self.make = make
+        self.adapt: Callable[[Any], Any] = make.homing_adapt
+        concurrency = getattr(make, "concurrency", None)
+        if concurrency not in (None, "exclusive"):
+            raise ValueError(f'{self.name}.concurrency is "exclusive", or is not set: {concurrency!r}')
+        self.exclusive = concurrency == "exclusive"
         functions = _functions(make)
         self.methods = {
             name: function for name, function in functions.items() if not name.startswith("_") and name not in HANDLERS
         }
         self.fetch = functions.get("fetch")
+        self.alarm = functions.get("alarm")
+        self.sockets = {
+            kind: functions.get(f"websocket_{what}") or functions.get(f"webSocket{what.capitalize()}")
+            for kind, what in ((MESSAGE, "message"), (SOCKET_CLOSE, "close"), (SOCKET_ERROR, "error"))
+        }
 
 
 def _functions(make: type[Any]) -> dict[str, FunctionType]:
     """The functions of a class and of what it extends, up to the SDK's own classes."""
     found: dict[str, Any] = {}
     for base in make.__mro__:
-        if base in (DurableObject, WorkerEntrypoint, object):
+        if base is object or vars(base).get("homing_base"):
             continue
         for name, value in vars(base).items():
             found.setdefault(name, value)  # the nearest wins, even where it is no function
@@ -50,22 +68,32 @@ class Application:
 
     Args:
         module: the application's main module.
-        bindings: name in `env` to class name; None binds each class under its name in upper snake case.
+        caller: takes the calls of stubs.
+        bindings: of `workers.app_bindings`.
     """
 
-    def __init__(self, module: ModuleType, bindings: dict[str, str] | None = None) -> None:
+    def __init__(self, module: ModuleType, caller: Caller, bindings: Mapping[str, Any]) -> None:
         self.classes: dict[str, ObjectClass] = {}
         self.default: ObjectClass | None = None
         for value in vars(module).values():
-            if not isclass(value) or value in (DurableObject, WorkerEntrypoint):
+            if not isclass(value) or vars(value).get("homing_base"):
                 continue
             if issubclass(value, DurableObject):
                 self._add(value)
             elif issubclass(value, WorkerEntrypoint) and value.__name__ == "Default":
                 self.default = ObjectClass(value)
-        if bindings is None:
-            bindings = {upper_snake_case(name): name for name in self.classes}
-        self.env = Env(**{name: DurableObjectNamespace(class_name) for name, class_name in bindings.items()})
+        on_fetch = vars(module).get("on_fetch")
+        if self.default is None and isinstance(on_fetch, FunctionType):
+            self.default = ObjectClass(importlib.import_module("workers").entrypoint_of(on_fetch))
+        objects: dict[str, str] = bindings.get("objects") or {upper_snake_case(name): name for name in self.classes}
+        for name, class_name in objects.items():
+            if class_name not in self.classes:
+                raise ValueError(f"{class_name}, which is bound as {name}, is no DurableObject of {module.__name__}")
+        self.env = Env(
+            **{name: DurableObjectNamespace(caller, class_name) for name, class_name in objects.items()},
+            **bindings.get("vars", {}),
+            **{name: Unsupported(f"env.{name} ({kind})") for name, kind in bindings.get("missing", {}).items()},
+        )
 
     def _add(self, make: type[DurableObject]) -> None:
         known = self.classes.get(make.__name__)
@@ -81,20 +109,22 @@ class Application:
         }
 
 
-def load(folder: str, main: str, bindings: dict[str, str] | None = None) -> Application:
+def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any]) -> Application:
     """Import an application.
 
     Args:
-        folder: where its modules are; it comes first on the path.
+        folder: where its modules are; it comes first on the path, and what Cloudflare's applications import last.
         main: the name of its main module.
-        bindings: see `Application`.
+        caller, bindings: see `Application`.
 
     Raises:
         BaseException: whatever importing the application raises.
     """
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return Application(importlib.import_module(main), bindings)
+    if compat.MODULES not in sys.path:
+        sys.path.append(compat.MODULES)
+    return Application(importlib.import_module(main), caller, bindings)
 
 
 def upper_snake_case(name: str) -> str:

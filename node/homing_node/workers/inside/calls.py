@@ -8,11 +8,24 @@ from collections.abc import Callable
 from typing import Any
 
 from homing.http import Headers, Request, Response
+from homing.sockets import PassedSocket
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.application import ObjectClass
-from homing_node.workers.inside.channel import ANSWER, RESULT, RPC
+from homing_node.workers.inside.channel import (
+    ALARM,
+    ANSWER,
+    DEFAULT,
+    FETCH,
+    METHOD,
+    RESULT,
+    RPC,
+    SOCKET_CLOSE,
+    SOCKET_ERROR,
+)
 from homing_node.workers.inside.failures import Effect
+from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
+from homing_node.workers.inside.sockets import ObjectSockets
 
 Event = list[Any]
 _now_ns = time.monotonic_ns
@@ -26,18 +39,22 @@ class NotAResponse(TypeError):
     """`fetch` returned something else than a Response."""
 
 
-def prepare(kind: ObjectClass, event: Event) -> tuple[Callable[..., Any] | None, Any]:
+def prepare(
+    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None
+) -> tuple[Callable[..., Any] | None, Any]:
     """The function that an event calls and its arguments (positional, keyword), decoded.
 
     Returns:
         Or None and (code, message, error type) where the event cannot be run. Nothing of the object was touched.
     """
-    if event[3] == RPC:
-        function = kind.methods.get(event[4])
+    if event[3] in (RPC, METHOD):
+        function = kind.methods.get(event[4]) if not event[11] else _passed(outgoing, event)
         if function is None:
-            return None, ("not-found", f"{kind.name} has no method {event[4]}", "")
+            what = "what was passed by reference is gone, or" if event[11] else kind.name
+            return None, ("not-found", f"{what} has no method {event[4]}", "")
         try:
-            return function, decode_arguments(event[5])
+            decode = decode_arguments if event[3] == RPC else stubs.decode_arguments
+            return function, decode(event[5])
         except ValueError as error:
             return None, ("bad-request", failures.message_of(error), "")
     if kind.fetch is None:
@@ -49,21 +66,72 @@ def prepare(kind: ObjectClass, event: Event) -> tuple[Callable[..., Any] | None,
         )
     except (TypeError, ValueError) as error:
         return None, ("bad-request", failures.message_of(error), "")
-    return kind.fetch, ((request,), {})
+    return kind.fetch, ((kind.adapt(request),), {})
 
 
-def effect_of(event: Event, result: Any, started_ns: int) -> Effect:
+def prepare_socket(kind: ObjectClass, event: Event, sockets: ObjectSockets) -> tuple[Callable[..., Any], Any]:
+    """As `prepare`, for what came on a socket. Nobody is called where there is no handler, or the socket is gone."""
+    number, *rest = event[9]
+    closes = event[3] == SOCKET_CLOSE
+    ws = sockets.closed(number) if closes else sockets.find(number)
+    handler = kind.sockets[event[3]]
+    if ws is None or handler is None:
+        return _nobody, ((), {})
+    given: tuple[Any, ...]
+    if closes:
+        given = (*rest,)
+    elif event[3] == SOCKET_ERROR:
+        given = (ConnectionError(event[5].decode(errors="replace")),)
+    else:
+        given = (event[5].decode(errors="replace") if rest[0] else event[5],)
+    return handler, ((kind.adapt(ws), *map(kind.adapt, given)), {})
+
+
+def _nobody(*_: Any) -> None:
+    """Hears of an event that has no handler."""
+
+
+def _passed(outgoing: Outgoing | None, event: Event) -> Callable[..., Any] | None:
+    """The function of something that was passed by reference; it has no need of the object's instance."""
+    function = target_of(outgoing, event[11], event[4])
+    if function is None:
+        return None
+
+    def call(_: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
+def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets: Callable[[], ObjectSockets]) -> Effect:
     """The effect that answers an event with what its handler returned.
 
     Raises:
         TypeError, ValueError: the result cannot be sent, or is too large.
     """
-    if event[3] == RPC:
+    if event[3] in (RPC, ALARM):
         return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns())
+    if event[3] == METHOD:
+        return (event[2], RESULT, _bounded(stubs.encode_result(result)), started_ns, _now_ns())
+    if event[3] not in (FETCH, DEFAULT):
+        return (event[2], RESULT, b"", started_ns, _now_ns())
     if not isinstance(result, Response):
         raise NotAResponse(f"fetch must return a Response, not {type(result).__qualname__}")
-    headers = [[name, value] for name, value in result.headers.raw()]
-    return (event[2], ANSWER, [result.status, headers, _bounded(result.body)], started_ns, _now_ns())
+    answer = [result.status, [[name, value] for name, value in result.headers.raw()], _bounded(result.body)]
+    if result.web_socket is not None:
+        answer.append(_socket_of(result, sockets))
+    return (event[2], ANSWER, answer, started_ns, _now_ns())
+
+
+def _socket_of(response: Response, sockets: Callable[[], ObjectSockets]) -> int | list[Any]:
+    """What the client's connection becomes: a socket of this object, or one that another object accepted."""
+    client = response.web_socket
+    if response.status != 101:
+        raise ValueError(f"a response with a web_socket has status 101, not {response.status}")
+    if isinstance(client, PassedSocket):
+        return client.reference
+    assert client is not None, "the caller has looked"
+    return sockets().number_of_client(client)
 
 
 def _bounded(data: bytes) -> bytes:
@@ -74,7 +142,7 @@ def _bounded(data: bytes) -> bytes:
 
 def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfit: bool = True) -> Effect:
     """The effect that answers an event whose code raised; `may_misfit`: it may be that the arguments did not fit."""
-    if may_misfit and event[3] == RPC and failures.is_misfit(error):
+    if may_misfit and event[3] in (RPC, METHOD) and failures.is_misfit(error):
         return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
     return failures.of_error(event[2], error, started_ns, _now_ns())
 

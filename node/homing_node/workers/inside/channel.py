@@ -23,6 +23,8 @@ EVENT = 3
 CLOSE = 4
 ABORT = 5
 PING = 6
+REPLY = 7
+SOCKETS = 8
 
 # Worker to node
 READY = 0
@@ -33,11 +35,17 @@ PONG = 4
 LOG = 5
 BEAT = 6
 RESET = 7
+CALL = 8
 
 # The kind of an EVENT
 RPC = 1
 FETCH = 2
 DEFAULT = 3
+ALARM = 4
+METHOD = 5
+MESSAGE = 6
+SOCKET_CLOSE = 7
+SOCKET_ERROR = 8
 
 # The status of an effect
 RESULT = 0

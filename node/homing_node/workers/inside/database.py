@@ -44,12 +44,15 @@ class Database(Transactions):
         connection = self._connection
         before = connection.total_changes()
         cursor = self._run(query, bindings)
-        written = connection.total_changes() - before
         try:
             names = [column[0] for column in cursor.get_description()]
         except apsw.ExecutionCompleteError:
+            written = connection.total_changes() - before
             return SqlCursor(_FINISHED, lambda: self._column_names(query, bindings), written)
-        result = SqlCursor(self._rows(cursor), names, written)
+        if not cursor.is_readonly:
+            rows = list(self._rows(cursor))  # RETURNING: SQLite counts what it changed when the statement ends
+            return SqlCursor(iter(rows), names, connection.total_changes() - before)
+        result = SqlCursor(self._rows(cursor), names, 0)
         self._cursors.append(weakref.ref(result))
         if len(self._cursors) > limits.open_cursors_checked:
             self._cursors = [reference for reference in self._cursors if reference() is not None]
@@ -147,7 +150,7 @@ class Database(Transactions):
         if not self.in_transaction:
             self.begin()
         if not self._has_kv and not self._find_kv():
-            self._write(_KV_CREATE, ())
+            self.run_own(_KV_CREATE, ())
             self._has_kv = True
         try:
             self._kv(_KV_PUT, (key, value))
@@ -161,7 +164,7 @@ class Database(Transactions):
         if not self._has_kv and not self._find_kv():
             return False
         self.begin()
-        self._write(_KV_DELETE, (key,))
+        self.run_own(_KV_DELETE, (key,))
         return self._connection.changes() > 0
 
     def kv_list(self, low: str, high: str | None, reverse: bool, limit: int | None) -> list[tuple[str, bytes]]:
@@ -175,7 +178,7 @@ class Database(Transactions):
             bindings.append(high)
         query += " ORDER BY k DESC LIMIT ?" if reverse else " ORDER BY k LIMIT ?"
         bindings.append(-1 if limit is None else limit)
-        return cast("list[tuple[str, bytes]]", self._write(query, bindings).fetchall())
+        return cast("list[tuple[str, bytes]]", self.run_own(query, bindings).fetchall())
 
     def delete_all(self) -> None:
         """Drop every table, in this turn's transaction; the pages are given back when it commits."""
@@ -188,22 +191,22 @@ class Database(Transactions):
                 # Again each time: a virtual table takes its own tables with it.
                 for name in self._schema_names(kind):
                     if kind != "table" or name in self._schema_names(kind):
-                        self._write(f'DROP {kind} "{name.replace(chr(34), chr(34) * 2)}"', ())
-            if self._write("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", ()).fetchone():
-                self._write("DELETE FROM sqlite_sequence", ())
+                        self.run_own(f'DROP {kind} "{name.replace(chr(34), chr(34) * 2)}"', ())
+            if self.run_own("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", ()).fetchone():
+                self.run_own("DELETE FROM sqlite_sequence", ())
         finally:
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
         self._has_kv = False
-        self._shrink = True
+        self._shrink = self.alarms_changed = True
 
     def _schema_names(self, kind: str) -> list[str]:
         """Names of one kind; virtual tables first, because their shadow tables cannot be dropped before them."""
-        rows = self._write(f"{_SCHEMA} AND type = ? ORDER BY sql NOT LIKE 'create virtual%'", (kind,))
+        rows = self.run_own(f"{_SCHEMA} AND type = ? ORDER BY sql NOT LIKE 'create virtual%'", (kind,))
         return [cast("str", row[1]) for row in rows]
 
     def _find_kv(self) -> bool:
         if self._has_kv is None:
-            self._has_kv = self._write(_KV_EXISTS, ()).fetchone() is not None
+            self._has_kv = self.run_own(_KV_EXISTS, ()).fetchone() is not None
         return self._has_kv
 
 

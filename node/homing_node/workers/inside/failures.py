@@ -17,10 +17,22 @@ def failure(call: int, code: str, message: str, error_type: str, started_ns: int
     return (call, FAILURE, [code, message, error_type], started_ns, ended_ns)
 
 
+def _says_of_itself(error: BaseException) -> list[bool]:
+    """Whether it is one of overload and one to try again after, as an error of a call that this code made may be."""
+    if not isinstance(error, HomingError):
+        return []
+    try:
+        said = [bool(error.overloaded), bool(error.retryable)]
+    except Exception:  # a class of the object's own may do anything here
+        return []
+    return said if any(said) else []
+
+
 def of_error(call: int, error: BaseException, started_ns: int, ended_ns: int) -> Effect:
     """The answer to a call whose code raised: the runtime's own refusals keep their code, the rest is the object's."""
     code = error.code if isinstance(error, (StorageError, NotSupported)) else "application-error"
-    return failure(call, code, message_of(error), type(error).__name__, started_ns, ended_ns)
+    said = [code, message_of(error), type(error).__name__, *_says_of_itself(error)]
+    return (call, FAILURE, said, started_ns, ended_ns)
 
 
 def message_of(error: BaseException) -> str:

@@ -33,6 +33,17 @@ open_cursors_checked = 64  # cursors of one turn after which the list of those s
 # Activations
 block_concurrency_s_max = 30  # a section that holds the input gate; then the activation is reset
 wait_until_s_max = 15 * 60
+alarm_s_max = 15 * 60  # a handler's run; then it is cancelled, which counts as its failure
+alarm_retries_max = 6
+alarm_retry_first_s = 2
+alarm_retry_doublings_max = 9
+alarm_retry_jitter = 1.25  # a wait is longer by up to a quarter
+outgoing_calls_max = 1_000  # of one activation, without an answer; the node bounds them too
+exported_max = 2_000  # things that one activation has passed by reference
+returned_max = 1_000  # of them in results; the oldest are dropped
+sockets_max = 32_768  # of one object
+socket_message_bytes_max = 32 * 1024 * 1024
+queued_s_max = 30.0  # an event that waited longer is refused
 queued_events_max = 1_024  # of one activation, waiting behind its gate; the node bounds them too
 beat_interval_s = 0.5
 thread_stack_bytes = 512 * 1024  # with the default of 8 MiB few threads fit into the address space

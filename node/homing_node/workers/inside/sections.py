@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from homing.storage import Storage, Transaction
 from homing_node.workers.inside import failures, limits
+from homing_node.workers.inside.alarms import Alarms
+from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.calls import seen
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.gates import Section, current_section
@@ -16,12 +18,21 @@ from homing_node.workers.inside.turn_keeper import Aborted, Host, TurnKeeper
 
 
 class Sections(TurnKeeper):
-    """Implements `homing.objects.Runtime` and `homing.storage.Coordinator`."""
+    """Implements `homing.objects.Runtime` and `homing.storage_engine.Coordinator`.
 
-    __slots__ = ("_content",)
+    Args:
+        host: the worker.
+        number: the activation's id, given by the node.
+        kind: the object's class.
+    """
 
-    def __init__(self, host: Host, number: int) -> None:
+    __slots__ = ("_alarms", "_content", "_context", "_kind")
+
+    def __init__(self, host: Host, number: int, kind: ObjectClass) -> None:
         super().__init__(host, number)
+        self._kind = kind
+        self._context: Any = None
+        self._alarms: Alarms | None = None
         self._content: list[bytes] = []  # pages of a database that is not open yet
 
     def open_storage(self) -> Storage:
@@ -30,6 +41,15 @@ class Sections(TurnKeeper):
             raise Aborted
         self._database = Database(self._content, self._on_begin)
         return Storage(self._database, self)
+
+    @property
+    def alarms(self) -> Alarms:
+        """See `homing.storage_engine.Coordinator`."""
+        if self._alarms is None:
+            if self._database is None:
+                raise Aborted
+            self._alarms = Alarms(self._database, handled=self._kind.alarm is not None)
+        return self._alarms
 
     def wait_until(self, awaitable: Awaitable[Any]) -> None:
         """See `homing.objects.Runtime`."""
@@ -110,7 +130,7 @@ class Sections(TurnKeeper):
             raise Aborted
         name = database.savepoint()
         try:
-            result = await callback(Transaction(database, lambda: database.undo(name)))
+            result = await callback(Transaction(database, self, lambda: database.undo(name)))
         except BaseException:
             if not self.ended:
                 database.undo_or_rollback(name)

@@ -16,6 +16,7 @@ class Cursor(Protocol):
 
     bindings_count: int
     exec_trace: Tracer | None
+    is_readonly: bool
 
     @property
     def get(self) -> Any:

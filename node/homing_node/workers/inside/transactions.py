@@ -77,12 +77,14 @@ class Transactions:
         "_savepoints",
         "_shrink",
         "_thread",
+        "alarms_changed",
         "file",
         "in_transaction",
     )
 
     def __init__(self, content: list[bytes], on_begin: Callable[[], None]) -> None:
         self.file = PageFile(content)
+        self.alarms_changed = False  # since the node was last told when the earliest rings
         self.in_transaction = False  # Invariant: a transaction of ours is open in SQLite, or was rolled back by it
         self._on_begin = on_begin
         self._guard = Guard()
@@ -228,7 +230,7 @@ class Transactions:
                 cursor.settle()
         self._cursors.clear()
 
-    def _write(self, statement: str, bindings: Sequence[SqlValue]) -> Cursor:
+    def run_own(self, statement: str, bindings: Sequence[SqlValue]) -> Cursor:
         """A statement of the runtime's own."""
         try:
             return self._connection.cursor().execute(statement, bindings)

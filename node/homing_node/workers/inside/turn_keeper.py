@@ -8,10 +8,13 @@ from typing import Any, Protocol
 
 from homing.errors import HomingError
 from homing_node.workers.inside import failures
-from homing_node.workers.inside.channel import FAILURE, RESET, TURN
+from homing_node.workers.inside.alarms import earliest_ms
+from homing_node.workers.inside.channel import CALL, FAILURE, RESET, TURN
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.gates import InputGate, Section
+from homing_node.workers.inside.outgoing import Outgoing, Stubs
+from homing_node.workers.inside.sockets import ObjectSockets
 from homing_node.workers.inside.turns import Timer, TurnCoroutine, current_event
 
 Event = list[Any]
@@ -22,6 +25,7 @@ class Host(Protocol):
 
     loop: asyncio.AbstractEventLoop
     env: Any
+    stubs: Stubs
     turns: int
 
     def send(self, message: tuple[Any, ...]) -> None:
@@ -63,6 +67,8 @@ class TurnKeeper:
         "_host",
         "_in_turn",
         "_opened",
+        "_outgoing",
+        "_sockets",
         "_stray",
         "_tasks",
         "_timers",
@@ -85,6 +91,8 @@ class TurnKeeper:
         self._tasks: set[asyncio.Task[Any]] | None = None
         self._timers: set[Timer] | None = None
         self._opened: asyncio.Future[None] | None = None
+        self._outgoing: Outgoing | None = None
+        self._sockets: ObjectSockets | None = None
 
     # The gate
 
@@ -122,11 +130,17 @@ class TurnKeeper:
         self._in_turn = False
         self._host.turns += 1
         if self._held or self.ended:
+            if not self.ended:
+                self._send_calls()  # a transaction that is open has no part in them
             return None
         database = self._database
         if database is not None and (database.in_transaction or database.file.dirty):
+            wake_ms: int | None = None
             try:
                 commit = database.commit()
+                if commit is not None and database.alarms_changed:
+                    wake_ms = earliest_ms(database)
+                    database.alarms_changed = False
             except HomingError as error:
                 return self._commit_failed(error)
             except BaseException as error:
@@ -134,21 +148,58 @@ class TurnKeeper:
                 return Aborted()
             if commit is not None:
                 self._commits += 1
-                self._flush(self._commits, commit)
+                self._flush(self._commits, commit, wake_ms)
                 return None
-        if self._effects:
+        if self._effects or (self._sockets is not None and self._sockets.unsent):
             self._flush(0, None)
+        else:
+            self._send_calls()
         return None
 
-    def _flush(self, n: int, commit: bytes | None) -> None:
+    def _flush(self, n: int, commit: bytes | None, wake_ms: int | None = None) -> None:
+        """Send a turn; `wake_ms`: when its commit lets the earliest alarm ring, if that has changed."""
         effects, self._effects = self._effects, []
+        said = self._sockets.take() if self._sockets is not None else []
+        turn = (TURN, self.number, n, commit, self._call, effects)
         try:
-            self._host.send((TURN, self.number, n, commit, self._call, effects))
+            self._host.send(turn if wake_ms is None and not said else (*turn, wake_ms, said))
         except MessageTooLarge as error:
             self.reset("object-reset", f"a turn cannot be sent: {error}")
+        else:
+            self._send_calls()
+
+    def _send_calls(self) -> None:
+        """Send what the turn calls, behind what it wrote."""
+        if self._outgoing is not None and self._outgoing.unsent:
+            for made in self._outgoing.take():
+                self._host.send((CALL, self.number, self._call, *made))
+
+    def outgoing(self) -> Outgoing:
+        """See `outgoing.Caller`."""
+        self._on_begin()
+        if self._outgoing is None:
+            self._outgoing = Outgoing(self._host.loop)
+        return self._outgoing
+
+    def sockets(self) -> ObjectSockets:
+        """See `homing.objects.Runtime`."""
+        if self.ended:
+            raise Aborted
+        if self._sockets is None:
+            self._sockets = ObjectSockets(self._on_begin)
+        return self._sockets
+
+    def on_reply(self, number: int, status: int, payload: Any) -> None:
+        """A call that was made here has an answer."""
+        if self._outgoing is not None:
+            self._outgoing.answered(number, status, payload)
 
     def _commit_failed(self, error: HomingError) -> HomingError:
-        """What the turn wrote was undone: its calls failed, whatever they answered."""
+        """What the turn wrote was undone: its calls failed, whatever they answered, and what it calls is not called."""
+        if self._outgoing is not None:
+            self._outgoing.undo(error)
+        if self._sockets is not None:
+            self._sockets.undo()
         self._effects = [
             effect if effect[1] == FAILURE else failures.of_error(effect[0], error, effect[3], effect[4])
             for effect in self._effects
@@ -158,7 +209,7 @@ class TurnKeeper:
         return error
 
     def _on_begin(self) -> None:
-        """A transaction begins. Outside of any turn (a callback of the loop) a turn is made of it."""
+        """A transaction or a call begins. Outside of any turn (a callback of the loop) a turn is made of it."""
         if self.ended:
             raise Aborted
         if not self._in_turn and not self._stray:
@@ -225,6 +276,12 @@ class TurnKeeper:
             timer.cancel()
         self._gate_changed()
         self._effects = []
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is not None:
+            outgoing.end()
+        sockets, self._sockets = self._sockets, None
+        if sockets is not None:
+            sockets.end()
         # No circles are left: they would keep the memory until the next collection.
         database, self._database = self._database, None
         if database is not None:

@@ -18,6 +18,7 @@ from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.inside.loops import WorkerLoop
+from homing_node.workers.inside.outgoing import Stubs
 from homing_node.workers.inside.output import LineBudget
 from homing_node.workers.inside.turn_keeper import Aborted, Event
 from homing_node.workers.inside.turns import TurnCoroutine, current_event
@@ -40,6 +41,7 @@ class Worker:
         self._trim = trim
         self._application: Application | None = None
         self._activations: dict[int, Activation] = {}
+        self.stubs = Stubs(self._current)
         self._budget = LineBudget(time.monotonic)
         self._thread = threading.get_ident()
         self._ended = 0  # activations that ended since memory was last given back
@@ -50,6 +52,8 @@ class Worker:
             channel.CLOSE: self._close,
             channel.ABORT: self._abort,
             channel.PING: self._ping,
+            channel.REPLY: self._reply,
+            channel.SOCKETS: self._know_sockets,
         }
         loop.owner = self
         loop.set_task_factory(self._make_task)
@@ -77,7 +81,7 @@ class Worker:
         given = message[1]
         limits.override(given.get("limits") or {})
         try:
-            self._application = application.load(given["app"], given["main"], given.get("bindings"))
+            self._application = application.load(given["app"], given["main"], self.stubs, given.get("bindings") or {})
         except BaseException as error:
             self.send((channel.FAILED, type(error).__name__, failures.message_of(error), failures.trace_of(error)))
             return
@@ -115,6 +119,16 @@ class Worker:
         if activation is not None:
             activation.end()
         self.send((channel.CLOSED, message[1], True))
+
+    def _know_sockets(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None:
+            activation.sockets().know(message[2], message[3])
+
+    def _reply(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None:
+            activation.on_reply(message[2], message[3], message[4])
 
     def _ping(self, message: Event) -> None:
         self.send((channel.PONG, message[1]))
@@ -175,6 +189,11 @@ class Worker:
         self.wire = None
         for activation in list(self._activations.values()):
             activation.end()
+
+    def _current(self) -> Activation | None:
+        """Whose code runs."""
+        event = current_event.get()
+        return self._activations.get(event[1]) if event is not None else None
 
     # For the loop
 

@@ -13,10 +13,37 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_RPC: _ClassVar[CallKind]
     CALL_KIND_FETCH: _ClassVar[CallKind]
     CALL_KIND_DEFAULT: _ClassVar[CallKind]
+    CALL_KIND_ALARM: _ClassVar[CallKind]
+    CALL_KIND_METHOD: _ClassVar[CallKind]
+    CALL_KIND_MESSAGE: _ClassVar[CallKind]
+    CALL_KIND_SOCKET_CLOSE: _ClassVar[CallKind]
+    CALL_KIND_SOCKET_ERROR: _ClassVar[CallKind]
+
+class SocketFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOCKET_FRAME_UNSPECIFIED: _ClassVar[SocketFrame]
+    SOCKET_FRAME_ATTACH: _ClassVar[SocketFrame]
+    SOCKET_FRAME_TEXT: _ClassVar[SocketFrame]
+    SOCKET_FRAME_BINARY: _ClassVar[SocketFrame]
+    SOCKET_FRAME_CLOSE: _ClassVar[SocketFrame]
+    SOCKET_FRAME_LOST: _ClassVar[SocketFrame]
+    SOCKET_FRAME_GONE: _ClassVar[SocketFrame]
 CALL_KIND_UNSPECIFIED: CallKind
 CALL_KIND_RPC: CallKind
 CALL_KIND_FETCH: CallKind
 CALL_KIND_DEFAULT: CallKind
+CALL_KIND_ALARM: CallKind
+CALL_KIND_METHOD: CallKind
+CALL_KIND_MESSAGE: CallKind
+CALL_KIND_SOCKET_CLOSE: CallKind
+CALL_KIND_SOCKET_ERROR: CallKind
+SOCKET_FRAME_UNSPECIFIED: SocketFrame
+SOCKET_FRAME_ATTACH: SocketFrame
+SOCKET_FRAME_TEXT: SocketFrame
+SOCKET_FRAME_BINARY: SocketFrame
+SOCKET_FRAME_CLOSE: SocketFrame
+SOCKET_FRAME_LOST: SocketFrame
+SOCKET_FRAME_GONE: SocketFrame
 
 class Header(_message.Message):
     __slots__ = ("name", "value")
@@ -27,7 +54,7 @@ class Header(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "slot", "epoch", "object", "class_name", "name", "kind", "method", "body", "more", "timeout_ms", "request_id", "traceparent", "key", "fingerprint", "url", "headers", "sent_ns")
+    __slots__ = ("id", "slot", "epoch", "object", "class_name", "name", "kind", "method", "body", "more", "timeout_ms", "request_id", "traceparent", "key", "fingerprint", "url", "headers", "sent_ns", "chain", "lane", "order", "oldest", "activation", "target", "before")
     ID_FIELD_NUMBER: _ClassVar[int]
     SLOT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +73,13 @@ class Call(_message.Message):
     URL_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     SENT_NS_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
     id: int
     slot: int
     epoch: int
@@ -64,7 +98,14 @@ class Call(_message.Message):
     url: str
     headers: _containers.RepeatedCompositeFieldContainer[Header]
     sent_ns: int
-    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ...) -> None: ...
+    chain: bytes
+    lane: bytes
+    order: int
+    oldest: int
+    activation: int
+    target: int
+    before: int
+    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ..., chain: _Optional[bytes] = ..., lane: _Optional[bytes] = ..., order: _Optional[int] = ..., oldest: _Optional[int] = ..., activation: _Optional[int] = ..., target: _Optional[int] = ..., before: _Optional[int] = ...) -> None: ...
 
 class Piece(_message.Message):
     __slots__ = ("id", "data", "last")
@@ -77,17 +118,83 @@ class Piece(_message.Message):
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ...) -> None: ...
 
 class CallBatch(_message.Message):
-    __slots__ = ("calls", "pieces", "cancels")
+    __slots__ = ("calls", "pieces", "cancels", "sockets", "had_handles", "had_seqs")
     CALLS_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
+    SOCKETS_FIELD_NUMBER: _ClassVar[int]
+    HAD_HANDLES_FIELD_NUMBER: _ClassVar[int]
+    HAD_SEQS_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
     cancels: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ...) -> None: ...
+    sockets: _containers.RepeatedCompositeFieldContainer[FromSocket]
+    had_handles: _containers.RepeatedScalarFieldContainer[int]
+    had_seqs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., sockets: _Optional[_Iterable[_Union[FromSocket, _Mapping]]] = ..., had_handles: _Optional[_Iterable[int]] = ..., had_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SocketRef(_message.Message):
+    __slots__ = ("class_name", "object", "name", "number")
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    class_name: str
+    object: bytes
+    name: str
+    number: int
+    def __init__(self, class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., name: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
+class FromSocket(_message.Message):
+    __slots__ = ("handle", "kind", "seq", "base", "data", "more", "code", "reason", "clean", "socket", "slot", "epoch", "had")
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CLEAN_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    HAD_FIELD_NUMBER: _ClassVar[int]
+    handle: int
+    kind: SocketFrame
+    seq: int
+    base: int
+    data: bytes
+    more: bool
+    code: int
+    reason: str
+    clean: bool
+    socket: SocketRef
+    slot: int
+    epoch: int
+    had: int
+    def __init__(self, handle: _Optional[int] = ..., kind: _Optional[_Union[SocketFrame, str]] = ..., seq: _Optional[int] = ..., base: _Optional[int] = ..., data: _Optional[bytes] = ..., more: bool = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., clean: bool = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., had: _Optional[int] = ...) -> None: ...
+
+class ToSockets(_message.Message):
+    __slots__ = ("handles", "kind", "seq", "data", "more", "code", "reason")
+    HANDLES_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    handles: _containers.RepeatedScalarFieldContainer[int]
+    kind: SocketFrame
+    seq: int
+    data: bytes
+    more: bool
+    code: int
+    reason: str
+    def __init__(self, handles: _Optional[_Iterable[int]] = ..., kind: _Optional[_Union[SocketFrame, str]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., more: bool = ..., code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("code", "message", "started", "retry_after_ms", "epoch", "owner", "error_type")
+    __slots__ = ("code", "message", "started", "retry_after_ms", "epoch", "owner", "error_type", "overloaded", "retryable")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +202,8 @@ class Failure(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    OVERLOADED_FIELD_NUMBER: _ClassVar[int]
+    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     started: bool
@@ -102,7 +211,9 @@ class Failure(_message.Message):
     epoch: int
     owner: str
     error_type: str
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., started: bool = ..., retry_after_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., owner: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+    overloaded: bool
+    retryable: bool
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., started: bool = ..., retry_after_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., owner: _Optional[str] = ..., error_type: _Optional[str] = ..., overloaded: bool = ..., retryable: bool = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("received_ns", "started_ns", "ended_ns", "released_ns")
@@ -117,7 +228,7 @@ class Timing(_message.Message):
     def __init__(self, received_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., released_ns: _Optional[int] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("id", "body", "more", "failure", "status", "headers", "timing")
+    __slots__ = ("id", "body", "more", "failure", "status", "headers", "timing", "socket")
     ID_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +236,7 @@ class Reply(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
     id: int
     body: bytes
     more: bool
@@ -132,15 +244,22 @@ class Reply(_message.Message):
     status: int
     headers: _containers.RepeatedCompositeFieldContainer[Header]
     timing: Timing
-    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    socket: SocketRef
+    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ...) -> None: ...
 
 class ReplyBatch(_message.Message):
-    __slots__ = ("replies", "pieces")
+    __slots__ = ("replies", "pieces", "sockets", "handled_handles", "handled_seqs")
     REPLIES_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    SOCKETS_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_HANDLES_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_SEQS_FIELD_NUMBER: _ClassVar[int]
     replies: _containers.RepeatedCompositeFieldContainer[Reply]
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
-    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
+    sockets: _containers.RepeatedCompositeFieldContainer[ToSockets]
+    handled_handles: _containers.RepeatedScalarFieldContainer[int]
+    handled_seqs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., sockets: _Optional[_Iterable[_Union[ToSockets, _Mapping]]] = ..., handled_handles: _Optional[_Iterable[int]] = ..., handled_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("object", "list", "node", "any")
@@ -183,18 +302,22 @@ class InspectNode(_message.Message):
     def __init__(self) -> None: ...
 
 class ObjectFacts(_message.Message):
-    __slots__ = ("object", "class_name", "name", "active", "database_bytes")
+    __slots__ = ("object", "class_name", "name", "active", "database_bytes", "alarm_ms", "sockets")
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ALARM_MS_FIELD_NUMBER: _ClassVar[int]
+    SOCKETS_FIELD_NUMBER: _ClassVar[int]
     object: bytes
     class_name: str
     name: str
     active: bool
     database_bytes: int
-    def __init__(self, object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., active: bool = ..., database_bytes: _Optional[int] = ...) -> None: ...
+    alarm_ms: int
+    sockets: int
+    def __init__(self, object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., active: bool = ..., database_bytes: _Optional[int] = ..., alarm_ms: _Optional[int] = ..., sockets: _Optional[int] = ...) -> None: ...
 
 class SlotFacts(_message.Message):
     __slots__ = ("slot", "epoch", "serving", "last_lsn", "commit_lsn", "applied_lsn", "lag_records")

@@ -155,18 +155,20 @@ class Snapshot(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., claimant: _Optional[str] = ..., base_lsn: _Optional[int] = ..., base_epoch: _Optional[int] = ..., base_hash: _Optional[bytes] = ..., part: _Optional[int] = ..., objects: _Optional[_Iterable[_Union[SnapshotObject, _Mapping]]] = ..., last: bool = ..., joins: bool = ...) -> None: ...
 
 class SnapshotObject(_message.Message):
-    __slots__ = ("id", "data", "page_count", "first_page", "pages")
+    __slots__ = ("id", "data", "page_count", "first_page", "pages", "wake_ms")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     FIRST_PAGE_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
+    WAKE_MS_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     data: bytes
     page_count: int
     first_page: int
     pages: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, id: _Optional[bytes] = ..., data: _Optional[bytes] = ..., page_count: _Optional[int] = ..., first_page: _Optional[int] = ..., pages: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    wake_ms: int
+    def __init__(self, id: _Optional[bytes] = ..., data: _Optional[bytes] = ..., page_count: _Optional[int] = ..., first_page: _Optional[int] = ..., pages: _Optional[_Iterable[bytes]] = ..., wake_ms: _Optional[int] = ...) -> None: ...
 
 class Snapshotted(_message.Message):
     __slots__ = ("slot", "epoch", "base_lsn", "part", "whole", "again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from homing.errors import Unavailable
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2
-from homing_gateway.limits import (
+from homing_placement.records import NodeRecord
+from homing_placement.routing.limits import (
     BATCH_BYTES_MAX,
     CALLS_GATHER_S,
     CONNECT_S_MAX,
@@ -30,8 +31,8 @@ from homing_gateway.limits import (
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
 )
-from homing_gateway.pending import Pending
-from homing_placement.records import NodeRecord
+from homing_placement.routing.pending import Pending
+from homing_placement.routing.sides import LinkOwner
 
 EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
@@ -72,26 +73,6 @@ def _broken(error: BaseException) -> BaseException:
     return StreamBroken(str(error))
 
 
-class LinkOwner(Protocol):
-    """Who is told of what happens on a link. Called in the event loop; must not raise or wait."""
-
-    def link_up(self, link: NodeLink) -> None:
-        """Calls can be sent."""
-        ...
-
-    def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
-        """The whole answer of a call is there; its body is in `pending.answer`."""
-        ...
-
-    def never_sent(self, pending: Pending) -> None:
-        """The stream broke before the call was written."""
-        ...
-
-    def maybe_sent(self, pending: Pending) -> None:
-        """The stream broke after the call was written and before its answer."""
-        ...
-
-
 class NodeLink:
     """The link to one incarnation of one node.
 
@@ -108,6 +89,8 @@ class NodeLink:
         self._pending: dict[int, Pending] = {}
         self._cancels: list[int] = []
         self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
+        self._from_sockets: deque[call_pb2.FromSocket] = deque()
+        self._had: dict[int, int] = {}  # handle to the number up to which everything said is here
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, CALLS_GATHER_S)
         self._next_id = 0
@@ -120,11 +103,6 @@ class NodeLink:
             f"NodeLink({self.node.id} {self.node.address} {state} queue={len(self._queue)} open={len(self._pending)})"
         )
 
-    @property
-    def idle(self) -> bool:
-        """No call is on it."""
-        return not self._queue and not self._pending
-
     def send(self, pending: Pending) -> bool:
         """Queue a call for the next batch; False when this node has too many already."""
         if len(self._queue) + len(self._pending) >= PENDING_PER_NODE_MAX:
@@ -133,6 +111,7 @@ class NodeLink:
         pending.id = self._next_id
         pending.link = self
         pending.written = False
+        pending.in_pieces = len(pending.body) > PIECE_BYTES_MAX
         self._queue.append(pending)
         self._pace.ready()
         self._hurry_if_free()
@@ -152,6 +131,18 @@ class NodeLink:
         elif pending in self._queue:
             self._queue.remove(pending)
         pending.link = None
+
+    def send_socket(self, frame: call_pb2.FromSocket) -> None:
+        """Queue what came on a socket."""
+        self._from_sockets.append(frame)
+        self._pace.ready()
+        self._hurry_if_free()
+
+    def had(self, handle: int, seq: int) -> None:
+        """What was said on a socket up to a number is here; nobody waits for that."""
+        if not self._had:
+            self._pace.ready()
+        self._had[handle] = seq
 
     async def inspect(self, request: call_pb2.InspectRequest) -> call_pb2.InspectReply:
         """Ask the node for facts.
@@ -269,6 +260,8 @@ class NodeLink:
             answered(pending, reply)
         for piece in batch.pieces:
             self._add_piece(piece, arrived_ns)
+        if batch.sockets or batch.handled_handles:
+            self._owner.on_sockets(self, batch)
         self._hurry_if_free()
 
     def _begin_answer(self, reply: call_pb2.Reply) -> None:
@@ -293,9 +286,9 @@ class NodeLink:
             if not more:
                 await wake.wait()
             wake.clear()
-            if self._queue or self._cancels or self._pieces:
+            if self._queue or self._cancels or self._pieces or self._from_sockets or self._had:
                 batch = self._next_batch()
-                more = bool(self._queue or self._pieces)
+                more = bool(self._queue or self._pieces or self._from_sockets)
                 self._pace.sent()
                 try:
                     await stream.write(batch)
@@ -320,11 +313,19 @@ class NodeLink:
             if size >= BATCH_BYTES_MAX:
                 break
             size += self._send_piece(batch, *self._pieces.popleft())
+        while self._from_sockets and size < BATCH_BYTES_MAX:
+            frame = self._from_sockets.popleft()
+            batch.sockets.append(frame)
+            size += 64 + len(frame.data)
+        if self._had:
+            batch.had_handles.extend(self._had)
+            batch.had_seqs.extend(self._had.values())
+            self._had.clear()
         return batch
 
     def _add_call(self, batch: call_pb2.CallBatch, pending: Pending, sent_ns: int, now_s: float) -> int:
         body = pending.body
-        more = len(body) > PIECE_BYTES_MAX
+        more = pending.in_pieces
         call = batch.calls.add(
             id=pending.id,
             slot=pending.slot,
@@ -347,6 +348,13 @@ class NodeLink:
             call.fingerprint = pending.fingerprint
         if pending.traceparent:
             call.traceparent = pending.traceparent
+        if pending.chain:
+            call.chain = pending.chain
+        if pending.target:
+            call.activation, call.target = pending.activation, pending.target
+        if (lane := pending.lane) is not None:
+            call.lane, call.order, call.before = lane.id, pending.order, pending.before
+            call.oldest = next(iter(lane.calls), pending.order)
         if pending.url:
             call.url = pending.url
             for name, value in pending.headers:
@@ -363,7 +371,9 @@ class NodeLink:
         offset += len(data)
         last = offset >= len(pending.body)
         batch.pieces.add(id=call_id, data=data, last=last)
-        if not last:
+        if last:
+            pending.in_pieces = False
+        else:
             self._pieces.append((pending, call_id, offset))
         return len(data)
 
@@ -375,6 +385,9 @@ class NodeLink:
         self._pending.clear()
         self._pieces.clear()
         self._cancels.clear()
+        self._from_sockets.clear()
+        self._had.clear()
+        self._owner.link_down(self)
         for pending in queued:
             pending.link = None
             self._owner.never_sent(pending)

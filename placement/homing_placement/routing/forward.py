@@ -17,26 +17,28 @@ import structlog
 from homing.errors import DeadlineExceeded, HomingError, NotFound, OutcomeUnknown, Overloaded, Unavailable
 from homing.observability import trace
 from homing.wire.v1 import call_pb2
-from homing_gateway.classes import Classes
-from homing_gateway.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
-from homing_gateway.link import NodeLink
-from homing_gateway.pending import KIND_DEFAULT, Pending
-from homing_gateway.policy import Verdict, backoff_s, decide, error_of
-from homing_gateway.table import Table
 from homing_placement.events import TableSeen
 from homing_placement.records import NodeRecord
+from homing_placement.routing.classes import Classes
+from homing_placement.routing.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
+from homing_placement.routing.link import NodeLink
+from homing_placement.routing.pending import KIND_DEFAULT, Lane, Pending
+from homing_placement.routing.policy import Verdict, backoff_s, decide, error_of
+from homing_placement.routing.sides import SocketSide
+from homing_placement.routing.view import Table
 
-_log = structlog.get_logger("homing.gateway")
+_log = structlog.get_logger("homing.routing")
 
 
 class Forwarder:
-    """All links and all calls of one gateway.
+    """All links and all calls of one gateway, or of one node whose objects call others.
 
     Args:
         table: where slots live.
         credentials: for mutual TLS towards nodes; None: plain.
         in_flight_max: calls at once; above it they are refused as overloaded.
         owner_wait_s_max: how long a call waits while nobody can take it.
+        lazy: links are made when they are needed, and nodes are not asked which classes there are: for who knows.
 
     Example:
         >>> async with asyncio.TaskGroup() as group:
@@ -51,14 +53,17 @@ class Forwarder:
         credentials: grpc.ChannelCredentials | None = None,
         in_flight_max: int = IN_FLIGHT_MAX,
         owner_wait_s_max: float = OWNER_WAIT_S_MAX,
+        lazy: bool = False,
     ) -> None:
         self.table = table
         self.links: dict[str, NodeLink] = {}
+        self.sockets: SocketSide | None = None  # who holds the connections of sockets, if anybody does
         self.classes = Classes(lambda: [link for link in self.links.values() if link.up], self._classes_known)
         self._credentials = credentials
         self._in_flight_max = in_flight_max
         self._owner_wait_s_max = owner_wait_s_max
-        self._live: set[Pending] = set()  # Invariant: every call that is submitted and not finished
+        self._lazy = lazy
+        self._live: dict[Pending, None] = {}  # Invariant: every call that is submitted and not finished
         self._parked: dict[Pending, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refreshing: set[int] = set()
@@ -86,22 +91,23 @@ class Forwarder:
                 self._group = group
                 self._sync_links()
                 group.create_task(self._ticks(), name="ticks")
-                group.create_task(self.classes.run(), name="classes")
+                if not self._lazy:
+                    group.create_task(self.classes.run(), name="classes")
         finally:
             self._group = None
             for pending in list(self._live):
                 maybe = pending.written or pending.maybe_started
-                self._finish(pending, OutcomeUnknown("the gateway stops") if maybe else Unavailable())
+                self._finish(pending, OutcomeUnknown("what called it stops") if maybe else Unavailable())
 
     def submit(self, pending: Pending) -> None:
         """Take a call; `pending.on_done` is called once, possibly before this returns."""
         live = self._live
         if len(live) >= self._in_flight_max:
-            live.add(pending)
+            live[pending] = None
             self._finish(pending, Overloaded("too many calls are in flight", retry_after_s=RETRY_AFTER_S_DEFAULT))
             return
-        live.add(pending)
-        if pending.class_name in self.classes.known:
+        live[pending] = None
+        if self._lazy or pending.class_name in self.classes.known:
             self._dispatch(pending)
         else:
             self.classes.ask(pending)
@@ -134,6 +140,18 @@ class Forwarder:
         _log.info("node reached", node=link.node.id, address=link.node.address)
         self.classes.wake()
         self._hurry()
+        if self.sockets is not None:
+            self.sockets.look()
+
+    def link_down(self, link: NodeLink) -> None:
+        """See `LinkOwner`."""
+        if self.sockets is not None:
+            self.sockets.link_down(link)
+
+    def on_sockets(self, link: NodeLink, batch: call_pb2.ReplyBatch) -> None:
+        """See `LinkOwner`."""
+        if self.sockets is not None:
+            self.sockets.on_batch(link, batch)
 
     def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
         """A node answered: finish the call, or send it again."""
@@ -149,6 +167,7 @@ class Forwarder:
         if pending.url:
             pending.status = reply.status
             pending.answer_headers = [(header.name, header.value) for header in reply.headers]
+            pending.socket = reply.socket if reply.HasField("socket") else None
         self._finish(pending, pending.error)
 
     def never_sent(self, pending: Pending) -> None:
@@ -165,20 +184,13 @@ class Forwarder:
             self._finish(pending, lost)
 
     def _failed(self, pending: Pending, failure: call_pb2.Failure) -> None:
-        said = error_of(
-            failure.code,
-            failure.message,
-            error_type=failure.error_type,
-            retry_after_ms=failure.retry_after_ms,
-            epoch=failure.epoch,
-            owner=failure.owner,
-        )
+        said = error_of(failure)
         verdict, error = decide(said, started=failure.started, has_key=bool(pending.key))
         if verdict is Verdict.ANSWER:
             self._finish(pending, error)
             return
         if verdict is Verdict.REFRESH_AND_RETRY:
-            self._refresh_soon(pending.slot)
+            self.refresh_soon(pending.slot)
         self._park(pending, error)
 
     # Where a call goes
@@ -193,6 +205,8 @@ class Forwarder:
                 pending.epoch = record.epoch
         if link is None or not link.up:
             self._park(pending, pending.last_error)
+        elif pending.lane is not None and not pending.lane.admits(pending, link):
+            self._park(pending, pending.last_error, failed=False)
         elif not link.send(pending):
             busy = Overloaded("too many calls wait for this node", retry_after_s=RETRY_AFTER_S_DEFAULT)
             self._finish(pending, busy)
@@ -204,8 +218,8 @@ class Forwarder:
         standing = staying or standing
         return standing[next(self._turn) % len(standing)] if standing else None
 
-    def _park(self, pending: Pending, why: HomingError | None) -> None:
-        """Put a call off for a moment; give up when nobody could take it for too long."""
+    def _park(self, pending: Pending, why: HomingError | None, *, failed: bool = True) -> None:
+        """Put a call off for a moment, longer each time it failed; give up when nobody could take it for too long."""
         now_ns = time.monotonic_ns()
         now_s = now_ns * 1e-9
         pending.lose_sending(now_ns)
@@ -215,9 +229,12 @@ class Forwarder:
         elif now_s - pending.waiting_since_s > self._owner_wait_s_max and not pending.maybe_started:
             self._finish(pending, _gave_up(why))
             return
-        pending.retry_at_s = now_s + backoff_s(pending.tries)
-        pending.tries += 1
         self._parked[pending] = None
+        if failed:
+            pending.retry_at_s = now_s + backoff_s(pending.tries)
+            pending.tries += 1
+        else:
+            pending.retry_at_s = 0.0
 
     def _finish(self, pending: Pending, error: HomingError | None) -> None:
         if pending.finished:
@@ -232,7 +249,7 @@ class Forwarder:
             _log.exception("answer not delivered", request_id=pending.request_id, trace_id=trace_id)
 
     def _forget(self, pending: Pending) -> None:
-        self._live.discard(pending)
+        self._live.pop(pending, None)
         if pending.link is not None:
             pending.link.drop(pending)
         elif self._parked:
@@ -262,11 +279,20 @@ class Forwarder:
             self._retry_parked()
 
     def _retry_parked(self) -> None:
+        """Try those whose time has come; of a lane in their order, up to the first that cannot go."""
         self._retry_soon = False
         now_s = time.monotonic()
-        for pending in [each for each in self._parked if each.retry_at_s <= now_s]:
+        due = [each for each in self._parked if each.retry_at_s <= now_s]
+        due.sort(key=lambda pending: pending.order)
+        standing: set[Lane] = set()
+        for pending in due:
+            lane = pending.lane
+            if lane in standing:
+                continue
             del self._parked[pending]
             self._dispatch(pending)
+            if lane is not None and pending in self._parked:
+                standing.add(lane)
 
     def _table_changed(self, seen: TableSeen) -> None:
         if self._group is None:
@@ -276,6 +302,8 @@ class Forwarder:
             self._hurry()
         elif seen.slots:
             self._hurry({fact.slot for fact in seen.slots})
+        if self.sockets is not None:
+            self.sockets.look(None if seen.nodes else [fact.slot for fact in seen.slots])
 
     def _hurry(self, slots: set[int] | None = None) -> None:
         """Try parked calls of some slots, or all of them, in the next turn of the loop; many changes make one try."""
@@ -288,7 +316,8 @@ class Forwarder:
             self._retry_soon = True
             self._loop.call_soon(self._retry_parked)
 
-    def _refresh_soon(self, slot: int) -> None:
+    def refresh_soon(self, slot: int) -> None:
+        """Read one slot's record anew; what waits for its owner is tried again then."""
         if slot not in self._refreshing and self._group is not None:
             self._refreshing.add(slot)
             self._group.create_task(self._refresh_once(slot), name=f"refresh {slot}")
@@ -299,6 +328,8 @@ class Forwarder:
         finally:
             self._refreshing.discard(slot)
         self._hurry({slot})
+        if self.sockets is not None:
+            self.sockets.look((slot,))
 
     # Links
 
@@ -307,6 +338,8 @@ class Forwarder:
         nodes = self.table.nodes
         for node in nodes.values():
             link = self.links.get(node.id)
+            if link is None and self._lazy:
+                continue
             if link is None or not _same(link.node, node):
                 self._close_link(node.id)
                 self._open_link(node)
@@ -314,8 +347,10 @@ class Forwarder:
             if node_id not in nodes and not link.up:
                 self._close_link(node_id)
 
-    def _open_link(self, node: NodeRecord) -> NodeLink:
-        assert self._group is not None
+    def _open_link(self, node: NodeRecord) -> NodeLink | None:
+        """A new link; None before `run` and after it."""
+        if self._group is None:
+            return None
         link = self.links[node.id] = NodeLink(node, self, self._credentials)
         self._tasks[node.id] = self._group.create_task(link.run(), name=f"link {node.id}")
         return link

@@ -1,4 +1,4 @@
-"""What the gateway needs of placement: the whole seam. `homing_placement.table.SlotTable` is the real one."""
+"""What routing needs of placement: the whole seam. `homing_placement.table.SlotTable` is the real one."""
 
 from __future__ import annotations
 

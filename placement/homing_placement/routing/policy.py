@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from enum import Enum
 
-from homing.errors import BrokenOff, HomingError, NotOwner, ObjectReset, OutcomeUnknown, Unavailable, from_wire
-from homing_gateway.limits import RETRY_S_MAX, RETRY_S_MIN
+from homing.errors import (
+    ApplicationError,
+    BrokenOff,
+    HomingError,
+    NotOwner,
+    ObjectReset,
+    OutcomeUnknown,
+    Unavailable,
+    from_wire,
+)
+from homing.wire.v1 import call_pb2
+from homing_placement.routing.limits import RETRY_S_MAX, RETRY_S_MIN
 
 BROKEN_OFF = "BrokenOff"
 
@@ -43,19 +53,21 @@ def decide(error: HomingError, *, started: bool, has_key: bool) -> tuple[Verdict
     return Verdict.ANSWER, error
 
 
-def error_of(
-    code: str, message: str, *, error_type: str = "", retry_after_ms: int = 0, epoch: int = 0, owner: str = ""
-) -> HomingError:
+def error_of(failure: call_pb2.Failure) -> HomingError:
     """The error that a failure on the wire stands for.
 
     `outcome-unknown` names two errors; `error_type` tells the one that ends the matter, a call that broke off under its
     key, from the one that a repetition resolves.
     """
-    if code == BrokenOff.code and error_type == BROKEN_OFF:
-        return BrokenOff(message)
-    error = from_wire(code, message, error_type=error_type, epoch=epoch, owner=owner)
-    if retry_after_ms:
-        error.retry_after_s = retry_after_ms / 1_000
+    if failure.code == BrokenOff.code and failure.error_type == BROKEN_OFF:
+        return BrokenOff(failure.message)
+    error = from_wire(
+        failure.code, failure.message, error_type=failure.error_type, epoch=failure.epoch, owner=failure.owner
+    )
+    if isinstance(error, ApplicationError):
+        error.overloaded, error.retryable = failure.overloaded, failure.retryable
+    if failure.retry_after_ms:
+        error.retry_after_s = failure.retry_after_ms / 1_000
     return error
 
 
@@ -68,7 +80,8 @@ def retryable(error: HomingError, *, has_key: bool) -> bool:
     """
     if error.code in ("outcome-unknown", "deadline-exceeded"):
         return has_key and not isinstance(error, BrokenOff)
-    return error.retryable
+    # What the object's code says of its own error is for its callers: the call itself has run.
+    return error.retryable and not isinstance(error, ApplicationError)
 
 
 def backoff_s(tries: int) -> float:

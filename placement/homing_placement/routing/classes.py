@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from homing.errors import Unavailable
 from homing.wire.v1 import call_pb2
-from homing_gateway.limits import CLASSES_REFRESH_S, CLASSES_REFRESH_S_MIN
-from homing_gateway.link import NodeLink
-from homing_gateway.pending import Pending
+from homing_placement.routing.limits import CLASSES_REFRESH_S, CLASSES_REFRESH_S_MIN
+from homing_placement.routing.link import NodeLink
+from homing_placement.routing.pending import Pending
 
 DEFAULT_ENTRYPOINT = ""
 

@@ -1,0 +1,173 @@
+"""Calls that objects make: out of the output gate to the owner of another object, and the answer back to the worker."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from homing.errors import ApplicationError, BadRequest, HomingError, NotFound, Overloaded, Unavailable
+from homing.ids import ObjectId
+from homing_node.clock import Clock
+from homing_node.objects import limits, replies
+from homing_node.objects.activation import PendingCall, drop
+from homing_node.objects.frames import REPLY
+from homing_node.objects.ports import CallPort, PoolPort, WorkerPort
+from homing_placement.routing.pending import KIND_FETCH, KIND_METHOD, Lane, Pending
+from homing_placement.routing.policy import retryable
+
+
+class _Caller:
+    """An activation that calls others.
+
+    Attributes:
+        calls: those without an answer, by number.
+        newest: the highest number that it used.
+        size: bytes in their bodies.
+    """
+
+    __slots__ = ("_id", "_lanes", "calls", "newest", "size")
+
+    def __init__(self, here: bytes, number: int) -> None:
+        self._id = here + number.to_bytes(8, "big", signed=True)
+        self._lanes: dict[bytes, Lane] = {}
+        self.calls: dict[int, Pending] = {}
+        self.newest = 0
+        self.size = 0
+
+    def add(self, number: int, pending: Pending) -> None:
+        """A call, the newest.
+
+        Raises:
+            ValueError: its number is not, or there are too many.
+        """
+        if type(number) is not int or number <= self.newest or len(self.calls) >= limits.outgoing_calls_max:
+            raise ValueError("a call too many")
+        self.newest = number
+        self.calls[number] = pending
+        self.size += len(pending.body)
+        target = pending.object_id
+        lane = self._lanes.get(target) or self._lanes.setdefault(target, Lane(self._id + target))
+        lane.calls[number] = pending
+        pending.lane, pending.order = lane, number
+
+    def forget(self, pending: Pending, lane: Lane) -> None:
+        """A call has its answer."""
+        del self.calls[pending.order]
+        self.size -= len(pending.body)
+        if not lane.calls:
+            drop(self._lanes, pending.object_id)
+
+
+class OutgoingCalls:
+    """The calls of a node's activations that have no answer yet.
+
+    Args:
+        pool: knows the classes of the application.
+        clock: for deadlines.
+    """
+
+    def __init__(self, pool: PoolPort, clock: Clock) -> None:
+        self.port: CallPort | None = None  # set when the node knows where slots live
+        self.slots = 0  # of the cluster
+        self._pool, self._clock = pool, clock
+        self._callers: dict[int, _Caller] = {}
+        self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
+
+    def made(
+        self, worker: WorkerPort, act_id: int, caller: int, runner: PendingCall | None, call: list[Any]
+    ) -> Callable[[], None]:
+        """Take a call out of a worker's frame. It is not sent before what is returned is called.
+
+        Args:
+            worker: whose frame it is.
+            act_id: the activation that made it.
+            caller: tells the activation from those of other workers.
+            runner: the call on whose behalf it was made, while that has no answer.
+            call: what the frame says of it (`workers.inside.outgoing.Made`).
+
+        Raises:
+            ValueError: it is not one, or one too many.
+        """
+        number, kind, class_name, raw, name, method, body, url, headers, activation, target = call
+        if kind not in (KIND_FETCH, KIND_METHOD) or type(body) is not bytes or min(activation, target) < 0:
+            raise ValueError("a call of an unknown kind")
+        if {type(text) for text in (class_name, name, method, url)} != {str}:
+            raise ValueError("a call of something else")
+        now_ns = self._clock.monotonic_ns()
+        pending = Pending(
+            kind, class_name, name, raw, _target(class_name, raw, name).slot(self.slots), method, body, "",
+            now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, worker, act_id, caller),
+        )  # fmt: skip
+        pending.activation, pending.target = activation, target
+        pending.url, pending.headers = url, [(str(field), str(value)) for field, value in headers]
+        if runner is not None:
+            self._inherit(pending, runner)
+        mine = self._callers.get(caller) or self._callers.setdefault(caller, _Caller(self._here, caller))
+        mine.add(number, pending)
+        if mine.size > limits.calls_bytes_per_object_max:
+            return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
+        return partial(self._send, pending)
+
+    def _inherit(self, pending: Pending, runner: PendingCall) -> None:
+        m = runner.m
+        if m.timeout_ms:
+            pending.deadline_s = (runner.received_ns + m.timeout_ms * 1_000_000) * 1e-9
+        m.chain = m.chain or self._here + runner.id.to_bytes(8, "big")
+        pending.chain, pending.request_id, pending.traceparent = m.chain, m.request_id, m.traceparent
+
+    def _send(self, pending: Pending) -> None:
+        if self.port is None:
+            self._refuse(pending, Unavailable("this node does not know yet where objects are"))
+        elif pending.class_name not in self._pool.classes():
+            self._refuse(pending, NotFound(f"there is no class {pending.class_name[:100]}"))
+        else:
+            self.port.submit(pending)
+
+    def _refuse(self, pending: Pending, error: HomingError) -> None:
+        pending.error = error
+        pending.on_done(pending)
+
+    def _done(self, worker: WorkerPort, act_id: int, caller: int, pending: Pending) -> None:
+        """A call has come to its end: tell the code that awaits it, if it still does."""
+        lane = pending.lane
+        if lane is None or lane.calls.pop(pending.order, None) is None:
+            return  # it had an end before
+        mine = self._callers.get(caller)
+        if mine is not None:
+            mine.forget(pending, lane)
+            worker.send((REPLY, act_id, pending.order, *_answer(pending)))
+
+    def end(self, caller: int) -> None:
+        """An activation is gone: nobody waits for its calls. What waits at the gate, or is on its way, goes on."""
+        drop(self._callers, caller)
+
+
+def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
+    """Whom a call is for: an object of that class, and of that name if it has one."""
+    try:
+        object_id = ObjectId(raw, name)
+        object_id.check_class(class_name)
+        named = not name or ObjectId.from_name(class_name, name) == object_id
+    except BadRequest as error:
+        raise ValueError(error.message) from error
+    if not named:
+        raise ValueError("a call to a name that is not the object's")
+    return object_id
+
+
+def _answer(pending: Pending) -> tuple[int, Any]:
+    error = pending.error
+    if error is not None:
+        told = replies.of_error(0, error, started=False).failure
+        own = isinstance(error, ApplicationError)  # then it says itself whether to try again
+        again = (error.retryable if own else retryable(error, has_key=False)) and not error.overloaded
+        return replies.FAILURE, (
+            told.code, told.message, told.error_type, error.overloaded, again, told.retry_after_ms,
+        )  # fmt: skip
+    if pending.kind == KIND_FETCH:
+        ref = pending.socket
+        socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number)]
+        return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket)
+    return replies.ANSWER, pending.answer

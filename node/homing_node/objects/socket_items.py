@@ -1,0 +1,47 @@
+"""What a worker says that its object did to sockets, checked: nothing in a worker's frame is believed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.objects import limits
+from homing_node.objects.socket_record import Said, SocketChanges
+from homing_node.objects.socket_state import ObjectSockets
+from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, TEXT
+
+_FRAMES = {TEXT: wire.SOCKET_FRAME_TEXT, BINARY: wire.SOCKET_FRAME_BINARY, CLOSE: wire.SOCKET_FRAME_CLOSE}
+
+
+def take_item(owner: ObjectSockets, changes: SocketChanges, item: Sequence[Any]) -> None:
+    """Add one item of a worker's frame (`workers.inside.sockets`) to what its turn did.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is none, or it is not within its bounds.
+    """
+    kind = item[0]
+    if kind == ACCEPT:
+        _, number, tags = item
+        if type(number) is not int or not 0 < number < 1 << 63 or number in owner.open:
+            raise ValueError("a socket that cannot be accepted")
+        if len(owner.open) + len(changes.accepted) >= limits.sockets_per_object_max or len(tags) > limits.tags_max:
+            raise ValueError("a socket too many, or tags")
+        changes.accepted.append((number, [str(tag) for tag in tags]))
+        return
+    if kind == AUTO:
+        _, request, response = item
+        auto = [] if request is None else [str(request), str(response)]
+        changes.auto = auto if auto != owner.auto else None  # a constructor says the same each time
+        return
+    numbers = [int(number) for number in item[1]]
+    if kind == ATTACH:
+        if type(item[2]) is not bytes or len(item[2]) > limits.attachment_bytes_max:
+            raise ValueError("an attachment that cannot be kept")
+        changes.attached.append((numbers[0], item[2]))
+        return
+    data: Any = [int(item[2]), str(item[3])] if kind == CLOSE else item[2]
+    if kind != CLOSE and type(data) is not (str if kind == TEXT else bytes):
+        raise ValueError("a message that is neither text nor bytes")
+    seq = owner.next_seq()
+    changes.said.append(Said(seq, _FRAMES[kind], numbers, data))

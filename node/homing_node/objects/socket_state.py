@@ -1,0 +1,121 @@
+"""What a node knows of the sockets of its objects. State only; no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.objects.socket_record import Said, SocketChanges
+
+
+class GatewayPort(Protocol):
+    """One gateway's stream. Handles are the gateway's."""
+
+    def say(self, handles: Sequence[int], said: Said) -> None:
+        """Pass on what an object says."""
+        ...
+
+    def tell(self, handle: int, kind: wire.SocketFrame) -> None:
+        """ATTACH, LOST or GONE."""
+        ...
+
+    def handled(self, handle: int, seq: int) -> None:
+        """What came with that number was handled."""
+        ...
+
+
+@dataclass(slots=True)
+class Kept:
+    """Something said, until everybody has it."""
+
+    said: Said
+    waiting: int
+    recorded: bool
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    """One socket of an object.
+
+    Invariants: `unsent` and `waiting` are in the order of numbers; a message is handed to the object only if those
+    before were.
+    """
+
+    number: int
+    tags: list[str]
+    attachment: bytes | None = None
+    handled: set[int] = field(default_factory=set[int])
+    closing: bool = False
+    gateway: GatewayPort | None = None
+    handle: int = 0
+    since: float = 0.0  # when it was last without a gateway
+    received: int = 0  # the highest number that came on this gateway's stream
+    base: int = 0
+    unsent: deque[Kept] = field(default_factory=deque[Kept])  # what the gateway may not have
+    unsent_bytes: int = 0
+    waiting: list[SocketEvent] = field(default_factory=list[Any])  # cannot be handed over just now
+    running: set[int] = field(default_factory=set[int])  # numbers of what was handed over and has no end yet
+    answered_ms: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class SocketEvent:
+    """What came on a socket, for its object.
+
+    Attributes:
+        details: what the worker is told of it (`workers.inside.calls.prepare_socket`).
+        seq: its number; 0: it is of this node's own making.
+    """
+
+    owner: ObjectSockets
+    socket: Socket
+    kind: wire.CallKind
+    seq: int
+    data: bytes
+    details: list[Any]
+    tries: int = 0
+    recorded: bool = False
+
+    def as_call(self) -> wire.Call:
+        """The call that it is for its object."""
+        owner = self.owner
+        return wire.Call(
+            slot=owner.slot, epoch=owner.epoch, object=owner.object, class_name=owner.class_name,
+            name=owner.name or "", kind=self.kind, body=self.data,
+        )  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class ObjectSockets:
+    """The sockets of one object."""
+
+    object: bytes
+    slot: int
+    epoch: int
+    class_name: str
+    name: str | None
+    open: dict[int, Socket] = field(default_factory=dict[int, Socket])
+    auto: list[str] = field(default_factory=list[str])
+    had: list[int] = field(default_factory=list[int])  # recorded, arrived, and not yet recorded as such
+    count: int = 0
+
+    def next_seq(self) -> int:
+        """A number above all that any epoch gave before."""
+        self.count += 1
+        return self.epoch << 32 | self.count
+
+
+@dataclass(slots=True)
+class SocketTurn:
+    """What a turn did to its object's sockets; see `Sockets.turn`."""
+
+    owner: ObjectSockets | None
+    changes: SocketChanges
+    lasting: bool  # there is a record of it even if nothing was written
+
+
+Address = tuple[bytes, int, int, str, str | None]
+"""An object's id, slot, epoch, class and name."""

@@ -1,0 +1,79 @@
+"""What an application's configuration puts into `env`: classes of objects, variables, and what is not built yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from homing.errors import ConfigurationError
+
+# Kinds whose entries have their names under another key than `binding`.
+_NAMED = {"send_email": "name"}
+_SETTINGS = frozenset({"durable_objects", "vars"})
+
+
+def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """The bindings of an application, as its workers are told them.
+
+    Args:
+        values: what the configuration file holds.
+        file: its name, for errors.
+
+    Returns:
+        `vars`: name to value; `missing`: name to the kind of binding that this version does not have; and `objects`,
+        name to class, where the file names any: else every class is bound under its own name.
+
+    Raises:
+        ConfigurationError: an entry that is none, or two of one name.
+
+    Example:
+        >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
+        {'vars': {'COLOR': 'red'}, 'missing': {'AI': 'ai'}}
+    """
+    variables = values.get("vars", {})
+    if not isinstance(variables, dict):
+        raise ConfigurationError(f"vars in {file} must be a table of names and values")
+    found: dict[str, Any] = {"vars": dict(cast("dict[str, Any]", variables)), "missing": dict(_missing(values))}
+    if "durable_objects" in values:
+        found["objects"] = dict(_objects(values["durable_objects"], file))
+    names = [name for part in found.values() for name in part]
+    for name in names:
+        if not name.isidentifier():
+            raise ConfigurationError(f"{file} binds {name!r}, which is no name for an attribute of env")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ConfigurationError(f"{file} binds {', '.join(twice)} more than once")
+    return found
+
+
+def _objects(value: object, file: str) -> Iterator[tuple[str, str]]:
+    listed = cast("dict[str, Any]", value).get("bindings") if isinstance(value, dict) else None
+    if not isinstance(listed, list):
+        raise ConfigurationError(f"durable_objects in {file} must hold a list of bindings")
+    for entry in cast("list[object]", listed):
+        match entry:
+            case {"script_name": str(other)}:
+                raise ConfigurationError(
+                    f"{file} binds a class of {other}: classes of other applications are not supported yet"
+                )
+            case {"name": str(name), "class_name": str(class_name)}:
+                yield name, class_name
+            case _:
+                raise ConfigurationError(
+                    f"a binding of durable_objects in {file} needs a name and a class_name: {entry!r}"
+                )
+
+
+def _missing(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The bindings of every other kind."""
+    for kind, value in values.items():
+        if kind in _SETTINGS:
+            continue
+        listed = (
+            cast("dict[str, Any]", value).get("producers") if kind == "queues" and isinstance(value, dict) else value
+        )
+        for entry in cast("list[object]", listed) if isinstance(listed, list) else (listed,):
+            if isinstance(entry, dict):
+                name = cast("dict[str, Any]", entry).get(_NAMED.get(kind, "binding"))
+                if isinstance(name, str):
+                    yield name, kind

@@ -1,0 +1,258 @@
+"""Calls that objects make: they leave with the turn that made them, and their answers are turns of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import Any, Protocol, cast
+
+from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
+from homing.http import Headers, Request, Response
+from homing.ids import ObjectId
+from homing.objects import Reference, RpcTarget
+from homing.sent import Sender
+from homing.sockets import PassedSocket
+from homing_node.workers.inside import limits
+from homing_node.workers.inside.channel import FAILURE, FETCH, METHOD
+
+Made = tuple[int, int, str, bytes, str, str, bytes, str, Sequence[tuple[str, str]], int, int]
+"""A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call without an answer: who awaits it, how it is read, and what its arguments passed by reference."""
+
+    future: asyncio.Future[Any]
+    read: Callable[[Any], Any]
+    passed: list[int]
+
+
+class Outgoing:
+    """The calls of one activation that have no answer yet, and what it passed by reference.
+
+    Args:
+        loop: where their futures belong.
+    """
+
+    __slots__ = ("_exported", "_fresh", "_loop", "_number", "_returned", "_waiting", "unsent")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._number = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._exported: dict[int, Any] = {}
+        self._fresh: list[int] = []  # exported by the value that is being encoded
+        self._returned: deque[int] = deque()  # exported by results, the oldest first
+        self.unsent: list[Made] = []  # made in this turn
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def begin(
+        self,
+        kind: int,
+        to: Reference,
+        method: str,
+        body: bytes,
+        read: Callable[[Any], Any],
+        url: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> asyncio.Future[Any]:
+        """Make a call; it leaves when the turn ends.
+
+        Args:
+            kind: of the event that it will be.
+            to: whom it calls.
+            method: of the object, or the verb.
+            body: its arguments, or what a request carries. What they passed by reference lives until the answer.
+            read: makes the result of what comes back.
+            url, headers: of a request.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        passed, self._fresh = self._fresh, []
+        if len(self._waiting) >= limits.outgoing_calls_max:
+            self._drop(passed)
+            future.set_exception(Overloaded(f"an object waits for at most {limits.outgoing_calls_max} calls at once"))
+            return future
+        self._number += 1
+        self._waiting[self._number] = _Waiting(future, read, passed)
+        object_id = to.object_id
+        address = (to.class_key, object_id.raw, object_id.name or "")
+        self.unsent.append((self._number, kind, *address, method, body, url, headers, to.activation, to.target))
+        return future
+
+    # What is passed by reference
+
+    def export(self, value: Any) -> int:
+        """Give something a number by which others can call it."""
+        if len(self._exported) >= limits.exported_max:
+            self._drop(self._fresh)
+            raise Overloaded(f"an object passes at most {limits.exported_max} things by reference at once")
+        self._number += 1
+        self._exported[self._number] = value
+        self._fresh.append(self._number)
+        return self._number
+
+    def returned(self) -> None:
+        """A result was encoded: what it passed lives on, until so much else was returned after it."""
+        self._returned.extend(self._fresh)
+        self._fresh = []
+        while len(self._returned) > limits.returned_max:
+            self._drop([self._returned.popleft()])
+
+    def exported(self, number: int) -> Any:
+        """What has a number, or None."""
+        return self._exported.get(number)
+
+    def _drop(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._exported.pop(number, None)
+
+    def take(self) -> list[Made]:
+        """What this turn made, to be sent."""
+        unsent, self.unsent = self.unsent, []
+        return unsent
+
+    def undo(self, error: BaseException) -> None:
+        """The turn failed: what it made does not leave."""
+        for made in self.take():
+            self._settle(made[0], error=error)
+
+    def answered(self, number: int, status: int, payload: Any) -> None:
+        """The node has an answer. The code that awaits it goes on in a turn of its own."""
+        if status == FAILURE:
+            self._settle(number, error=error_of(*payload))
+        else:
+            self._settle(number, payload)
+
+    def _settle(self, number: int, payload: Any = None, *, error: BaseException | None = None) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None:
+            return
+        self._drop(waiting.passed)
+        future = waiting.future
+        if future.done():
+            return
+        if error is None:
+            try:
+                future.set_result(waiting.read(payload))
+            except (TypeError, ValueError) as broken:
+                future.set_exception(ApplicationError(f"the answer cannot be read: {broken}", error_type="ValueError"))
+        else:
+            future.set_exception(error)
+
+    def end(self) -> None:
+        """The activation is over: nobody waits any more."""
+        for waiting in self._waiting.values():
+            waiting.future.cancel()
+        self._waiting.clear()
+        self._exported.clear()
+        self.unsent.clear()
+
+
+def error_of(
+    code: str, message: str, error_type: str, overloaded: bool, retryable: bool, retry_after_ms: int
+) -> HomingError:
+    """What the code that awaits a call is told of its failure."""
+    error = from_wire(code, message, error_type=error_type)
+    error.remote = isinstance(error, (ApplicationError, StorageError, NotSupported))
+    error.overloaded, error.retryable = overloaded, retryable
+    error.retry_after_s = retry_after_ms / 1_000 if retry_after_ms else None
+    return error
+
+
+class Caller(Protocol):
+    """An activation, to those who call from it."""
+
+    number: int
+
+    def outgoing(self) -> Outgoing:
+        """Where its calls are made; a turn is under way from now on."""
+        ...
+
+    def address(self) -> tuple[str, ObjectId]:
+        """Its class and id; raises `TypeError` where it has none."""
+        ...
+
+
+class Stubs:
+    """`homing.objects.Caller`, and how values are sent.
+
+    Args:
+        current: the activation whose code runs.
+    """
+
+    def __init__(self, current: Callable[[], Caller | None]) -> None:
+        self._current = current
+        self._exporter: Outgoing | None = None  # of what is being encoded
+        self._sender = Sender(self, self._export)
+        self.decode_arguments = self._sender.decode_arguments
+
+    def call_method(
+        self, class_key: str, object_id: ObjectId, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> asyncio.Future[Any]:
+        """See `homing.objects.Caller`."""
+        return self.call_target(Reference(class_key, object_id, 0, 0), method, args, kwargs)
+
+    def call_target(
+        self, reference: Reference, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> asyncio.Future[Any]:
+        """See `homing.objects.Caller`."""
+        outgoing = self._caller().outgoing()
+        body = self._sender.encode([args, kwargs]) if args or kwargs else b""
+        self._exporter = None
+        _bound(body)
+        return outgoing.begin(METHOD, reference, method, body, self._sender.decode)
+
+    def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
+        """See `homing.objects.Caller`."""
+        _bound(request.body)
+        to = Reference(class_key, object_id, 0, 0)
+        headers = request.headers.raw()
+        outgoing = self._caller().outgoing()
+        return outgoing.begin(FETCH, to, request.method, request.body, _response, request.url, headers)
+
+    def encode_result(self, result: Any) -> bytes:
+        """The bytes of what a method returned to another object; raises what `Packer.encode` raises."""
+        data = self._sender.encode(result)
+        exporter, self._exporter = self._exporter, None
+        if exporter is not None:
+            exporter.returned()
+        return data
+
+    def _export(self, value: Any) -> Reference:
+        caller = self._caller()
+        self._exporter = caller.outgoing()
+        return Reference(*caller.address(), caller.number, self._exporter.export(value))
+
+    def _caller(self) -> Caller:
+        caller = self._current()
+        if caller is None:
+            raise RuntimeError("a stub can be called by a handler, and by what a handler started")
+        return caller
+
+
+def target_of(outgoing: Outgoing | None, number: int, method: str) -> Callable[..., Any] | None:
+    """What a call of something that was passed by reference calls; None if there is no such thing (any more)."""
+    found = outgoing.exported(number) if outgoing is not None else None
+    if found is None or (isinstance(found, RpcTarget) != bool(method)) or method.startswith("_"):
+        return None
+    if not method:
+        return found
+    function = getattr(cast("type[Any]", type(found)), method, None)
+    return MethodType(function, found) if isinstance(function, FunctionType) else None
+
+
+def _response(payload: Any) -> Response:
+    status, headers, body, *socket = payload
+    client = PassedSocket(socket[0]) if socket else None
+    return Response(body, status=status, headers=Headers((name, value) for name, value in headers), web_socket=client)
+
+
+def _bound(body: bytes) -> None:
+    if len(body) > limits.answer_bytes_max:
+        raise TooLarge(f"a call of {len(body)} bytes; at most {limits.answer_bytes_max}")

@@ -1,0 +1,1 @@
+"""`import pyodide`: its `ffi`, as far as server code uses it."""

@@ -1,0 +1,157 @@
+"""`import workers`: the names of Cloudflare's Python Workers, over `homing`.
+
+Names and meanings are those of https://developers.cloudflare.com/workers/languages/python/.
+"""
+
+from __future__ import annotations
+
+import json
+from inspect import isawaitable
+from types import FunctionType
+from typing import Any, NoReturn
+
+import homing
+from homing.compat.forms import File, FormData, read_form
+from homing.compat.membrane import FetchResponse, faced, plain
+from homing.errors import NotSupported
+from homing.http import Headers, HeadersLike
+from homing.objects import RpcTarget
+
+__all__ = [
+    "DurableObject",
+    "FetchResponse",
+    "File",
+    "FormData",
+    "Headers",
+    "Request",
+    "Response",
+    "RpcTarget",
+    "WorkerEntrypoint",
+    "WorkflowEntrypoint",
+    "fetch",
+    "python_from_rpc",
+    "python_to_rpc",
+]
+
+
+class Request(homing.Request):
+    """A request; its JSON can be read as JavaScript's is."""
+
+    async def json(self) -> Any:
+        """The value of the body's JSON."""
+        return faced(await super().json())
+
+    async def form_data(self) -> FormData:
+        """The fields of a form that was posted."""
+        return read_form(self.headers.get("content-type", ""), self.body)
+
+    async def buffer(self) -> bytes:
+        """The body."""
+        return self.body
+
+    @property
+    def js_object(self) -> Request:
+        """Itself: there is no other."""
+        return self
+
+
+class Response(homing.Response):
+    """An answer.
+
+    Args:
+        body: text, bytes, a form, or None.
+        status, status_text: as sent; the text is not sent over HTTP/2 and is not kept.
+        headers: a dict, pairs, or None.
+        web_socket: with status 101.
+    """
+
+    def __init__(
+        self,
+        body: Any = None,
+        status: int = 200,
+        status_text: str = "",
+        headers: HeadersLike | None = None,
+        web_socket: Any = None,
+    ) -> None:
+        fields = Headers(headers or ())
+        if isinstance(body, FormData):
+            body, kind = body.encoded()
+            fields["content-type"] = kind
+        super().__init__(body, status=int(status), headers=fields, web_socket=plain(web_socket))
+        self.status_text = status_text
+
+    @classmethod
+    def json(cls, value: Any, *, status: int = 200, status_text: str = "", headers: HeadersLike = ()) -> Response:
+        """An answer whose body is the JSON of a value."""
+        fields = Headers(headers)
+        if "content-type" not in fields:
+            fields["content-type"] = "application/json"
+        return cls(json.dumps(plain(value)), status, status_text, fields)
+
+    from_json = json
+
+    @classmethod
+    def redirect(cls, url: str, status: int = 302) -> Response:
+        """Send the client elsewhere."""
+        if status not in (301, 302, 303, 307, 308):
+            raise ValueError(f"a redirect is 301, 302, 303, 307 or 308, not {status}")
+        return cls(None, status, headers={"location": str(url)})
+
+
+def adapt(value: Any) -> Any:
+    """What an application is given, as Cloudflare's applications know it."""
+    if type(value) is homing.Request:
+        return Request(value.url, method=value.method, headers=value.headers, body=value.body)
+    return faced(value)
+
+
+class DurableObject(homing.DurableObject):
+    """An object, whose context and bindings have JavaScript's names."""
+
+    homing_base = True
+    homing_adapt = staticmethod(adapt)
+
+
+class WorkerEntrypoint(homing.WorkerEntrypoint):
+    """The application's entrypoint, whose context and bindings have JavaScript's names."""
+
+    homing_base = True
+    homing_adapt = staticmethod(adapt)
+
+
+def entrypoint_of(on_fetch: FunctionType) -> type[WorkerEntrypoint]:
+    """The entrypoint of an older application, whose module has `on_fetch(request, env, ctx)`, or takes less."""
+    takes = on_fetch.__code__.co_argcount
+
+    class Default(WorkerEntrypoint):
+        """Answers with what the function returns."""
+
+        async def fetch(self, request: Any) -> Any:
+            """See `WorkerEntrypoint`."""
+            result = on_fetch(*(request, self.env, self.ctx)[:takes])
+            return await result if isawaitable(result) else result
+
+    return Default
+
+
+class WorkflowEntrypoint:
+    """Not built yet."""
+
+    def __init_subclass__(cls) -> None:
+        raise NotSupported("workflows are not supported yet")
+
+
+async def fetch(request: Any, **options: Any) -> NoReturn:
+    """Not built yet: requests out of an object."""
+    await homing.fetch(request, **options)
+    raise AssertionError("it raises")
+
+
+def python_from_rpc(value: Any) -> Any:
+    """What came from another object, in plain types."""
+    return plain(value)
+
+
+def python_to_rpc(value: Any) -> Any:
+    """What goes to another object, as it goes."""
+    return plain(value)

@@ -1,0 +1,131 @@
+"""Values on their way between objects: MessagePack, with what JSON and storage cannot carry.
+
+By value, as `Packer` has it: None, bool, int of any size, float, str, bytes, datetime, lists, dicts, sets; and ids of
+objects, and instances of dataclasses that both sides have. A stub arrives as a stub of the same object; functions and
+`RpcTarget`s go by reference. Nothing is ever run to make a value: the fields of a dataclass are put back as they were,
+without its `__init__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
+from typing import Any, cast
+
+import msgspec
+
+from homing.errors import BadRequest
+from homing.ids import ObjectId
+from homing.objects import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
+from homing.values import Packer, as_base
+
+_EXT_DATACLASS = 4  # [module, qualified name, {field: value}]
+_EXT_STUB = 5  # [class, id, name]
+_EXT_ID = 6  # [id, name]
+_EXT_REFERENCE = 7  # [class, id, name, activation, target]
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Sender:
+    """Encodes and decodes what objects send to each other.
+
+    Args:
+        caller: takes the calls of stubs that are received.
+        export: (a function or an `RpcTarget`) gives its place, for whoever gets it to call.
+
+    Example:
+        >>> sender = Sender(None, None)  # doctest: +SKIP
+        >>> sender.decode(sender.encode({"ids": {1, 2}, 7: b"x"}))  # doctest: +SKIP
+        {'ids': {1, 2}, 7: b'x'}
+    """
+
+    def __init__(self, caller: Caller, export: Callable[[Any], Reference]) -> None:
+        self._caller = caller
+        self._export = export
+        self._packer = Packer(self._other, self._resolve)
+        self.encode = self._packer.encode
+        self.decode = self._packer.decode
+
+    def decode_arguments(self, body: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The positional and keyword arguments of a call.
+
+        Raises:
+            ValueError: they are not the bytes of a pair of them.
+        """
+        if not body:
+            return [], {}
+        both: Any = self.decode(body)
+        match both:
+            case [list(), dict()]:
+                args, kwargs = cast("tuple[list[Any], dict[str, Any]]", both)
+                return args, kwargs
+            case _:
+                raise ValueError("the arguments of a call are a list and a dict")
+
+    def _other(self, value: Any) -> Any:
+        if isinstance(value, DurableObjectStub):
+            return _extension(_EXT_STUB, [value.class_key, value.id.raw, value.id.name])
+        if isinstance(value, ObjectId):
+            return _extension(_EXT_ID, [value.raw, value.name])
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            kind = type(value)
+            if _dataclass(kind.__module__, kind.__qualname__) is not kind:
+                raise TypeError(
+                    f"{kind.__qualname__} cannot be sent: a dataclass must be found under its module's name"
+                )
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return _extension(_EXT_DATACLASS, [kind.__module__, kind.__qualname__, self._packer.extend(fields)])
+        if isinstance(value, RpcStub):
+            return _reference(value.reference)
+        if isinstance(value, (RpcTarget, FunctionType, MethodType)):
+            return _reference(self._export(value))
+        return self._packer.extend(as_base(value))
+
+    def _resolve(self, code: int, data: bytes) -> Any:
+        content = self.decode(data)
+        try:
+            if code == _EXT_STUB:
+                class_key, raw, name = content
+                return DurableObjectStub(self._caller, class_key, ObjectId(raw, name))
+            if code == _EXT_ID:
+                return ObjectId(*content)
+            if code == _EXT_DATACLASS:
+                return _restored(*content)
+            if code == _EXT_REFERENCE:
+                class_key, raw, name, activation, target = content
+                return RpcStub(self._caller, Reference(class_key, ObjectId(raw, name), int(activation), int(target)))
+        except (LookupError, TypeError, AttributeError, BadRequest) as error:
+            raise ValueError(f"a value that cannot be read: {error}") from error
+        raise ValueError(f"bytes of an unknown kind {code}")
+
+
+def _extension(code: int, content: Sequence[Any]) -> msgspec.msgpack.Ext:
+    return msgspec.msgpack.Ext(code, _pack(content))
+
+
+def _reference(to: Reference) -> msgspec.msgpack.Ext:
+    return _extension(_EXT_REFERENCE, [to.class_key, to.object_id.raw, to.object_id.name, to.activation, to.target])
+
+
+def _dataclass(module: str, qualified_name: str) -> type[Any] | None:
+    """The dataclass of that name in a module that is loaded: one that is not was never meant to be received."""
+    found: Any = sys.modules.get(module)
+    for part in qualified_name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
+
+
+def _restored(module: str, qualified_name: str, values: dict[str, Any]) -> Any:
+    kind = _dataclass(module, qualified_name)
+    if kind is None:
+        raise ValueError(f"there is no dataclass {qualified_name} in {module} here")
+    names = {field.name for field in dataclasses.fields(kind)}
+    if values.keys() != names:
+        raise ValueError(f"{qualified_name} has other fields here: {', '.join(sorted(values.keys() ^ names))}")
+    made = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)  # a frozen one, too
+    return made

@@ -1,0 +1,69 @@
+"""Applications in the style of Cloudflare's Python Workers, each with its `wrangler.jsonc`, under `homing dev`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from tests.chaos.cluster import DevCluster
+from websockets.sync.client import connect
+
+APPS = Path(__file__).resolve().parents[2] / "examples" / "cloudflare"
+WAIT_S = 15.0
+
+
+@contextmanager
+def running(name: str) -> Generator[httpx.Client]:
+    with DevCluster(APPS / name, 1) as cluster, httpx.Client(base_url=cluster.url, timeout=20.0) as client:
+        yield client
+
+
+def test_a_counter_with_rpc() -> None:
+    with running("counter") as client:
+        answer = client.get("/hits/increment")
+        assert (answer.status_code, answer.text) == (200, "hits: 1")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert client.get("/hits/increment").text == "hits: 2"
+        assert client.get("/hits/decrement").text == "hits: 1"
+        answer = client.get("/hits")
+        assert answer.json() == {"name": "hits", "value": 1}
+        assert answer.headers["content-type"] == "application/json"
+        assert client.get("/others").json() == {"name": "others", "value": 0}
+        assert client.get("/").status_code == 400
+        assert client.get("/hits/nothing").status_code == 404
+
+
+def test_an_alarm_queue() -> None:
+    with running("reminders") as client:
+        assert client.post("/mine", json={"text": "later", "after_ms": 900}).status_code == 201
+        answer = client.post("/mine", json={"text": "soon", "after_ms": 300})
+        assert (answer.status_code, answer.json()["text"]) == (201, "soon")
+        assert client.get("/mine").json()["next"] == answer.json()["due"]
+        deadline = time.monotonic() + WAIT_S
+        while len(done := client.get("/mine").json()["done"]) < 2:
+            assert time.monotonic() < deadline, done
+            time.sleep(0.1)
+        assert [row["text"] for row in done] == ["soon", "later"]
+        assert all(row["late"] >= 0 for row in done), "none is early"
+        assert client.get("/mine").json()["next"] is None
+        assert client.get("/").status_code == 400
+
+
+def test_a_chat_room_with_hibernation() -> None:
+    with running("chat") as client:
+        assert client.get("/hall").json() == []
+        url = f"ws{str(client.base_url).removeprefix('http')}/hall?name="
+        with connect(f"{url}ann") as ann, connect(f"{url}bob") as bob:
+            ann.send("hello")
+            assert [json.loads(each.recv(WAIT_S)) for each in (ann, bob)] == [
+                {"name": "ann", "line": "hello", "here": 2}
+            ] * 2
+            ann.send("ping")
+            assert ann.recv(WAIT_S) == "pong"
+            bob.close(3_000, "bye")
+            assert json.loads(ann.recv(WAIT_S)) == {"left": "bob", "code": 3_000}
+        assert client.get("/hall").json() == [["ann", "hello"]]
