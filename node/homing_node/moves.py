@@ -114,15 +114,17 @@ class Moves:
 
     Attributes:
         draining: whether everything shall go.
+        more: whether sets were changed when that was looked at last, so that others may be due soon.
     """
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self.draining = False
+        self.draining = self.more = False
         self._moves: dict[int, _Move] = {}
         self._not_before: dict[int, float] = {}  # a slot whose move failed waits for this
         self._up_since: dict[str, float] = {}
         self._wanted: dict[int, tuple[str, float]] = {}  # slots that an operator moves: where to, and until when
+        self._round_from = 0.0  # no change of a set begins earlier
 
     @property
     def moving(self) -> int:
@@ -189,6 +191,9 @@ class Moves:
     def _begin(self, facts: Facts, now: float, effects: list[Effect]) -> None:
         room = limits.moves_at_once_max - len(self._moves)
         changing = sum(move.target is None for move in self._moves.values())
+        round_ = not self.draining and now >= self._round_from
+        if round_:
+            self._round_from, self.more = now + limits.change_round_s, False
         slots = facts.served() if self.draining else facts.candidates()
         for slot in (*self._wanted, *slots):  # what is wanted comes first
             if room <= 0:
@@ -196,14 +201,15 @@ class Moves:
             if slot in self._moves or self._not_before.get(slot, 0.0) > now:
                 continue
             target = self._target(slot, facts, now)
-            may_change = target is None and not self.draining and changing < limits.changes_at_once_max
+            may_change = target is None and round_ and changing < limits.changes_at_once_max
             nexts = facts.next_set(slot) if may_change else None
             if target is not None or nexts is not None:
                 self._not_before.pop(slot, None)
                 self._moves[slot] = _Move(target, nexts or (), facts.epoch(slot), now)
                 effects.append(Rest(slot))
                 room -= 1
-                changing += target is None
+                if target is None:
+                    changing, self.more = changing + 1, True
 
     def _target(self, slot: int, facts: Facts, now: float) -> Replica | None:
         """The replica that is wanted, or else the first that can take the slot; None if it stays here."""

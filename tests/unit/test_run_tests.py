@@ -60,3 +60,39 @@ def test_an_absent_program_is_a_failure(runner: ModuleType, monkeypatch: pytest.
     tally = runner.Tally("chaos")
     runner.run_program(tally)
     assert tally.failed == ["tests/chaos/absent.py is absent"]
+
+
+def test_every_kind_runs_in_one_lane(runner: ModuleType) -> None:
+    assert sorted(kind for lane in runner.LANES for kind in lane) == sorted(runner.EVERY)
+
+
+def test_what_gives_way_is_last_in_line(runner: ModuleType, tmp_path: Path) -> None:
+    """Seen to fail without `nice`, and, where the kernel groups by session, without the group's own."""
+    waits = "import time; time.sleep(0.5); import os; print(os.getpriority(0, 0))"
+    group = "p = '/proc/self/autogroup'; print(open(p).read() if os.path.exists(p) else 'none')"
+    with (tmp_path / "out.txt").open("w+") as output:
+        tally = runner.Tally("mutants", output=output, gives_way=True)
+        code, last, _ = runner.run_and_keep_lines((sys.executable, "-c", f"{waits}; {group}"), tally)
+        output.seek(0)
+        assert (code, output.readline()) == (0, "19\n")
+        assert last == "none" or last.endswith("nice 19")
+
+
+def test_a_lane_shows_each_kind_when_it_is_done(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "REPORTS", tmp_path)
+    monkeypatch.setattr(runner, "LANES", (("check",), ("simulation",)))
+    monkeypatch.setattr(runner, "CHECKS", {"one": (sys.executable, "-c", "print('looked')")})
+    monkeypatch.setattr(runner, "run_program", lambda tally: print("seeds", file=tally.output))
+    monkeypatch.setattr(runner, "EVERY", ("check", "simulation", "chaos"))
+    monkeypatch.setattr(runner, "run_pytest", lambda _: None)
+    tallies = runner.run_all()
+    shown = capsys.readouterr().out
+    assert shown.index("check begins") < shown.index("== check\n-- one\nlooked")
+    assert "== simulation\nseeds" in shown
+    assert [(tally.kind, tally.failed) for tally in tallies] == [
+        ("check", []),
+        ("simulation", []),
+        ("chaos", ["chaos: it broke off"]),
+    ]
