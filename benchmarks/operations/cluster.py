@@ -19,11 +19,12 @@ from typing import NamedTuple, Self
 from benchmarks.operations.promises import CLIENTS, Placed, Served, seen_note, served
 from tests.chaos.callers import Callers
 from tests.chaos.client import Connection, rpc_request
-from tests.chaos.cluster import DevCluster, View, free_port
+from tests.chaos.cluster import DevCluster, View
 from tests.chaos.load import AGAIN
 from tests.chaos.processes import Process, descendants, find
 
 from homing.cli import parented
+from homing.testing import free_port
 from homing_placement.etcd import EtcdClient
 from homing_placement.keys import ClusterKeys
 from homing_placement.records import NodeRecord, SlotRecord, decode

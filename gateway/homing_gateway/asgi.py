@@ -22,6 +22,7 @@ from homing_gateway.metrics import outcome_of
 from homing_gateway.routes import Kind, Route
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
+from homing_gateway.testing import do_for_test
 from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
@@ -98,6 +99,10 @@ class App:
             if not self._gateway.ready:
                 raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
             return exchange.json({"status": "ready"})
+        if kind is Kind.TEST:
+            body = await exchange.body(self._gateway.rpc_bytes_max)
+            found = await do_for_test(self._gateway.forwarder, exchange.route, self._gateway.router.slots, body)
+            return exchange.respond(200, found, b"application/json")
         return exchange.json(await self._ask_admin(exchange))
 
     async def _ask_admin(self, exchange: Exchange) -> dict[str, object]:

@@ -28,6 +28,9 @@ from homing_gateway.settings import GatewaySettings, tls_from
 @click.option("--tls-ca", envvar="HOMING_TLS_CA", default=None)
 @click.option("--insecure", envvar="HOMING_INSECURE", is_flag=True, help="Listen beyond this machine without TLS.")
 @click.option("--latency-target-ms", envvar="HOMING_LATENCY_TARGET_MS", default=15.0, show_default=True)
+@click.option(
+    "--testing", envvar="HOMING_TESTING", is_flag=True, help="Let tests run code in objects; see homing.testing."
+)
 @click.option("--log-level", envvar="HOMING_LOG_LEVEL", default="info", show_default=True)
 @click.option("--log-style", envvar="HOMING_LOG_STYLE", default="json", type=click.Choice(["json", "pretty"]))
 def gateway(**options: object) -> None:

@@ -39,6 +39,7 @@ SOCKETS_SETTLE_S_MAX = 2.0  # at the gateway's end, for objects to hear of it
 
 # Questions to nodes
 VERIFY_S_MAX = 22.0  # a little above the node's own patience
+TEST_S_MAX = 65.0  # as for that
 
 # Process
 DRAIN_S_MAX = 30.0

@@ -16,6 +16,8 @@ OBJECTS = b"/_homing/v1/objects/"
 NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
 SLOTS = b"/_homing/v1/slots/"
+TESTS = b"/_homing/v1/tests/"
+TEST_VERBS = ("run", "ring", "evict")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -35,6 +37,7 @@ class Kind(Enum):
     RESTORE = "restore"
     HEALTHZ = "healthz"
     READYZ = "readyz"
+    TEST = "test"
     DEFAULT = "default"
     UNKNOWN = "unknown"
 
@@ -53,6 +56,7 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.RESTORE: ("POST",),
     Kind.HEALTHZ: ("GET", "HEAD"),
     Kind.READYZ: ("GET", "HEAD"),
+    Kind.TEST: ("POST",),
     Kind.DEFAULT: None,
     Kind.UNKNOWN: None,
 }
@@ -101,7 +105,7 @@ _UNKNOWN_GUARDED = Route(Kind.UNKNOWN)
 
 
 class Router:
-    """Parses paths for a cluster of `slots` slots.
+    """Parses paths for a cluster of `slots` slots; `testing`: it was started for tests.
 
     Example:
         >>> route = Router().parse(b"/_homing/v1/objects/Counter/a%2Fb/rpc/increment")
@@ -109,8 +113,9 @@ class Router:
         (<Kind.RPC: 'rpc'>, 'a/b', 'increment')
     """
 
-    def __init__(self, slots: int = SLOTS_DEFAULT) -> None:
+    def __init__(self, slots: int = SLOTS_DEFAULT, *, testing: bool = False) -> None:
         self.slots = slots
+        self._testing = testing
         self._cached = lru_cache(maxsize=ROUTES_CACHED_MAX)(self._parse)
 
     def parse(self, raw_path: bytes) -> Route:
@@ -143,6 +148,8 @@ class Router:
             return self._node_route(raw_path[len(NODES) :])
         if raw_path.startswith(SLOTS):
             return self._slot_route(raw_path[len(SLOTS) :])
+        if raw_path.startswith(TESTS) and self._testing:
+            return self._test_route(raw_path[len(TESTS) :])
         if raw_path.startswith(b"/_homing/v1/"):
             return _UNKNOWN_GUARDED
         if raw_path == b"/_homing" or raw_path.startswith(b"/_homing/"):
@@ -172,6 +179,20 @@ class Router:
             return _UNKNOWN_GUARDED
         route = Route(Kind.SLOT)
         route.slot, route.name, route.method = int(slot), _decode(name), verb.decode()
+        return route
+
+    def _test_route(self, tail: bytes) -> Route:
+        """`clock`, or `{class}/{name}/{verb}`."""
+        class_raw, _, rest = tail.partition(b"/")
+        name_raw, _, verb = rest.partition(b"/")
+        route = Route(Kind.TEST, class_name=_decode(class_raw))
+        route.method = verb.decode("ascii", "replace")
+        if tail == b"clock":
+            route.method = "clock"
+        elif route.method in TEST_VERBS:
+            self._locate(route, _decode(name_raw))
+        else:
+            return _UNKNOWN_GUARDED
         return route
 
     def _object_route(self, tail: bytes) -> Route:

@@ -99,7 +99,7 @@ class GatewayProcess:
         settings = self.settings
         credentials = None if settings.tls is None else settings.tls.node_credentials()
         return Gateway(
-            Router(settings.slots),
+            Router(settings.slots, testing=settings.testing),
             Forwarder(table, credentials=credentials),
             Doorkeeper(settings.api_token),
             GatewayMetrics(settings.latency_target_ms / 1_000, spans),

@@ -43,6 +43,7 @@ class GatewaySettings:
         api_token: what callers must show; empty only on loopback.
         latency_target_ms: becomes an edge of the histograms.
         insecure: listen beyond this machine without TLS.
+        testing: pass on what tests do to objects and to the clock.
     """
 
     etcd: tuple[str, ...]
@@ -58,6 +59,7 @@ class GatewaySettings:
     log_style: str = "json"
     insecure: bool = False
     tls: Tls | None = None
+    testing: bool = False
 
     def check(self) -> None:
         """Refuse what cannot work or is not safe.
@@ -84,6 +86,8 @@ class GatewaySettings:
         host = split_address(address)[0]
         if is_loopback(host):
             return
+        if self.testing:
+            raise ConfigurationError(f"{name} is {address}; HOMING_TESTING is for clusters of tests, on loopback")
         if len(self.api_token) < TOKEN_CHARS_MIN:
             raise ConfigurationError(
                 f"{name} is {address}, beyond this machine, and there is no API token of at least {TOKEN_CHARS_MIN} "

@@ -31,6 +31,7 @@ class BackupTarget(Protocol):
 
 
 Inspect = Callable[[wire.InspectRequest], Awaitable[wire.InspectReply]]
+Test = Callable[[wire.TestRequest], Awaitable[wire.TestReply]]
 
 
 class _Exchange:
@@ -204,11 +205,12 @@ class CallService:
         move: (slot, node) gives one slot to that node, or raises a `HomingError`.
         verify: (slot) compares the pages of its replicas, or raises a `HomingError`.
         backups: reads slots, and restores them.
+        test: does what a test asks for; see `HandOfTests`.
     """
 
     def __init__(
         self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None],
-        verify: Callable[[int], Awaitable[wire.VerifyReply]], backups: BackupTarget,
+        verify: Callable[[int], Awaitable[wire.VerifyReply]], backups: BackupTarget, test: Test,
     ) -> None:  # fmt: skip
         self._target = target
         self._inspect = inspect
@@ -216,6 +218,7 @@ class CallService:
         self._move = move
         self._verify = verify
         self._backups = backups
+        self._test = test
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -250,6 +253,12 @@ class CallService:
         except HomingError as error:
             return wire.VerifyReply(failure=replies.of_error(0, error, started=False).failure)
 
+    async def _do_for_test(self, request: wire.TestRequest, _: object) -> wire.TestReply:
+        try:
+            return await self._test(request)
+        except HomingError as error:
+            return wire.TestReply(failure=replies.of_error(0, error, started=False).failure)
+
     async def _read_slot(self, request: wire.ReadSlotRequest, context: Any) -> None:
         try:
             await self._backups.read(request, context.write)
@@ -277,6 +286,7 @@ class CallService:
             "Drain": _unary(self._leave, wire.DrainRequest, wire.DrainReply),
             "Move": _unary(self._give, wire.MoveRequest, wire.MoveReply),
             "Verify": _unary(self._compare, wire.VerifyRequest, wire.VerifyReply),
+            "Test": _unary(self._do_for_test, wire.TestRequest, wire.TestReply),
             "ReadSlot": grpc.unary_stream_rpc_method_handler(
                 cast(Any, self._read_slot),
                 request_deserializer=wire.ReadSlotRequest.FromString,

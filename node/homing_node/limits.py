@@ -45,6 +45,11 @@ drain_s_max = 60.0  # a stopping node tries to give its slots away for this long
 compare_every_s = 60.0  # a node has its slots compared one after the other, one each time
 verify_s = 20.0  # a comparison that was asked for and is not done for this long is given up
 
+# Tests of applications
+test_call_ms = 60_000  # a function of a test that runs in an object, or an alarm that it rings
+test_evict_s = 5.0  # an object that does not go to sleep for this long will not
+test_poll_s = 0.02
+
 # Backups
 backups_at_once_max = 4  # slots that a node reads, and as many that it restores, at the same time; others wait
 backup_patience_s = 10.0  # a reader that takes no part for this long loses its place: pages stand still for it

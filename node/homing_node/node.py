@@ -33,6 +33,7 @@ from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.settings import NodeSettings, split_address
+from homing_node.testing import AheadClock, HandOfTests
 from homing_node.verifier import Verifier
 from homing_node.workforce import Workforce
 
@@ -83,9 +84,10 @@ class Node:
             core, self.store, send=self.links.send, apply=partial(apply_batch, source=self.store),
             metrics=self.metrics, on_fatal=self._fatal,
         )  # fmt: skip
-        self.workforce = Workforce(settings, self.metrics)
+        self._clock = AheadClock() if settings.testing else None
+        self.workforce = Workforce(settings, self.metrics, self._clock and (lambda clock=self._clock: clock.ahead_ms))
         host_limits = HostLimits(settings.idle_s, calls_per_window_max=settings.object_calls_per_10s)
-        self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits)
+        self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits, clock=self._clock)
         self.keeper = Keeper(
             settings, self.incarnation, self.store.disk_id, links=self.links, log=self.log, host=self.host,
             metrics=self.metrics, credentials=self._channel_credentials(),
@@ -117,6 +119,7 @@ class Node:
         calls = CallService(
             self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move,
             self.verifier.verify, backups,
+            HandOfTests(self.host, self.log.core.serving, self._clock, self.workforce.set_clock),
         )  # fmt: skip
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)

@@ -50,6 +50,7 @@ class NodeSettings:
     log_style: str = "json"
     insecure: bool = False
     tls: Tls | None = None
+    testing: bool = False  # a test may run code in objects, ring their alarms and set the clock
 
     def check(self) -> None:
         """Refuse what cannot work or is not safe.
@@ -70,6 +71,8 @@ class NodeSettings:
         if not self.app.exists():
             raise ConfigurationError(f"HOMING_APP is {self.app}; there is nothing there")
         host = split_address(self.listen)[0]
+        if self.testing and not is_loopback(host):
+            raise ConfigurationError("HOMING_TESTING is for clusters of tests, on loopback; unset it")
         if not is_loopback(host) and self.tls is None and not self.insecure:
             raise ConfigurationError(
                 f"this node would listen on {host}, beyond this machine, without TLS. Set HOMING_TLS_CERT, "

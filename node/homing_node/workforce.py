@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +13,7 @@ from homing_node.metrics import NodeMetrics
 from homing_node.objects import limits as object_limits
 from homing_node.objects.host import ObjectHost
 from homing_node.settings import NodeSettings
+from homing_node.workers.inside.channel import CLOCK
 from homing_node.workers.pool import PoolConfig, WorkerPool
 from homing_node.workers.process import AppFailed, WorkerProcess
 
@@ -27,11 +29,13 @@ class Workforce:
     Args:
         settings: of the node.
         metrics: counts restarts.
+        ahead_ms: how far ahead the clock of object code is; None: it is the machine's.
     """
 
-    def __init__(self, settings: NodeSettings, metrics: NodeMetrics) -> None:
+    def __init__(self, settings: NodeSettings, metrics: NodeMetrics, ahead_ms: Callable[[], int] | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._ahead_ms = ahead_ms
         self._pool: WorkerPool | None = None
         self._host: ObjectHost | None = None
         self._reload_asked = asyncio.Event()
@@ -51,7 +55,7 @@ class Workforce:
         }
         config = PoolConfig(
             workers=settings.workers, cache_dir=settings.cache_dir, nsjail=settings.nsjail,
-            turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits,
+            turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits, ahead_ms=self._ahead_ms,
         )  # fmt: skip
         pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
         await pool.start(await pool.bundle(settings.app))
@@ -82,6 +86,11 @@ class Workforce:
         if self._pool is None:
             return [], set(), False
         return [worker.pid for worker in self._pool.workers], self._pool.classes(), self._pool.has_default
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Tell the workers how far ahead their clock is now; those that start later ask."""
+        for worker in self._pool.workers if self._pool is not None else ():
+            worker.send((CLOCK, ahead_ms))
 
     # -- reload -----------------------------------------------------------------------------------------------
 

@@ -7,35 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
-import os
-import secrets
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 import msgspec
 from tests.chaos.client import Connection
 from tests.chaos.processes import Process, descendants, end, find
 
-from homing.cli import parented
 from homing.ids import SLOTS_DEFAULT, ObjectId
+from homing.testing import ClusterProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 30.0
 REST_TIMEOUT_S = 30.0
-PORTS_NEEDED = 8
 
 
 class NodeView(msgspec.Struct):
@@ -102,19 +90,10 @@ class View(msgspec.Struct):
         return all(node.slots >= 0.9 * share for node in self.nodes)
 
 
-class StartFailed(Exception):
-    """The cluster did not come up; the message ends with the last lines that it wrote."""
+class DevCluster(ClusterProcess):
+    """`homing dev` with three nodes, and hands on its processes.
 
-
-class DevCluster:
-    """`homing dev` as a context manager.
-
-    Args:
-        app: folder of the application.
-        nodes: how many nodes.
-        data_dir: where state is kept; a temporary folder, removed at the end, unless given.
-        environment: further variables for every part.
-        program: the `homing` to run; by default the one of this environment.
+    Args: as for `ClusterProcess`.
 
     Example:
         >>> with DevCluster(ROOT / "examples/hello", nodes=1) as cluster:  # doctest: +SKIP
@@ -129,99 +108,25 @@ class DevCluster:
         environment: dict[str, str] | None = None,
         program: Path | None = None,
     ) -> None:
-        self.program = program or Path(sys.executable).with_name("homing")
-        self.app = app
-        self.nodes = nodes
-        self.host = "127.0.0.1"
-        self.port = free_port()
-        self.url = f"http://{self.host}:{self.port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="homing-chaos-"))
-        self.folder.chmod(0o755)  # workers run under uids of their own and must be able to reach their application
-        self.data_dir = data_dir or self.folder / "data"
-        self.log_path = self.folder / "dev.log"
-        self.environment = {**os.environ, **(environment or {})}
+        super().__init__(app, nodes, data_dir, environment, program)
         self.slots = int(self.environment.get("HOMING_SLOTS") or SLOTS_DEFAULT)
         self.leftovers: list[Process] = []
-        self._dev: subprocess.Popen[bytes] | None = None
         self._seen: set[Process] = set()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop(keep_log=error is not None)
-
     def start(self) -> None:
-        """Start it and wait until the gateway is ready.
+        """See `ClusterProcess`."""
+        super().start()
+        self._remember()
 
-        Raises:
-            StartFailed: it ended, or is not ready after 90 s.
-        """
-        # However this process ends, and be it by SIGKILL, nothing of the cluster outlives it.
-        guarded = [sys.executable, "-I", "-S", parented.__file__, str(os.getpid()), *self.command()]
-        with self.log_path.open("wb") as log:
-            self._dev = subprocess.Popen(
-                guarded,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                start_new_session=True,
-                env=self.environment,
-            )
-        try:
-            self._wait_ready(time.monotonic() + START_TIMEOUT_S)
-        except BaseException:
-            self.stop()
-            raise
-
-    def command(self) -> list[str]:
-        """The program that starts and keeps the parts."""
-        command = [str(self.program), "dev", str(self.app), "--nodes", str(self.nodes)]
-        return [*command, "--port", str(self.port), "--data-dir", str(self.data_dir)]
-
-    def stop(self, keep_log: bool = False) -> None:
-        """End it as Ctrl-C would, then kill what is left; `leftovers` names what had to be killed."""
-        self.end_processes(keep_log)
-        self.remove_folder()
-
-    def remove_folder(self) -> None:
-        """Remove state and log."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def end_processes(self, keep_log: bool = False) -> None:
-        """What `stop` does first."""
-        dev = self._dev
-        if dev is not None:
-            self._remember()
-            for process in self._seen:
-                process.send(signal.SIGCONT)  # a stopped process cannot end
-            if dev.poll() is None:
-                dev.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    dev.wait(STOP_TIMEOUT_S)
-            self._remember()
-            self.leftovers = [process for process in self._seen if process.alive()]
-            end(self.leftovers)
-            if dev.poll() is None:
-                dev.kill()
-            dev.wait()
-            self._dev = None
-        if keep_log:
-            sys.stderr.write(f"the cluster wrote, at the end:\n{self.log_tail()}\n")
-
-    def running(self) -> bool:
-        """Whether `homing dev` itself still runs."""
-        return self._dev is not None and self._dev.poll() is None
-
-    def log_tail(self, lines: int = 40) -> str:
-        """The last lines that the cluster wrote."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-        return ""
+    def interrupt(self, dev: subprocess.Popen[bytes]) -> None:
+        """See `ClusterProcess`; `leftovers` names what had to be killed."""
+        self._remember()
+        for process in self._seen:
+            process.send(signal.SIGCONT)  # a stopped process cannot end
+        super().interrupt(dev)
+        self._remember()
+        self.leftovers = [process for process in self._seen if process.alive()]
+        end(self.leftovers)
 
     def connect(self) -> Connection:
         """A new connection to the gateway."""
@@ -317,44 +222,3 @@ class DevCluster:
         """Note every descendant: one whose parent dies would be lost from sight."""
         if self._dev is not None and self._dev.poll() is None:
             self._seen.update(descendants(self._dev.pid))
-
-    def _wait_ready(self, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            assert self._dev is not None
-            if self._dev.poll() is not None:
-                raise StartFailed(f"homing dev ended with {self._dev.returncode}\n{self.log_tail()}")
-            if self._is_ready():
-                self._remember()
-                return
-            time.sleep(0.2)
-        raise StartFailed(f"homing dev was not ready after {START_TIMEOUT_S} s\n{self.log_tail()}")
-
-    def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
-        try:
-            connection.request("GET", "/_homing/readyz")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-
-def free_port() -> int:
-    """A port that is free, as are the next few: `homing dev` takes the ones that follow for gRPC and metrics."""
-    rng = secrets.SystemRandom()
-    for _ in range(100):
-        first = rng.randrange(20_000, 30_000)
-        if all(_is_free(first + offset) for offset in range(PORTS_NEEDED)):
-            return first
-    raise StartFailed("no free ports between 20000 and 30000")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

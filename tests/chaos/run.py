@@ -28,7 +28,7 @@ import uvloop
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
 
-from tests.chaos.cluster import DevCluster, StartFailed
+from tests.chaos.cluster import DevCluster
 from tests.chaos.faults import LEAD_S, TAIL_S, Fired, Planned, Target, plan, plan_apart
 from tests.chaos.hand import Hand
 from tests.chaos.load import Load
@@ -36,6 +36,8 @@ from tests.chaos.net_cluster import NetCluster
 from tests.chaos.network import NetworkFailed, why_not
 from tests.chaos.report import Check, Run, judge, judge_takeover, write
 from tests.chaos.takeover import CLASS, names_by_slot
+
+from homing.testing import StartFailed
 
 APP = ROOT / "tests" / "chaos" / "apps" / "counter"
 NODES = 3

@@ -43,6 +43,7 @@ class PoolConfig:
         hello_timeout_s: how long building a jail and importing the application may take.
         retire_grace_s: how long workers of old code may go on with their activations.
         program: Python source that a worker runs; the worker-side runtime by default.
+        ahead_ms: how far ahead of the machine's the clock of object code is; None: it is the machine's, for good.
     """
 
     workers: int = 0
@@ -55,6 +56,7 @@ class PoolConfig:
     hello_timeout_s: float = limits.hello_timeout_s
     retire_grace_s: float = limits.retire_grace_s
     program: str = "from homing_node.workers.inside.main import main; main()"
+    ahead_ms: Callable[[], int] | None = None
 
     @property
     def count(self) -> int:
@@ -240,6 +242,7 @@ class WorkerPool:
             config.turn_cpu_s_max,
             config.silence_s_max,
             config.hello_timeout_s,
+            config.ahead_ms,
         )
 
     def _retire(self, old: _Generation) -> None:

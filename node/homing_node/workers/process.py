@@ -55,6 +55,7 @@ class WorkerSpec:
         turn_cpu_s_max: CPU that one turn may use, in seconds.
         silence_s_max: how long the worker may give no sign of life.
         hello_timeout_s: how long jail and import may take.
+        ahead_ms: see `PoolConfig`.
     """
 
     jail: JailSpec
@@ -65,6 +66,7 @@ class WorkerSpec:
     turn_cpu_s_max: float = limits.turn_cpu_s_max
     silence_s_max: float = limits.silence_s_max
     hello_timeout_s: float = limits.hello_timeout_s
+    ahead_ms: Callable[[], int] | None = None
 
 
 class WorkerProcess:
@@ -215,7 +217,7 @@ class WorkerProcess:
         spec = self._spec
         hello = {
             "app": spec.import_path, "main": spec.main_module, "bindings": dict(spec.bindings),
-            "limits": dict(spec.runtime_limits),
+            "limits": dict(spec.runtime_limits), "ahead_ms": spec.ahead_ms() if spec.ahead_ms is not None else None,
         }  # fmt: skip
         self._channel.send((HELLO, hello))
         try:

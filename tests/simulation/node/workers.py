@@ -268,6 +268,8 @@ class Workforce:
 
     def reload_soon(self) -> None: ...
 
+    def set_clock(self, _: int) -> None: ...
+
     def pick(self, _: bytes) -> Worker:
         return self._worker
 

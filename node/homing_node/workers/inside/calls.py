@@ -10,7 +10,7 @@ from typing import Any
 from homing.http import Headers, Request, Response
 from homing.sockets import PassedSocket
 from homing.values import decode_arguments, encode_result
-from homing_node.workers.inside import failures, limits
+from homing_node.workers.inside import failures, limits, testing
 from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.channel import (
     ALARM,
@@ -20,6 +20,7 @@ from homing_node.workers.inside.channel import (
     METHOD,
     RESULT,
     RPC,
+    RUN,
     SOCKET_CLOSE,
     SOCKET_ERROR,
 )
@@ -47,13 +48,15 @@ def prepare(
     Returns:
         Or None and (code, message, error type) where the event cannot be run. Nothing of the object was touched.
     """
-    if event[3] in (RPC, METHOD):
-        function = kind.methods.get(event[4]) if not event[11] else _passed(outgoing, event)
+    if event[3] in (RPC, METHOD, RUN):
+        function = testing.run if event[3] == RUN else kind.methods.get(event[4])
+        if event[11]:
+            function = _passed(outgoing, event)
         if function is None:
             what = "what was passed by reference is gone, or" if event[11] else kind.name
             return None, ("not-found", f"{what} has no method {event[4]}", "")
         try:
-            decode = decode_arguments if event[3] == RPC else stubs.decode_arguments
+            decode = stubs.decode_arguments if event[3] == METHOD else decode_arguments
             return function, decode(event[5])
         except ValueError as error:
             return None, ("bad-request", failures.message_of(error), "")
@@ -109,7 +112,7 @@ def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets:
     Raises:
         TypeError, ValueError: the result cannot be sent, or is too large.
     """
-    if event[3] in (RPC, ALARM):
+    if event[3] in (RPC, ALARM, RUN):
         return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns())
     if event[3] == METHOD:
         return (event[2], RESULT, _bounded(stubs.encode_result(result)), started_ns, _now_ns())
@@ -142,7 +145,7 @@ def _bounded(data: bytes) -> bytes:
 
 def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfit: bool = True) -> Effect:
     """The effect that answers an event whose code raised; `may_misfit`: it may be that the arguments did not fit."""
-    if may_misfit and event[3] in (RPC, METHOD) and failures.is_misfit(error):
+    if may_misfit and event[3] in (RPC, METHOD, RUN) and failures.is_misfit(error):
         return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
     return failures.of_error(event[2], error, started_ns, _now_ns())
 

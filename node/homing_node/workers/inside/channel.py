@@ -25,6 +25,7 @@ ABORT = 5
 PING = 6
 REPLY = 7
 SOCKETS = 8
+CLOCK = 9
 
 # Worker to node
 READY = 0
@@ -46,6 +47,7 @@ METHOD = 5
 MESSAGE = 6
 SOCKET_CLOSE = 7
 SOCKET_ERROR = 8
+RUN = 9
 
 # The status of an effect
 RESULT = 0

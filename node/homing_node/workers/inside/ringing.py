@@ -27,12 +27,12 @@ class Ringing(Sections):
             self.leave()
         super().abort(reason)
 
-    def _ring(self, instance: Any) -> Awaitable[None] | None:
+    def _ring(self, instance: Any, *, now_ms: int | None = None) -> Awaitable[None] | None:
         """Run the handler of the earliest alarm that is due; if it awaits, what is returned runs it on.
 
         Its writes and what becomes of its alarm are committed with the turn in which it ends.
         """
-        alarm = self._due()
+        alarm = self._due(_now_ms() if now_ms is None else now_ms)
         if alarm is None:
             return None  # it was put off meanwhile
         handler = self._kind.alarm or _no_handler
@@ -47,10 +47,10 @@ class Ringing(Sections):
         self.alarms.rang()
         return None
 
-    def _due(self) -> Alarm | None:
+    def _due(self, now_ms: int) -> Alarm | None:
         if self._database is None:
             _ = self._context.storage  # opens it
-        return self.alarms.ring(_now_ms())
+        return self.alarms.ring(now_ms)
 
     async def _ring_on(self, handler: Awaitable[object]) -> None:
         task = asyncio.current_task()
@@ -69,7 +69,7 @@ class Ringing(Sections):
 
     def _ring_in_vain(self) -> None:
         """The constructor raised and what it wrote is undone: that counts as a failure of the alarm's handler."""
-        if self._due() is not None:
+        if self._due(_now_ms()) is not None:
             self._alarm_failed()
             self.leave()
 

@@ -13,7 +13,7 @@ from typing import Any
 from homing.errors import BadRequest
 from homing.ids import ObjectId
 from homing.tuning import drop_caches
-from homing_node.workers.inside import application, channel, failures, limits
+from homing_node.workers.inside import application, channel, failures, limits, testing
 from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
 from homing_node.workers.inside.framing import BadFrame
@@ -54,6 +54,7 @@ class Worker:
             channel.PING: self._ping,
             channel.REPLY: self._reply,
             channel.SOCKETS: self._know_sockets,
+            channel.CLOCK: self._set_clock,
         }
         loop.owner = self
         loop.set_task_factory(self._make_task)
@@ -80,6 +81,8 @@ class Worker:
     def _hello(self, message: Event) -> None:
         given = message[1]
         limits.override(given.get("limits") or {})
+        if given.get("ahead_ms") is not None:
+            testing.install(given["ahead_ms"])
         try:
             self._application = application.load(given["app"], given["main"], self.stubs, given.get("bindings") or {})
         except BaseException as error:
@@ -124,6 +127,9 @@ class Worker:
         activation = self._activations.get(message[1])
         if activation is not None:
             activation.sockets().know(message[2], message[3])
+
+    def _set_clock(self, message: Event) -> None:
+        testing.set_ahead(message[1])
 
     def _reply(self, message: Event) -> None:
         activation = self._activations.get(message[1])

@@ -18,6 +18,7 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_MESSAGE: _ClassVar[CallKind]
     CALL_KIND_SOCKET_CLOSE: _ClassVar[CallKind]
     CALL_KIND_SOCKET_ERROR: _ClassVar[CallKind]
+    CALL_KIND_RUN: _ClassVar[CallKind]
 
 class SocketFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +38,7 @@ CALL_KIND_METHOD: CallKind
 CALL_KIND_MESSAGE: CallKind
 CALL_KIND_SOCKET_CLOSE: CallKind
 CALL_KIND_SOCKET_ERROR: CallKind
+CALL_KIND_RUN: CallKind
 SOCKET_FRAME_UNSPECIFIED: SocketFrame
 SOCKET_FRAME_ATTACH: SocketFrame
 SOCKET_FRAME_TEXT: SocketFrame
@@ -490,3 +492,43 @@ class RestoreReply(_message.Message):
     epoch: int
     objects: int
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., epoch: _Optional[int] = ..., objects: _Optional[int] = ...) -> None: ...
+
+class TestRequest(_message.Message):
+    __slots__ = ("run", "ring", "evict", "clock")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    EVICT_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    run: TestObject
+    ring: TestObject
+    evict: TestObject
+    clock: TestClock
+    def __init__(self, run: _Optional[_Union[TestObject, _Mapping]] = ..., ring: _Optional[_Union[TestObject, _Mapping]] = ..., evict: _Optional[_Union[TestObject, _Mapping]] = ..., clock: _Optional[_Union[TestClock, _Mapping]] = ...) -> None: ...
+
+class TestObject(_message.Message):
+    __slots__ = ("slot", "object", "class_name", "name", "body")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    class_name: str
+    name: str
+    body: bytes
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class TestClock(_message.Message):
+    __slots__ = ("ahead_ms",)
+    AHEAD_MS_FIELD_NUMBER: _ClassVar[int]
+    ahead_ms: int
+    def __init__(self, ahead_ms: _Optional[int] = ...) -> None: ...
+
+class TestReply(_message.Message):
+    __slots__ = ("failure", "body")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    body: bytes
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., body: _Optional[bytes] = ...) -> None: ...
