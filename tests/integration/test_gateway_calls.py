@@ -296,3 +296,17 @@ async def test_the_stages_of_a_call_that_was_sent_twice_add_up(lane: bool) -> No
     check_sum(sums)
     assert sums["forward"] > held_s
     assert sums["gateway"] > RETRY_S_MIN
+
+
+async def test_a_node_that_is_lost_while_it_is_asked_is_told_of_as_unreachable() -> None:
+    """gRPC cancels what a closed connection still owes. Seen to fail when that passes for a cancellation of ours: 500."""
+    node = cut_first([])
+    async with running(lane=False, node=node) as gate:
+        node.asked.clear()
+        node.inspect_held.set()
+        asking = asyncio.ensure_future(gate.http.get("/_homing/v1/cluster"))
+        await asyncio.wait_for(node.asked.wait(), 5)
+        await gate.rpc(homing_timeout_ms="200")
+        found = await asyncio.wait_for(asking, 5)
+        assert found.status_code == 200
+        assert [each["state"] for each in found.json()["nodes"]] == ["unreachable"]

@@ -45,6 +45,8 @@ class StubNode:
         self.incarnation = incarnation
         self.on_call: OnCall = on_call or (lambda _call: answer())
         self.on_inspect: Callable[[wire.InspectRequest], wire.InspectReply | None] = lambda _request: None
+        self.inspect_held = asyncio.Event()  # set: nobody gets an answer to a question
+        self.asked = asyncio.Event()
         self.on_read: Callable[[wire.ReadSlotRequest], AsyncIterator[wire.SlotPart]] | None = None
         self.on_restore: Callable[[AsyncIterator[wire.SlotPart]], Awaitable[wire.RestoreReply]] | None = None
         self.classes = ["Counter"]
@@ -186,6 +188,9 @@ class StubNode:
         return True
 
     async def _inspect(self, request: wire.InspectRequest, _context: object) -> wire.InspectReply:
+        self.asked.set()
+        if self.inspect_held.is_set():
+            await asyncio.Event().wait()
         found = self.on_inspect(request)
         if found is not None:
             return found

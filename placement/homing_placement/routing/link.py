@@ -66,7 +66,7 @@ class StreamBroken(Exception):
 
 
 def _broken(error: BaseException) -> BaseException:
-    """What a failed read or write means. gRPC also raises CancelledError when the other side cancelled the stream."""
+    """What a failure means. gRPC also raises CancelledError when the other side, or the channel's end, cancelled it."""
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         return error
@@ -178,7 +178,9 @@ class NodeLink:
         ask = self.channel.unary_unary(method, type(request).SerializeToString, kind.FromString)
         try:
             return await ask(request, timeout=timeout_s)
-        except grpc.RpcError as error:
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            if _broken(error) is error:
+                raise
             raise Unavailable(f"node {self.node.id} did not answer") from error
 
     async def run(self) -> None:
