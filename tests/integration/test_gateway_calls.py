@@ -299,7 +299,7 @@ async def test_the_stages_of_a_call_that_was_sent_twice_add_up(lane: bool) -> No
 
 
 async def test_a_node_that_is_lost_while_it_is_asked_is_told_of_as_unreachable() -> None:
-    """gRPC cancels what a closed connection still owes. Seen to fail when that passes for a cancellation of ours: 500."""
+    """gRPC cancels what a closed connection owes. Seen to fail when that passes for a cancellation of ours: 500."""
     node = cut_first([])
     async with running(lane=False, node=node) as gate:
         node.asked.clear()
