@@ -38,6 +38,9 @@ STOP_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 TRIES = 20
 PAUSE_S = 0.2
+IDLE_S = 2.0  # looked at for so long
+IDLE_SHARE = 0.1  # of a core; a node without calls takes less
+IDLE_PATIENCE_S = 60.0
 
 
 class Neighbours:
@@ -253,6 +256,22 @@ async def process_of(cluster: DevCluster, name: str) -> Process:
         if node.id == name and node.pid:
             return cluster.process(node.pid)
     raise ProcessLookupError(f"node {name} is not registered")
+
+
+async def until_idle(cluster: DevCluster) -> float:
+    """Wait until the nodes do nothing more of what they were told before, such as merging files; for how long, in s.
+
+    Raises:
+        TimeoutError: they were still busy after a minute.
+    """
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < IDLE_PATIENCE_S:
+        nodes = [await process_of(cluster, name) for name in node_names(await cluster.view())]
+        before = sum(node.cpu_s() for node in nodes)
+        await asyncio.sleep(IDLE_S)
+        if sum(node.cpu_s() for node in nodes) - before < IDLE_SHARE * IDLE_S * len(nodes):
+            return waited
+    raise TimeoutError(f"the nodes were still busy after {IDLE_PATIENCE_S:g} s")
 
 
 class Copies:

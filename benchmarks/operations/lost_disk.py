@@ -2,10 +2,11 @@
 
     lost_disk.py [--mib 1024] [--objects 8192] [--clients 64] [--patience 180]
 
-The cluster is filled through the gateway with random bytes, which nothing can compress. Then 64 clients call counters,
-n1 is killed with SIGKILL, its directory is removed before `homing dev` starts it again, and it comes back with an empty
-disk. Kept when within 60 s of the kill every slot record names three disks that are there, no replica is more than 64
-records behind, and the new directory holds the bytes; and every second till then had at least 500 answers.
+The cluster is filled through the gateway with random bytes, which nothing can compress, and left alone until it has
+merged its files. Then 64 clients call counters, n1 is killed with SIGKILL, its directory is removed before `homing dev`
+starts it again, and it comes back with an empty disk. Kept when within 60 s of the kill every slot record names three
+disks that are there, no replica is more than 64 records behind, and the new directory holds the bytes; and every second
+till then had at least 500 answers.
 
 A call that was in flight at the kill ends as unknown: that is the contract of a call without a key, not a part of this
 promise. Such calls are counted and shown; counters with a lost or doubled call are not forgiven.
@@ -25,7 +26,17 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, only this folder is on the path
 
-from benchmarks.operations.cluster import APP, POLL_S, Copies, fill, process_of, remove_aside, used_bytes, watched
+from benchmarks.operations.cluster import (
+    APP,
+    POLL_S,
+    Copies,
+    fill,
+    process_of,
+    remove_aside,
+    until_idle,
+    used_bytes,
+    watched,
+)
 from benchmarks.operations.promises import CLIENTS, COPIES_AGAIN_S_MAX, Bound, kept, serving, verdict
 from tests.chaos.cluster import DevCluster
 
@@ -98,6 +109,7 @@ async def measure(cluster: DevCluster, total_bytes: int, objects: int, clients: 
     await cluster.wait_settled(SETTLE_S, balanced=True)
     filled = await fill(cluster, objects, total_bytes, clients)
     print(f"{total_bytes >> 20} MiB in {objects} objects through the gateway: {filled}", flush=True)
+    print(f"idle {await until_idle(cluster):.0f} s later", flush=True)
     copies = Copies(await process_of(cluster, LOST))
     try:
         async with watched(cluster.connect, clients) as found:

@@ -13,7 +13,7 @@ drain_s = 10.0  # running calls get this long to end when the node stops
 # Moves of slots
 moves_at_once_max = 16  # slots of a node that rest at the same time
 changes_at_once_max = 3  # of these, how many stay here with other replicas: their objects start anew, which costs
-change_round_s = 0.1  # no more begin before this is over: each costs all nodes some milliseconds
+move_round_s = 0.1  # no others begin before this is over: each costs, and so does it to look at all slots
 move_lag_records_max = 1_000  # a replica that lacks more must catch up first
 look_s = 0.25  # how often a node looks whether a slot belongs elsewhere
 move_tick_s = 0.01  # and how often while one moves

@@ -162,7 +162,7 @@ class Mover:
                 _log.info("slots get other replicas", slots=len(changes))
                 self._placer.change_sets(changes)
             self._hurry.clear()
-            idle_s = limits.change_round_s if self._moves.more else limits.look_s
+            idle_s = limits.move_round_s if self._moves.more else limits.look_s
             try:
                 async with asyncio.timeout(limits.move_tick_s if self._moves.moving else idle_s):
                     await self._hurry.wait()

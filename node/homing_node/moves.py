@@ -114,7 +114,7 @@ class Moves:
 
     Attributes:
         draining: whether everything shall go.
-        more: whether sets were changed when that was looked at last, so that others may be due soon.
+        more: whether something began when all slots were looked at last, so that others may be due soon.
     """
 
     def __init__(self, me: str) -> None:
@@ -124,7 +124,7 @@ class Moves:
         self._not_before: dict[int, float] = {}  # a slot whose move failed waits for this
         self._up_since: dict[str, float] = {}
         self._wanted: dict[int, tuple[str, float]] = {}  # slots that an operator moves: where to, and until when
-        self._round_from = 0.0  # no change of a set begins earlier
+        self._round_from = 0.0  # while the node stays nothing begins earlier that nobody asked for
 
     @property
     def moving(self) -> int:
@@ -193,8 +193,8 @@ class Moves:
         changing = sum(move.target is None for move in self._moves.values())
         round_ = not self.draining and now >= self._round_from
         if round_:
-            self._round_from, self.more = now + limits.change_round_s, False
-        slots = facts.served() if self.draining else facts.candidates()
+            self._round_from, self.more = now + limits.move_round_s, False
+        slots = facts.served() if self.draining else facts.candidates() if round_ else ()
         for slot in (*self._wanted, *slots):  # what is wanted comes first
             if room <= 0:
                 return
@@ -208,8 +208,8 @@ class Moves:
                 self._moves[slot] = _Move(target, nexts or (), facts.epoch(slot), now)
                 effects.append(Rest(slot))
                 room -= 1
-                if target is None:
-                    changing, self.more = changing + 1, True
+                changing += target is None
+                self.more = True
 
     def _target(self, slot: int, facts: Facts, now: float) -> Replica | None:
         """The replica that is wanted, or else the first that can take the slot; None if it stays here."""

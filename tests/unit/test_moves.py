@@ -142,7 +142,7 @@ def test_an_offer_that_nobody_takes_is_withdrawn_and_tried_again_later() -> None
     assert world.tick(limits.offer_patience_s) == []
     assert world.tick(0.01) == [Resume(7)]
     assert world.tick(limits.move_pause_s - 0.01) == []
-    assert world.tick(0.02) == [Rest(7), Offer("a", ((7, 3),))]
+    assert world.tick(limits.move_round_s) == [Rest(7), Offer("a", ((7, 3),))]
 
 
 def test_when_the_target_goes_the_slot_takes_events_again_at_once() -> None:
@@ -282,10 +282,10 @@ def test_few_slots_change_their_sets_at_once_and_moves_go_on_beside_them() -> No
         return [effect.slot for effect in world.tick(seconds) if isinstance(effect, Rest)]
 
     assert rests() == [*range(most)]
-    assert rests(limits.change_round_s) == []
+    assert rests(limits.move_round_s) == []
     for slot in range(most):
         done(world, slot)
-    assert rests(limits.change_round_s) == [*range(most, 2 * most)]
+    assert rests(limits.move_round_s) == [*range(most, 2 * most)]
     assert rests(limits.settle_s)[-10:] == [*range(30, 40)], "those that may move by now do"
 
 
@@ -301,7 +301,7 @@ def test_changes_of_sets_come_in_rounds() -> None:
                 done(world, effect.slot)
         more.append(world.moves.more)
     a_round = limits.changes_at_once_max
-    assert sum(at <= 1.0 for at in begun) <= a_round / limits.change_round_s + a_round
+    assert sum(at <= 1.0 for at in begun) <= a_round / limits.move_round_s + a_round
     assert len(begun) == 60
     assert more[0], "it is said while others may be due"
     assert not more[-1]
