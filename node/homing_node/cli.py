@@ -58,6 +58,9 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--tls-ca", envvar="HOMING_TLS_CA", default=None)
 @click.option("--insecure", envvar="HOMING_INSECURE", is_flag=True, help="Listen beyond this machine without TLS.")
 @click.option(
+    "--apply-migrations", envvar="HOMING_APPLY_MIGRATIONS", is_flag=True, help="Of D1 databases, at their first use."
+)
+@click.option(
     "--testing", envvar="HOMING_TESTING", is_flag=True, help="Let tests run code in objects; see homing.testing."
 )
 @click.option("--log-level", envvar="HOMING_LOG_LEVEL", default="info", show_default=True)

@@ -50,6 +50,7 @@ class NodeSettings:
     log_style: str = "json"
     insecure: bool = False
     tls: Tls | None = None
+    apply_migrations: bool = False  # of D1 databases, before their first statement
     testing: bool = False  # a test may run code in objects, ring their alarms and set the clock
 
     def check(self) -> None:

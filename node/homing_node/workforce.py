@@ -56,6 +56,7 @@ class Workforce:
         config = PoolConfig(
             workers=settings.workers, cache_dir=settings.cache_dir, nsjail=settings.nsjail,
             turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits, ahead_ms=self._ahead_ms,
+            apply_migrations=settings.apply_migrations,
         )  # fmt: skip
         pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
         await pool.start(await pool.bundle(settings.app))

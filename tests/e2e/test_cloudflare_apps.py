@@ -67,3 +67,36 @@ def test_a_chat_room_with_hibernation() -> None:
             bob.close(3_000, "bye")
             assert json.loads(ann.recv(WAIT_S)) == {"left": "bob", "code": 3_000}
         assert client.get("/hall").json() == [["ann", "hello"]]
+
+
+def test_links_in_a_kv_namespace() -> None:
+    with running("links") as client:
+        for name, target in (("b", "https://b.example/x"), ("a", "https://a.example/"), ("c", "https://c.example/")):
+            answer = client.put(f"/{name}", content=target)
+            assert (answer.status_code, answer.json()) == (201, {"name": name, "target": target})
+        answer = client.get("/b")
+        assert (answer.status_code, answer.headers["location"]) == (302, "https://b.example/x")
+        page = client.get("/").json()
+        assert page["links"] == [{"name": "a", "host": "a.example"}, {"name": "b", "host": "b.example"}]
+        last = client.get("/", params={"cursor": page["cursor"]}).json()
+        assert last == {"links": [{"name": "c", "host": "c.example"}], "cursor": None}
+        assert client.get("/", params={"prefix": "c"}).json() == last
+        assert client.delete("/b").status_code == 204
+        assert client.get("/b").status_code == 404
+        assert client.put("/d", content="http://plain").status_code == 400
+
+
+def test_a_list_in_a_d1_database_with_migrations() -> None:
+    with running("todo") as client:
+        assert client.get("/").json() == []
+        for number, text in enumerate(("wash", "dry"), 1):
+            answer = client.post("/", json={"text": text})
+            assert (answer.status_code, answer.json()) == (201, {"id": number, "text": text})
+        assert client.post("/1").json() == {"changed": 1}
+        assert client.post("/1").json() == {"changed": 0}
+        assert client.get("/").json() == [
+            {"id": 2, "text": "dry", "done": False},
+            {"id": 1, "text": "wash", "done": True},
+        ]
+        assert client.get("/count").json() == {"left": 1}
+        assert client.post("/", json={"text": ""}).status_code == 400

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from homing.errors import ConfigurationError
-from homing_node.workers.app_bindings import read_bindings
+from homing_node.workers.app_bindings import migrations_of, read_bindings
 
 ROOM = {"name": "ROOMS", "class_name": "Room"}
 
@@ -15,14 +15,22 @@ ROOM = {"name": "ROOMS", "class_name": "Room"}
 def test_classes_variables_and_what_is_not_built() -> None:
     values = {
         "name": "chat", "main": "a.py", "durable_objects": {"bindings": [ROOM]}, "vars": {"A": "x", "B": {"c": 1}},
-        "kv_namespaces": [{"binding": "KV", "id": "1"}], "ai": {"binding": "AI"},
+        "kv_namespaces": [{"binding": "KV", "id": "1"}],
+        "d1_databases": [
+            {"binding": "DB", "database_id": "2", "database_name": "main", "migrations_dir": "sql"}, {"binding": "MORE"}
+        ], "ai": {"binding": "AI"},
         "queues": {"producers": [{"binding": "Q", "queue": "q"}], "consumers": [{"queue": "q"}]},
         "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *"]}, "migrations": [{"tag": "v1"}],
     }  # fmt: skip
     assert read_bindings(values, "wrangler.jsonc") == {
         "objects": {"ROOMS": "Room"},
         "vars": {"A": "x", "B": {"c": 1}},
-        "missing": {"KV": "kv_namespaces", "AI": "ai", "Q": "queues", "MAIL": "send_email"},
+        "kv": {"KV": "1"},
+        "d1": {
+            "DB": {"id": "2", "name": "main", "migrations_dir": "sql"},
+            "MORE": {"id": "MORE", "name": "", "migrations_dir": "migrations"},
+        },
+        "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
     }
 
 
@@ -41,8 +49,27 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"durable_objects": {"bindings": ["A"]}}, "class_name"),
         ({"durable_objects": {"bindings": [{**ROOM, "script_name": "other"}]}}, "other"),
         ({"durable_objects": {"bindings": [ROOM]}, "vars": {"ROOMS": 1}}, "ROOMS more than once"),
+        ({"kv_namespaces": [{"id": "1"}]}, "kv_namespaces"),
+        ({"kv_namespaces": "KV"}, "kv_namespaces"),
+        ({"kv_namespaces": [{"binding": "A", "id": "1"}], "vars": {"A": 1}}, "A more than once"),
+        ({"d1_databases": [{"database_id": "1"}]}, "d1_databases"),
+        ({"d1_databases": [{"binding": "A", "database_id": "1", "migrations_dir": "../x"}]}, "migrations_dir"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         read_bindings(values, "wrangler.jsonc")
+
+
+def test_migrations_are_the_scripts_of_their_folder_in_order() -> None:
+    files = {
+        "sql/0002.sql": b"b",
+        "sql/0001.sql": b"a",
+        "sql/deep/0003.sql": b"c",
+        "0004.sql": b"d",
+        "sql/read.md": b"e",
+    }
+    assert migrations_of("sql", files) == [("1.sql", "a"), ("2.sql", "b")]
+    assert migrations_of("./sql/", files) == migrations_of("sql", files)
+    with pytest.raises(ConfigurationError, match=r"sql/1\.sql"):
+        migrations_of("sql", {"sql/1.sql": b"\xff"})

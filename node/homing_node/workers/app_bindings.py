@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 from homing.errors import ConfigurationError
 
 # Kinds whose entries have their names under another key than `binding`.
 _NAMED = {"send_email": "name"}
-_SETTINGS = frozenset({"durable_objects", "vars"})
+_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases"})
+_MIGRATIONS_DIR = "migrations"  # as the reference's own tools have it
 
 
 def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
@@ -20,20 +22,26 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         file: its name, for errors.
 
     Returns:
-        `vars`: name to value; `missing`: name to the kind of binding that this version does not have; and `objects`,
-        name to class, where the file names any: else every class is bound under its own name.
+        `vars`: name to value; `kv`: name to the id of a namespace of keys; `d1`: name to the id of a database and the
+        folder of its migrations; `missing`: name to the kind of binding that this version does not have; and
+        `objects`, name to class, where the file names any: else every class is bound under its own name.
 
     Raises:
         ConfigurationError: an entry that is none, or two of one name.
 
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
-        {'vars': {'COLOR': 'red'}, 'missing': {'AI': 'ai'}}
+        {'vars': {'COLOR': 'red'}, 'kv': {}, 'd1': {}, 'missing': {'AI': 'ai'}}
     """
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
         raise ConfigurationError(f"vars in {file} must be a table of names and values")
-    found: dict[str, Any] = {"vars": dict(cast("dict[str, Any]", variables)), "missing": dict(_missing(values))}
+    found: dict[str, Any] = {
+        "vars": dict(cast("dict[str, Any]", variables)),
+        "kv": dict(_kv(values.get("kv_namespaces", []), file)),
+        "d1": dict(_d1(values.get("d1_databases", []), file)),
+        "missing": dict(_missing(values)),
+    }
     if "durable_objects" in values:
         found["objects"] = dict(_objects(values["durable_objects"], file))
     names = [name for part in found.values() for name in part]
@@ -62,6 +70,53 @@ def _objects(value: object, file: str) -> Iterator[tuple[str, str]]:
                 raise ConfigurationError(
                     f"a binding of durable_objects in {file} needs a name and a class_name: {entry!r}"
                 )
+
+
+def _kv(value: object, file: str) -> Iterator[tuple[str, str]]:
+    for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
+        match entry:
+            case {"binding": str(name), "id": str(namespace)} if namespace:
+                yield name, namespace
+            case {"binding": str(name)}:
+                yield name, name  # as the reference's own tools do before a namespace is made
+            case _:
+                raise ConfigurationError(f"an entry of kv_namespaces in {file} needs a binding and an id: {entry!r}")
+
+
+def _d1(value: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
+        match entry:
+            case {"binding": str(name)}:
+                database = cast("dict[str, Any]", entry)
+                folder = database.get("migrations_dir", _MIGRATIONS_DIR)
+                if not isinstance(folder, str) or ".." in PurePosixPath(folder).parts or folder.startswith("/"):
+                    raise ConfigurationError(f"migrations_dir in {file} is a folder of the application, not {folder!r}")
+                found = str(database.get("database_id") or name)
+                yield name, {"id": found, "name": database.get("database_name", ""), "migrations_dir": folder}
+            case _:
+                raise ConfigurationError(f"an entry of d1_databases in {file} needs a binding: {entry!r}")
+
+
+def migrations_of(folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """The migrations in a folder, in the order of their names: each with its script.
+
+    Args:
+        folder: inside the application.
+        files: of the application, by path.
+
+    Raises:
+        ConfigurationError: one is not text.
+    """
+    inside = PurePosixPath(folder)
+    found: list[tuple[str, str]] = []
+    for path in sorted(files):
+        file = PurePosixPath(path)
+        if file.parent == inside and file.suffix == ".sql":
+            try:
+                found.append((file.name, files[path].decode()))
+            except UnicodeDecodeError as error:
+                raise ConfigurationError(f"the migration {path} is not UTF-8") from error
+    return found
 
 
 def _missing(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

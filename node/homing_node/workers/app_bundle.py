@@ -16,7 +16,7 @@ from typing import Any
 
 from homing.errors import ConfigurationError
 from homing_node.workers import limits
-from homing_node.workers.app_bindings import read_bindings
+from homing_node.workers.app_bindings import migrations_of, read_bindings
 from homing_node.workers.app_bundle_config import AppConfig, read_config
 from homing_node.workers.jail_cache import FileLock, TreeCache
 
@@ -68,13 +68,16 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
     digest = _digest(files, config)
     path, lock = TreeCache(cache / "apps", limits.cached_apps_max).obtain(digest, lambda tree: _write(tree, files))
     folder = config.main.parent.as_posix()
+    bindings = read_bindings(config.values, config.file)
+    for database in bindings["d1"].values():
+        database["migrations"] = migrations_of(database["migrations_dir"], files)
     return AppBundle(
         digest=digest,
         path=path,
         import_path=MOUNTED_AT if folder == "." else f"{MOUNTED_AT}/{folder}",
         main_module=config.main.stem,
         config_file=config.file,
-        bindings=read_bindings(config.values, config.file),
+        bindings=bindings,
         lock=lock,
     )
 

@@ -43,6 +43,7 @@ class PoolConfig:
         hello_timeout_s: how long building a jail and importing the application may take.
         retire_grace_s: how long workers of old code may go on with their activations.
         program: Python source that a worker runs; the worker-side runtime by default.
+        apply_migrations: whether databases apply the migrations of the application before their first statement.
         ahead_ms: how far ahead of the machine's the clock of object code is; None: it is the machine's, for good.
     """
 
@@ -56,6 +57,7 @@ class PoolConfig:
     hello_timeout_s: float = limits.hello_timeout_s
     retire_grace_s: float = limits.retire_grace_s
     program: str = "from homing_node.workers.inside.main import main; main()"
+    apply_migrations: bool = False
     ahead_ms: Callable[[], int] | None = None
 
     @property
@@ -237,7 +239,7 @@ class WorkerPool:
             JailSpec(self._runtime, bundle.path, command, self._nsjail, self._cgroups, config.jail_limits),
             bundle.import_path,
             bundle.main_module,
-            bundle.bindings,
+            {**bundle.bindings, "apply_migrations": config.apply_migrations},
             config.runtime_limits,
             config.turn_cpu_s_max,
             config.silence_s_max,

@@ -34,7 +34,7 @@ _SKIPPED_FILES = re.compile(
 )
 _WANTED_SUFFIXES = (".py", ".so", ".typed")
 # Of the sdk, what needs packages that a worker does not have.
-_SDK_SKIPPED = frozenset({"cli", "wire", "v1", "__pycache__"})
+_SDK_SKIPPED = frozenset({"cli", "testing", "wire", "v1", "__pycache__"})
 _LDD_LINE = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x")
 
 

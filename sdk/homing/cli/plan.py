@@ -152,6 +152,7 @@ def node_parts(cluster: Cluster) -> list[PartSpec]:
             "HOMING_METRICS_LISTEN": f"{LOOPBACK}:{cluster.ports.node_metrics[index]}",
             "HOMING_DATA_DIR": str(cluster.data_dir / name),
             "HOMING_WORKERS": str(cluster.workers),
+            "HOMING_APPLY_MIGRATIONS": "1",
         }
         parts.append(PartSpec(name, [*cluster.command, "node"], _environment(cluster, settings), NODE_STOP_S))
     return parts

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
-from types import BuiltinMethodType, FunctionType, MethodType
+from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
 from homing.alarms import Alarm
+from homing.bindings.d1 import D1Database, D1PreparedStatement
+from homing.bindings.kv import KvNamespace
 from homing.http import Response
 from homing.ids import ObjectId
 from homing.objects import DurableObjectNamespace, DurableObjectState, DurableObjectStub, Env, ExecutionContext
@@ -24,6 +26,9 @@ _FACED = (
     DurableObjectState,
     ExecutionContext,
     DurableObjectNamespace,
+    KvNamespace,
+    D1Database,
+    D1PreparedStatement,
     ObjectId,
     AsyncKv,
     Kv,
@@ -38,10 +43,12 @@ _CALLABLE = (FunctionType, MethodType, BuiltinMethodType)
 # Where an object with options may stand, by method.
 _OPTIONS_AT = {
     "list": 0,
+    "raw": 0,
     "delete_all": 0,
     "get_alarm": 0,
     "delete_alarm": 0,
     "get": 1,
+    "get_with_metadata": 1,
     "delete": 1,
     "set_alarm": 1,
     "put": 2,
@@ -157,25 +164,26 @@ class _Method:
             args, kwargs = args[:at], {**options, **kwargs}
         given = {snake_case(key): _inward(value) for key, value in kwargs.items()}
         found = self._function(*map(_inward, args), **given)
-        if isinstance(found, Done):
-            several = self._name == "list" or (self._name == "get" and not isinstance(args[0], str))
-            return _Faced(cast("Done[Any]", found), as_map=several)
+        if isinstance(found, (Done, CoroutineType)):
+            several = self._name.startswith("get") and bool(args) and not isinstance(args[0], str)
+            listed = isinstance(found, Done) and self._name == "list"
+            return _Faced(cast("Awaitable[Any]", found), as_map=several or listed)
         if self._name == "next":
             return JsObject(done=found is None, value=faced(found))
         return faced(found)
 
 
 class _Faced:
-    """The result of an operation that has been carried out; whoever awaits it gets a faced one."""
+    """The result of an operation; whoever awaits it gets a faced one."""
 
-    __slots__ = ("_as_map", "_done")
+    __slots__ = ("_as_map", "_result")
 
-    def __init__(self, done: Done[Any], *, as_map: bool) -> None:
-        self._done = done
+    def __init__(self, result: Awaitable[Any], *, as_map: bool) -> None:
+        self._result = result
         self._as_map = as_map
 
     def __await__(self) -> Any:
-        found = yield from self._done.__await__()
+        found = yield from self._result.__await__()
         return JsMap({key: faced(value) for key, value in found.items()}) if self._as_map else faced(found)
 
 

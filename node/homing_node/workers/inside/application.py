@@ -11,6 +11,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from homing import compat
+from homing.bindings.d1 import D1_CLASS, D1Database, D1Object
+from homing.bindings.kv import KV_CLASS, KvNamespace, KvShard
 from homing.compat.unsupported import Unsupported
 from homing.objects import HANDLERS, Caller, DurableObject, DurableObjectNamespace, Env, WorkerEntrypoint
 from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
@@ -32,8 +34,8 @@ class ObjectClass:
 
     __slots__ = ("adapt", "alarm", "exclusive", "fetch", "make", "methods", "name", "sockets")
 
-    def __init__(self, make: type[Any]) -> None:
-        self.name = make.__name__
+    def __init__(self, make: type[Any], name: str = "") -> None:
+        self.name = name or make.__name__
         self.make = make
         self.adapt: Callable[[Any], Any] = make.homing_adapt
         concurrency = getattr(make, "concurrency", None)
@@ -89,9 +91,21 @@ class Application:
         for name, class_name in objects.items():
             if class_name not in self.classes:
                 raise ValueError(f"{class_name}, which is bound as {name}, is no DurableObject of {module.__name__}")
+        spaces: dict[str, str] = bindings.get("kv") or {}
+        if spaces:
+            self.classes[KV_CLASS] = ObjectClass(KvShard, KV_CLASS)
+        databases: dict[str, dict[str, Any]] = bindings.get("d1") or {}
+        if databases:
+            self.classes[D1_CLASS] = ObjectClass(D1Object, D1_CLASS)
+        applied = bool(bindings.get("apply_migrations"))
         self.env = Env(
             **{name: DurableObjectNamespace(caller, class_name) for name, class_name in objects.items()},
             **bindings.get("vars", {}),
+            **{name: KvNamespace(caller, namespace) for name, namespace in spaces.items()},
+            **{
+                name: D1Database(caller, database["id"], database["migrations"] if applied else ())
+                for name, database in databases.items()
+            },
             **{name: Unsupported(f"env.{name} ({kind})") for name, kind in bindings.get("missing", {}).items()},
         )
 
