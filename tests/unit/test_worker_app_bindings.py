@@ -69,7 +69,7 @@ def test_migrations_are_the_scripts_of_their_folder_in_order() -> None:
         "0004.sql": b"d",
         "sql/read.md": b"e",
     }
-    assert migrations_of("sql", files) == [("1.sql", "a"), ("2.sql", "b")]
+    assert migrations_of("sql", files) == [("0001.sql", "a"), ("0002.sql", "b")]
     assert migrations_of("./sql/", files) == migrations_of("sql", files)
     with pytest.raises(ConfigurationError, match=r"sql/1\.sql"):
         migrations_of("sql", {"sql/1.sql": b"\xff"})
