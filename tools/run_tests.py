@@ -40,8 +40,8 @@ NO_TESTS_COLLECTED = 5
 PYTEST_KINDS = ("tidy", "unit", "property", "scenario", "conformance", "integration", "e2e")
 # Run at one time, for the second mostly waits: for leases, timeouts, etcd, and what it has killed.
 LANES = (
-    ("check", "tidy", "unit", "property", "scenario", "conformance", "simulation", "mutants"),
-    ("integration", "e2e", "chaos"),
+    ("check", "tidy", "unit", "property", "scenario", "conformance", "integration", "simulation", "mutants"),
+    ("e2e", "chaos"),
 )
 GIVE_WAY = ("simulation", "mutants")  # nothing in them looks at a clock: beside another lane they take what it leaves
 CHECKS: dict[str, Sequence[str]] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.chaos.cluster import DevCluster
+from tests.chaos.cluster import REST_TIMEOUT_S, DevCluster
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -129,8 +129,9 @@ class Client:
     async def listen(self) -> None:
         async for message in self.socket:
             name, number, _ = str(message).split(" ", 2)
-            self.heard[name].append(int(number))
-            self.at.append(time.monotonic())
+            if number != "left":  # at the end, when all go one by one
+                self.heard[name].append(int(number))
+                self.at.append(time.monotonic())
 
     async def say(self) -> None:
         self.said += 1
@@ -164,10 +165,21 @@ async def _kill_worker(cluster: DevCluster, _: httpx.AsyncClient) -> None:
                 cluster.process(worker.pid).send(signal.SIGKILL)
 
 
+async def _restart_each(cluster: DevCluster, _: httpx.AsyncClient) -> None:
+    for name in ("n1", "n2", "n3"):
+        view = await cluster.view()
+        process = cluster.process(next(node.pid for node in view.nodes if node.id == name))
+        assert process.send(signal.SIGTERM)
+        await process.gone(REST_TIMEOUT_S)
+        await cluster.wait_settled(REST_TIMEOUT_S)
+
+
 Fault = Callable[[DevCluster, httpx.AsyncClient], Awaitable[None]]
 
 
-@pytest.mark.parametrize("fault", [_move, _drain, _kill_worker, _kill_owner], ids=lambda fault: fault.__name__[1:])
+@pytest.mark.parametrize(
+    "fault", [_move, _drain, _kill_worker, _restart_each, _kill_owner], ids=lambda fault: fault.__name__[1:]
+)
 async def test_a_room_under_faults_loses_nothing_and_closes_nobody(
     cluster: DevCluster, http: httpx.AsyncClient, fault: Fault
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,8 @@ from typing import Self
 import httpx
 
 from homing.cli import parented
+from homing.cli.ports import LOOPBACK, is_free
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 PORTS_NEEDED = 8
@@ -61,7 +60,7 @@ class ClusterProcess:
         self.program = program or Path(sys.executable).with_name("homing")
         self.app = Path(app).absolute()
         self.nodes = nodes
-        self.host, self.port = HOST, free_port()
+        self.host, self.port = LOOPBACK, free_port()
         self.url = f"http://{self.host}:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="homing-test-"))
         self.folder.chmod(0o755)  # workers run under uids of their own and must be able to reach their application
@@ -156,16 +155,6 @@ def free_port() -> int:
     rng = secrets.SystemRandom()
     for _ in range(100):
         first = rng.randrange(20_000, 30_000)
-        if all(_is_free(first + offset) for offset in range(PORTS_NEEDED)):
+        if all(is_free(first + offset) for offset in range(PORTS_NEEDED)):
             return first
     raise StartFailed("no free ports between 20000 and 30000")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
