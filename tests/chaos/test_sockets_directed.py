@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.chaos.cluster import REST_TIMEOUT_S, DevCluster
-from websockets.asyncio.client import ClientConnection, connect
+from tests.chaos.cluster import DevCluster
+from tests.chaos.room import FAULTS, ROOM, Client, Fault, room
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 APP = Path(__file__).parent / "apps" / "sockets"
 CLIENTS = 40
-IN_FLIGHT = 10  # messages at least, at each fault
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +30,6 @@ def cluster() -> Generator[DevCluster]:
 async def http(cluster: DevCluster) -> AsyncGenerator[httpx.AsyncClient]:
     async with cluster.at_rest() as client:
         yield client
-
-
-def room(cluster: DevCluster, path: str, **options: Any) -> connect:
-    return connect(f"ws{cluster.url.removeprefix('http')}{path}", max_size=1 << 25, **options)
 
 
 async def ask(http: httpx.AsyncClient, name: str, method: str, *args: object) -> Any:
@@ -116,70 +108,7 @@ async def test_11_a_sleeping_object_keeps_its_sockets(cluster: DevCluster, http:
 # -- under faults -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Client:
-    """Somebody in the room, who says numbers and looks at those of the others."""
-
-    name: str
-    socket: ClientConnection
-    said: int = 0
-    heard: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict[str, list[int]](list))
-    at: list[float] = field(default_factory=list[float])
-
-    async def listen(self) -> None:
-        async for message in self.socket:
-            name, number, _ = str(message).split(" ", 2)
-            if number != "left":  # at the end, when all go one by one
-                self.heard[name].append(int(number))
-                self.at.append(time.monotonic())
-
-    async def say(self) -> None:
-        self.said += 1
-        await self.socket.send(f"{self.said}")
-
-
-async def _kill_owner(cluster: DevCluster, _: httpx.AsyncClient) -> None:
-    _, owner = await cluster.owner_of("Room", "r")
-    view = await cluster.view()
-    cluster.process(next(node.pid for node in view.nodes if node.id == owner)).send(signal.SIGKILL)
-
-
-async def _move(cluster: DevCluster, _: httpx.AsyncClient) -> None:
-    slot, owner = await cluster.owner_of("Room", "r")
-    target = next(node for node in ("n1", "n2", "n3") if node != owner)
-    assert (await asyncio.to_thread(cluster.homing, "move", str(slot), target)).returncode == 0
-
-
-async def _drain(cluster: DevCluster, _: httpx.AsyncClient) -> None:
-    _, owner = await cluster.owner_of("Room", "r")
-    assert (await asyncio.to_thread(cluster.homing, "drain", owner)).returncode == 0
-    assert (await asyncio.to_thread(cluster.homing, "drain", owner, "--stay")).returncode == 0
-
-
-async def _kill_worker(cluster: DevCluster, _: httpx.AsyncClient) -> None:
-    _, owner = await cluster.owner_of("Room", "r")
-    view = await cluster.view()
-    for worker in view.workers:
-        if worker.node == owner:
-            with contextlib.suppress(ProcessLookupError):
-                cluster.process(worker.pid).send(signal.SIGKILL)
-
-
-async def _restart_each(cluster: DevCluster, _: httpx.AsyncClient) -> None:
-    for name in ("n1", "n2", "n3"):
-        view = await cluster.view()
-        process = cluster.process(next(node.pid for node in view.nodes if node.id == name))
-        assert process.send(signal.SIGTERM)
-        await process.gone(REST_TIMEOUT_S)
-        await cluster.wait_settled(REST_TIMEOUT_S)
-
-
-Fault = Callable[[DevCluster, httpx.AsyncClient], Awaitable[None]]
-
-
-@pytest.mark.parametrize(
-    "fault", [_move, _drain, _kill_worker, _restart_each, _kill_owner], ids=lambda fault: fault.__name__[1:]
-)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_a_room_under_faults_loses_nothing_and_closes_nobody(
     cluster: DevCluster, http: httpx.AsyncClient, fault: Fault
 ) -> None:
@@ -187,15 +116,14 @@ async def test_a_room_under_faults_loses_nothing_and_closes_nobody(
 
     Seen to fail when the gateway does not send again what was not handled: a gap.
     """
-    name = "r"
-    round_ = fault.__name__[1:]
+    name, round_ = ROOM, fault.__name__
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             Client(f"{round_}{i}", await stack.enter_async_context(room(cluster, f"/{name}?name={round_}{i}")))
             for i in range(CLIENTS)
         ]
         listening = [asyncio.ensure_future(client.listen()) for client in clients]
-        happened = asyncio.ensure_future(_after(1.0, lambda: fault(cluster, http)))
+        happened = asyncio.ensure_future(_after(1.0, lambda: fault(cluster)))
         turn = 0
         while not happened.done() or time.monotonic() - (await happened) < 2.0:
             for _ in range(4):
@@ -204,9 +132,7 @@ async def test_a_room_under_faults_loses_nothing_and_closes_nobody(
             await asyncio.sleep(0.02)
         await _until(lambda: all(sum(map(len, each.heard.values())) == turn for each in clients))
         assert not any(task.done() for task in listening), "a socket was closed"
-        for client in clients:
-            for other in clients:
-                assert client.heard[other.name] == [*range(1, other.said + 1)], (client.name, other.name)
+        assert [wrong for client in clients for wrong in client.wrong(clients)] == []
         # They listen on meanwhile: a client that takes nothing in does not hear that it was let go.
         await asyncio.gather(*(client.socket.close() for client in clients), *listening)
         stored = [row[:2] for row in await ask(http, name, "said") if row[0].startswith(round_)]
