@@ -234,6 +234,9 @@ class Clients:
         if done:
             thing.acknowledged.add(number)
             self.acknowledged += 1
+            if thing.final:  # a call that was under way when its object was read for the last time: it is read again
+                thing.final = False
+                self._ask(thing)
         elif refused:
             thing.refused.add(number)
             if number in thing.truth:
