@@ -24,6 +24,7 @@ from homing.testing import ClusterProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 REST_TIMEOUT_S = 30.0
+DYING_S = 3.0
 
 
 class NodeView(msgspec.Struct):
@@ -125,6 +126,9 @@ class DevCluster(ClusterProcess):
             process.send(signal.SIGCONT)  # a stopped process cannot end
         super().interrupt(dev)
         self._remember()
+        deadline = time.monotonic() + DYING_S  # workers are killed as their node ends: that takes the kernel a moment
+        while any(process.alive() for process in self._seen) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self.leftovers = [process for process in self._seen if process.alive()]
         end(self.leftovers)
 

@@ -194,16 +194,19 @@ async def test_a_claim_in_which_another_was_faster_changes_nothing(tmp_path: Pat
             entry = await client.get(KEYS.slot(0))
             assert entry is not None
             other = decode(entry.value, SlotRecord).claimed_by(Owner("other", "else"), above=20)
-            own_txn = node.client.txn
+            own_txn, ended = node.client.txn, asyncio.Event()
 
             async def overtaken(*arguments: Any, **options: Any) -> TxnResult:
                 node.client.txn = own_txn
                 await client.txn([], [Put(entry.key, encode(other))])
-                return await own_txn(*arguments, **options)
+                try:
+                    return await own_txn(*arguments, **options)
+                finally:
+                    ended.set()
 
             node.client.txn = overtaken
             node.placer.fenced(0, 7)
-            await until(lambda: bool(node.lost))
+            await until(lambda: bool(node.lost) and ended.is_set())  # the other's record is seen before this has ended
             found = await client.get(entry.key)
             assert found is not None
             assert decode(found.value, SlotRecord) == other
