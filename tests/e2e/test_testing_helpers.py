@@ -29,9 +29,7 @@ def look(thing: Any, key: str) -> Any:
 
 
 async def add(thing: Any, *, number: int) -> int:
-    from asyncio import sleep  # noqa: PLC0415 - what runs in an object must stand alone
-
-    await sleep(0)
+    await thing.ctx.storage.get("n")
     thing.ctx.storage.kv.put("n", number)
     return number
 

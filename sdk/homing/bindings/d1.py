@@ -16,7 +16,6 @@ from homing.errors import NotSupported, StorageError
 from homing.objects import Caller, DurableObject, DurableObjectNamespace
 
 D1_CLASS = "homing.d1"
-MIGRATIONS_TABLE = "d1_migrations"  # as the reference's own tools have it
 
 Ran = tuple[list[str], list[list[Any]], dict[str, Any]]
 """Columns, rows and `meta` of one statement."""
@@ -50,13 +49,16 @@ class D1Object(DurableObject):
         return list(cursor.column_names), rows, meta
 
     def migrate(self, migrations: list[tuple[str, str]]) -> list[str]:
-        """Apply those migrations that were not yet, in order; returns their names."""
+        """Apply those migrations that were not yet, in order; returns their names.
+
+        Which were is kept where the reference's own tools keep it.
+        """
         sql = self.ctx.storage.sql
         sql.exec(
-            f"CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, "
+            "CREATE TABLE IF NOT EXISTS d1_migrations(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, "
             "applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
         )
-        known = {row[0] for row in sql.exec(f"SELECT name FROM {MIGRATIONS_TABLE}").raw()}  # noqa: S608 - a name of ours
+        known = {row[0] for row in sql.exec("SELECT name FROM d1_migrations").raw()}
         fresh = [(name, script) for name, script in migrations if name not in known]
         for name, script in fresh:
             self.ctx.storage.transaction_sync(lambda name=name, script=script: self._apply(name, script))
@@ -65,7 +67,7 @@ class D1Object(DurableObject):
     def _apply(self, name: str, script: str) -> None:
         for statement in statements_of(script):
             self.ctx.storage.sql.exec(statement)
-        self.ctx.storage.sql.exec(f"INSERT INTO {MIGRATIONS_TABLE}(name) VALUES (?)", name)  # noqa: S608 - as above
+        self.ctx.storage.sql.exec("INSERT INTO d1_migrations(name) VALUES (?)", name)
 
 
 class D1Database:

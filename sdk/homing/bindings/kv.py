@@ -116,7 +116,7 @@ class KvNamespace:
         self._shards = DurableObjectNamespace(caller, KV_CLASS)
         self._id = namespace_id
 
-    async def get(self, key: str | Iterable[str], type: str = "text", *, cache_ttl: int = 0) -> Any:  # noqa: A002 - the reference's name
+    async def get(self, key: str | Iterable[str], type: str = "text", *, cache_ttl: int = 0) -> Any:  # noqa: A002 - callers name it as the reference does: type="json"
         """The value of a key, or None; or those of up to 100 keys, by key.
 
         Args:
@@ -142,7 +142,7 @@ class KvNamespace:
             raise BadRequest(f"at most {GET_MAX} keys are read at once")
         entries = await self._read(keys)
         read = {name: _entry(found, type) for name, found in entries.items()}
-        return (read[keys[0]] or _NONE) if isinstance(key, str) else read
+        return (read[keys[0]] or dict(_NONE)) if isinstance(key, str) else read
 
     async def _read(self, keys: list[str]) -> dict[str, Found | None]:
         of_shard: dict[int, list[str]] = {}

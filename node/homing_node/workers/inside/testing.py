@@ -13,22 +13,32 @@ from typing import Any, Self
 
 _time, _time_ns = time.time, time.time_ns
 _date, _datetime = module.date, module.datetime
-_ahead_ms: int | None = None  # None: nothing of this is here
+
+
+class _State:
+    """Of this worker.
+
+    Attributes:
+        ahead_ms: of the machine's clock; None: nothing of this is here.
+    """
+
+    ahead_ms: int | None = None
+
+
+_state = _State()
 
 
 def install(ahead_ms: int) -> None:
     """Put the clock in the place of the real one, and let tests run code."""
     set_ahead(ahead_ms)
-    time.time = lambda: _time() + (_ahead_ms or 0) / 1_000
-    time.time_ns = lambda: _time_ns() + (_ahead_ms or 0) * 1_000_000
-    module.date = _Date  # pyright: ignore[reportAttributeAccessIssue] - that is what it is for
-    module.datetime = _DateTime  # pyright: ignore[reportAttributeAccessIssue] - as above
+    time.time = lambda: _time() + (_state.ahead_ms or 0) / 1_000
+    time.time_ns = lambda: _time_ns() + (_state.ahead_ms or 0) * 1_000_000
+    module.__dict__.update(date=_Date, datetime=_DateTime)
 
 
 def set_ahead(ahead_ms: int) -> None:
     """How far it is ahead of the machine's from now on."""
-    global _ahead_ms  # noqa: PLW0603 - there is one clock
-    _ahead_ms = ahead_ms
+    _state.ahead_ms = ahead_ms
 
 
 def run(instance: Any, source: str, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -37,15 +47,15 @@ def run(instance: Any, source: str, name: str, *args: Any, **kwargs: Any) -> Any
     Raises:
         PermissionError: this cluster was not started for tests.
     """
-    if _ahead_ms is None:
+    if _state.ahead_ms is None:
         raise PermissionError("this cluster was not started for tests")
     made: dict[str, Any] = {"__name__": "homing_test"}
-    exec(compile(source, "<test>", "exec"), made)  # noqa: S102 - what it is for
+    exec(compile(source, "<test>", "exec"), made)  # noqa: S102 - to run what a test sent is what it is for; the jail bounds it
     return made[name](instance, *args, **kwargs)
 
 
 def _ahead() -> module.timedelta:
-    return module.timedelta(milliseconds=_ahead_ms or 0)
+    return module.timedelta(milliseconds=_state.ahead_ms or 0)
 
 
 class _Like(type):
