@@ -47,7 +47,8 @@ class HeldSocket:
     """One client's socket.
 
     Attributes:
-        ref: the object's socket that it is.
+        ref: the object's socket that it is, a serialized `SocketRef`: the message itself would keep the whole batch in
+            memory that it came in.
         slot: of the object.
         link, handle: the stream that it is attached on, and its number there; None: it is attached to nothing.
         owner: the stream and the slot's epoch that it was last attached to.
@@ -78,7 +79,7 @@ class HeldSocket:
     )
 
     def __init__(self, ref: call_pb2.SocketRef, slot: int) -> None:
-        self.ref = ref
+        self.ref = ref.SerializeToString()
         self.slot = slot
         self.link: NodeLink | None = None
         self.handle = 0
@@ -159,6 +160,8 @@ class HeldSocket:
         frames = self._unhandled.pop(seq, None)
         if frames is None:
             return
+        if not self._unhandled:
+            self._unhandled.clear()  # an empty dict gives its table back only when it is told to
         self._unhandled_bytes -= sum(len(frame.data) for frame in frames)
         if len(self._unhandled) < SOCKET_UNHANDLED_MAX and self._unhandled_bytes <= SOCKET_UNHANDLED_BYTES_MAX:
             self._full = False
@@ -342,7 +345,7 @@ class SocketHub:
                 handle=held.handle,
                 kind=call_pb2.SOCKET_FRAME_ATTACH,
                 base=held.base,
-                socket=held.ref,
+                socket=call_pb2.SocketRef.FromString(held.ref),
                 slot=held.slot,
                 epoch=epoch,
                 had=held.had,
