@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PROGRAMS = ("rolling", "fourth_node", "hot_slots", "alarms", "room", "lost_disk", "big_restart", "disk_use")
+PROGRAMS = ("rolling", "fourth_node", "hot_slots", "alarms", "room", "overload", "lost_disk", "big_restart", "disk_use")
 PAIRS = "pairs"
 
 
