@@ -15,6 +15,7 @@ from homing.errors import (
 )
 from homing_gateway.admin import Admin
 from homing_gateway.asked import Asked
+from homing_gateway.deploys import Deploys
 from homing_gateway.exchange import Answer, ClientGone, Exchange, Receive, Scope, Send, fetched, send_answer
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
@@ -23,6 +24,7 @@ from homing_gateway.routes import Kind, Route
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
 from homing_gateway.testing import do_for_test
+from homing_placement.limits import PACKAGE_BYTES_MAX
 from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
@@ -38,18 +40,22 @@ class App:
         admin: answers the routes that only look.
         streams: reads slots for backups, and restores them.
         sockets: serves WebSockets.
+        deploys: changes which versions of the application serve.
 
     Example:
         >>> forwarder = gateway.forwarder
         >>> sockets = SocketApp(gateway, SocketHub(forwarder))
-        >>> App(gateway, Admin(forwarder, 1_024), SlotStreams(forwarder, 1_024), sockets)
+        >>> App(gateway, Admin(forwarder, 1_024), SlotStreams(forwarder, 1_024), sockets, Deploys(forwarder, store))
     """
 
-    def __init__(self, gateway: Gateway, admin: Admin, streams: SlotStreams, sockets: SocketApp) -> None:
+    def __init__(
+        self, gateway: Gateway, admin: Admin, streams: SlotStreams, sockets: SocketApp, deploys: Deploys
+    ) -> None:
         self._gateway = gateway
         self._sockets = sockets
         self._admin = admin
         self._streams = streams
+        self._deploys = deploys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -103,10 +109,16 @@ class App:
             body = await exchange.body(self._gateway.rpc_bytes_max)
             found = await do_for_test(self._gateway.forwarder, exchange.route, self._gateway.router.slots, body)
             return exchange.respond(200, found, b"application/json")
+        if kind is Kind.VERSIONS:
+            return exchange.json(await self._deploys.add(await exchange.body(PACKAGE_BYTES_MAX), exchange.query))
+        if kind is Kind.DEPLOYMENT and exchange.verb == "POST":
+            return exchange.json(await self._deploys.change(await exchange.body(self._gateway.rpc_bytes_max)))
         return exchange.json(await self._ask_admin(exchange))
 
     async def _ask_admin(self, exchange: Exchange) -> dict[str, object]:
         route = exchange.route
+        if route.kind is Kind.DEPLOYMENT:
+            return await self._deploys.describe()
         if route.kind is Kind.CLUSTER:
             return await self._admin.cluster()
         if route.kind is Kind.NODE:

@@ -31,6 +31,7 @@ from homing_gateway.settings import GatewaySettings, tls_from
 @click.option(
     "--testing", envvar="HOMING_TESTING", is_flag=True, help="Let tests run code in objects; see homing.testing."
 )
+@click.option("--deploys-since-ms", envvar="HOMING_DEPLOYS_SINCE_MS", default=0, hidden=True)
 @click.option("--log-level", envvar="HOMING_LOG_LEVEL", default="info", show_default=True)
 @click.option("--log-style", envvar="HOMING_LOG_STYLE", default="json", type=click.Choice(["json", "pretty"]))
 def gateway(**options: object) -> None:

@@ -41,6 +41,10 @@ SOCKETS_SETTLE_S_MAX = 2.0  # at the gateway's end, for objects to hear of it
 VERIFY_S_MAX = 22.0  # a little above the node's own patience
 TEST_S_MAX = 65.0  # as for that
 
+# Deployments
+PREPARE_S_MAX = 300.0  # a node has this long to load a version: its packages may have to be installed
+DEPLOY_MESSAGE_CHARS_MAX = 200
+
 # Process
 DRAIN_S_MAX = 30.0
 LAME_DUCK_S = 0.3

@@ -37,6 +37,8 @@ class Kind(Enum):
     RESTORE = "restore"
     HEALTHZ = "healthz"
     READYZ = "readyz"
+    VERSIONS = "versions"
+    DEPLOYMENT = "deployment"
     TEST = "test"
     DEFAULT = "default"
     UNKNOWN = "unknown"
@@ -56,6 +58,8 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.RESTORE: ("POST",),
     Kind.HEALTHZ: ("GET", "HEAD"),
     Kind.READYZ: ("GET", "HEAD"),
+    Kind.VERSIONS: ("POST",),
+    Kind.DEPLOYMENT: ("GET", "HEAD", "POST"),
     Kind.TEST: ("POST",),
     Kind.DEFAULT: None,
     Kind.UNKNOWN: None,
@@ -97,6 +101,8 @@ _FIXED = {
     b"/_homing/readyz": Route(Kind.READYZ, guarded=False),
     b"/_homing/v1/cluster": Route(Kind.CLUSTER),
     b"/_homing/v1/objects": Route(Kind.ANY_OBJECT),
+    b"/_homing/v1/versions": Route(Kind.VERSIONS),
+    b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
 _DEFAULT = Route(Kind.DEFAULT, guarded=False)

@@ -21,6 +21,7 @@ from homing.tuning import tune
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
+from homing_gateway.deploys import Deploys
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
 from homing_gateway.lane import lane_protocol
@@ -39,6 +40,7 @@ from homing_gateway.settings import GatewaySettings, split_address
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
+from homing_placement.deployment_store import DeploymentStore
 from homing_placement.etcd import EtcdClient, TlsFiles
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import Registration
@@ -87,7 +89,8 @@ class GatewayProcess:
                 grpc_port = await rpc.start(settings.grpc_listen)
                 http_port = http_socket.getsockname()[1]
                 _log.info("gateway listens", http=http_port, grpc=grpc_port, metrics=metrics_address, gateway=self.id)
-                await self._serve(gateway, table, registration, rpc, http_socket)
+                deployments = DeploymentStore(client, keys, settings.deploys_since_ms)
+                await self._serve(gateway, table, registration, rpc, http_socket, deployments)
             finally:
                 await registration.close()
                 await rpc.stop(0)
@@ -113,11 +116,12 @@ class GatewayProcess:
         registration: Registration,
         rpc: RpcServer,
         http_socket: socket.socket,
+        deployments: DeploymentStore,
     ) -> None:
         """Run every part until the drain is over. A part that fails takes the process with it."""
         hub = SocketHub(gateway.forwarder)
         gateway.metrics.sockets.read = lambda: float(len(hub))
-        http = _HttpServer(self._http_config(gateway, hub))
+        http = _HttpServer(self._http_config(gateway, hub, Deploys(gateway.forwarder, deployments)))
         async with asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(table.run(), name="table"),
@@ -160,10 +164,10 @@ class GatewayProcess:
             table.config.check(self.settings.slots)
         _log.info("table loaded", nodes=len(table.nodes))
 
-    def _http_config(self, gateway: Gateway, hub: SocketHub) -> uvicorn.Config:
+    def _http_config(self, gateway: Gateway, hub: SocketHub, deploys: Deploys) -> uvicorn.Config:
         tls, slots, forwarder = self.settings.tls, self.settings.slots, gateway.forwarder
         return uvicorn.Config(
-            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots), SocketApp(gateway, hub)),
+            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots), SocketApp(gateway, hub), deploys),
             http=lane_protocol(gateway),
             ws="websockets-sansio",
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,

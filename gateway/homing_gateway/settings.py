@@ -44,6 +44,7 @@ class GatewaySettings:
         latency_target_ms: becomes an edge of the histograms.
         insecure: listen beyond this machine without TLS.
         testing: pass on what tests do to objects and to the clock.
+        deploys_since_ms: what was deployed before counts for nothing; `homing dev` sets it at its start.
     """
 
     etcd: tuple[str, ...]
@@ -60,6 +61,7 @@ class GatewaySettings:
     insecure: bool = False
     tls: Tls | None = None
     testing: bool = False
+    deploys_since_ms: int = 0
 
     def check(self) -> None:
         """Refuse what cannot work or is not safe.

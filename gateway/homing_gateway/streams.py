@@ -185,7 +185,12 @@ async def _cut(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         raise BadRequest("the last frame is cut short")
 
 
-def _field(query: bytes, name: str) -> str:
+def field(query: bytes, name: str) -> str:
+    """What a query says under a name, or empty.
+
+    Raises:
+        BadRequest: it is no query.
+    """
     try:
         return parse_qs(query.decode("ascii"), max_num_fields=10).get(name, [""])[0]
     except ValueError as error:
@@ -193,7 +198,7 @@ def _field(query: bytes, name: str) -> str:
 
 
 def _number(query: bytes, name: str) -> int:
-    text = _field(query, name) or "0"
+    text = field(query, name) or "0"
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadRequest(f"{name} must be a number")
     return int(text)
@@ -201,7 +206,7 @@ def _number(query: bytes, name: str) -> int:
 
 def _hex(query: bytes, name: str, length: int | None, default: bytes | None) -> bytes:
     """A field in hexadecimal digits, of a length or up to `RESTORE_ID_BYTES_MAX`."""
-    text = _field(query, name)
+    text = field(query, name)
     if not text and default is not None:
         return default
     try:

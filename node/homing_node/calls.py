@@ -9,13 +9,14 @@ from typing import Any, Protocol, cast
 import grpc
 from google.protobuf.message import Message
 
-from homing.errors import HomingError, TooLarge
+from homing.errors import ApplicationError, HomingError, TooLarge
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.objects import replies
 from homing_node.objects.ports import CallTarget
 from homing_node.objects.socket_record import Said
+from homing_node.workers.process import AppFailed
 
 
 class BackupTarget(Protocol):
@@ -32,6 +33,7 @@ class BackupTarget(Protocol):
 
 Inspect = Callable[[wire.InspectRequest], Awaitable[wire.InspectReply]]
 Test = Callable[[wire.TestRequest], Awaitable[wire.TestReply]]
+Prepare = Callable[[str], Awaitable[None]]
 
 
 class _Exchange:
@@ -206,11 +208,13 @@ class CallService:
         verify: (slot) compares the pages of its replicas, or raises a `HomingError`.
         backups: reads slots, and restores them.
         test: does what a test asks for; see `HandOfTests`.
+        prepare: (version) loads a version of the application, or raises a `HomingError`.
     """
 
     def __init__(
         self, target: CallTarget, inspect: Inspect, drain: Callable[[bool], None], move: Callable[[int, str], None],
         verify: Callable[[int], Awaitable[wire.VerifyReply]], backups: BackupTarget, test: Test,
+        prepare: Prepare,
     ) -> None:  # fmt: skip
         self._target = target
         self._inspect = inspect
@@ -219,6 +223,7 @@ class CallService:
         self._verify = verify
         self._backups = backups
         self._test = test
+        self._prepare = prepare
 
     async def _exchange(self, _: object, context: Any) -> None:
         exchange = _Exchange(self._target)
@@ -259,6 +264,16 @@ class CallService:
         except HomingError as error:
             return wire.TestReply(failure=replies.of_error(0, error, started=False).failure)
 
+    async def _load(self, request: wire.PrepareRequest, _: object) -> wire.PrepareReply:
+        try:
+            await self._prepare(request.version)
+        except AppFailed as error:
+            told = ApplicationError(f"{error.message}\n{error.traceback}", error_type="AppFailed")
+            return wire.PrepareReply(failure=replies.of_error(0, told, started=False).failure)
+        except HomingError as error:
+            return wire.PrepareReply(failure=replies.of_error(0, error, started=False).failure)
+        return wire.PrepareReply()
+
     async def _read_slot(self, request: wire.ReadSlotRequest, context: Any) -> None:
         try:
             await self._backups.read(request, context.write)
@@ -286,6 +301,7 @@ class CallService:
             "Drain": _unary(self._leave, wire.DrainRequest, wire.DrainReply),
             "Move": _unary(self._give, wire.MoveRequest, wire.MoveReply),
             "Verify": _unary(self._compare, wire.VerifyRequest, wire.VerifyReply),
+            "Prepare": _unary(self._load, wire.PrepareRequest, wire.PrepareReply),
             "Test": _unary(self._do_for_test, wire.TestRequest, wire.TestReply),
             "ReadSlot": grpc.unary_stream_rpc_method_handler(
                 cast(Any, self._read_slot),

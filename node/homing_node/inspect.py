@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from homing.errors import BadRequest, NotFound, NotOwner
 from homing.ids import OBJECT_ID_BYTES, class_tag, slot_of
@@ -18,6 +19,9 @@ from homing_node.objects.images import PAGE_BYTES, start, turns
 from homing_node.objects.turn_record import ObjectMeta, decode_meta
 from homing_node.settings import NodeSettings, host_name
 
+if TYPE_CHECKING:
+    from homing_node.workforce import Workforce
+
 _VERSION = version("homing")  # once: it is looked up on disk, and what it finds there stays in memory
 
 
@@ -27,7 +31,7 @@ class Inspector:
     Args:
         settings: of this node.
         log, store, host: where the facts are.
-        workers: gives the pids of the workers, the classes of the application and whether it has a `Default`.
+        workforce: knows the workers, and what their code is.
         metrics_address: gives host:port of the metrics endpoint.
     """
 
@@ -37,11 +41,11 @@ class Inspector:
         log: LogShell,
         store: Store,
         host: ObjectHost,
-        workers: Callable[[], tuple[list[int], set[str], bool]],
+        workforce: Workforce,
         metrics_address: Callable[[], str],
     ) -> None:
         self._settings, self._log, self._store, self._host = settings, log, store, host
-        self._workers, self._metrics_address = workers, metrics_address
+        self._workforce, self._metrics_address = workforce, metrics_address
 
     async def __call__(self, request: wire.InspectRequest) -> wire.InspectReply:
         """Answer one question.
@@ -117,11 +121,12 @@ class Inspector:
         return wire.InspectReply()
 
     def _node(self) -> wire.NodeFacts:
-        pids, classes, has_default = self._workers()
+        pids, classes, has_default = self._workforce.facts()
         return wire.NodeFacts(
             id=self._settings.node_id, host=host_name(), pid=os.getpid(), metrics=self._metrics_address(),
             version=_VERSION, worker_pids=pids, slots=self._slots(), classes=sorted(classes),
             has_default=has_default,
+            serving=[wire.VersionShare(version=one, percent=percent) for percent, one in self._workforce.serving()],
         )  # fmt: skip
 
     def _slots(self) -> Iterable[wire.SlotFacts]:

@@ -21,7 +21,7 @@ from homing_node.mover import Mover
 from homing_node.objects.host import ObjectHost
 from homing_node.replica_sets import ReplicaSets
 from homing_node.settings import NodeSettings, host_name
-from homing_placement.etcd import EtcdClient, TlsFiles
+from homing_placement.etcd import EtcdClient
 from homing_placement.placer import Placer
 from homing_placement.records import NodeRecord, Replica, SlotRecord
 from homing_placement.routing.forward import Forwarder
@@ -36,6 +36,7 @@ class Keeper:
         settings: of the node.
         incarnation: of this process.
         disk: id of its store.
+        client: of etcd.
         links: probes peers; dials those that register.
         log, host: what is told.
         metrics: counts takeovers.
@@ -48,6 +49,7 @@ class Keeper:
         incarnation: str,
         disk: str,
         *,
+        client: EtcdClient,
         links: Links,
         log: LogShell,
         host: ObjectHost,
@@ -56,7 +58,7 @@ class Keeper:
     ) -> None:
         self._settings, self._incarnation, self._disk = settings, incarnation, disk
         self._links, self._log, self._host, self._metrics = links, log, host, metrics
-        self._client: EtcdClient | None = None
+        self._client = client
         self._placer: Placer | None = None
         self._mover: Mover | None = None
         self._credentials = credentials
@@ -69,9 +71,7 @@ class Keeper:
         Raises:
             ConfigurationError: the cluster was created with other settings.
         """
-        settings, tls = self._settings, self._settings.tls
-        files = TlsFiles(ca=str(tls.ca), cert=str(tls.cert), key=str(tls.key)) if tls is not None else None
-        self._client = EtcdClient(settings.etcd, files)
+        settings = self._settings
         node = NodeRecord(
             id=settings.node_id, address=address, disk=self._disk, incarnation=self._incarnation, zone=settings.zone,
             host=host_name(), pid=os.getpid(), metrics=metrics_address, version=version("homing"),
@@ -151,8 +151,6 @@ class Keeper:
             task.cancel()
         if self._placer is not None:
             await self._placer.stop()
-        if self._client is not None:
-            await self._client.close()
 
     # -- what placement tells ---------------------------------------------------------------------------------
 

@@ -45,6 +45,21 @@ drain_s_max = 60.0  # a stopping node tries to give its slots away for this long
 compare_every_s = 60.0  # a node has its slots compared one after the other, one each time
 verify_s = 20.0  # a comparison that was asked for and is not done for this long is given up
 
+# Versions of the application
+version_retry_first_s = 1.0  # a version that could not be loaded is tried again after this, and then later each time
+version_retry_s_max = 60.0
+deploy_seen_s = 30.0  # every node that can be reached runs what was deployed within this
+deploy_poll_s = 0.2
+cron_start_s = 10.0  # for the call that starts a cron trigger
+cron_retry_s = 1.0
+
+# Requests of object code to the outside
+outside_s_max = 120.0
+outside_redirects_max = 20  # as the Fetch standard has it
+outside_connections_max = 200
+outside_connections_kept_max = 50
+outside_kept_s = 30.0
+
 # Tests of applications
 test_call_ms = 60_000  # a function of a test that runs in an object, or an alarm that it rings
 test_evict_s = 5.0  # an object that does not go to sleep for this long will not

@@ -21,7 +21,10 @@ from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.backups import Backups
+from homing_node.broker.outside import Outside
 from homing_node.calls import CallService
+from homing_node.code import Code
+from homing_node.crons import Crons
 from homing_node.inspect import Inspector
 from homing_node.keeper import Keeper
 from homing_node.log.core import LogCore
@@ -36,6 +39,9 @@ from homing_node.settings import NodeSettings, split_address
 from homing_node.testing import AheadClock, HandOfTests
 from homing_node.verifier import Verifier
 from homing_node.workforce import Workforce
+from homing_placement.deployment_store import DeploymentStore
+from homing_placement.etcd import EtcdClient, TlsFiles
+from homing_placement.keys import ClusterKeys
 
 _log = structlog.stdlib.get_logger("homing.node")
 
@@ -85,14 +91,22 @@ class Node:
             metrics=self.metrics, on_fatal=self._fatal,
         )  # fmt: skip
         self._clock = AheadClock() if settings.testing else None
-        self.workforce = Workforce(settings, self.metrics, self._clock and (lambda clock=self._clock: clock.ahead_ms))
+        self._etcd = EtcdClient(settings.etcd, self._etcd_tls())
+        deployments = DeploymentStore(self._etcd, ClusterKeys(settings.cluster), settings.deploys_since_ms)
+        self.workforce = Workforce(
+            settings, self.metrics, Code(settings.app, deployments),
+            self._clock and (lambda clock=self._clock: clock.ahead_ms),
+        )  # fmt: skip
         host_limits = HostLimits(settings.idle_s, calls_per_window_max=settings.object_calls_per_10s)
         self.host = ObjectHost(self.log, self.store, self.workforce, self._owner_of, host_limits, clock=self._clock)
         self.keeper = Keeper(
-            settings, self.incarnation, self.store.disk_id, links=self.links, log=self.log, host=self.host,
-            metrics=self.metrics, credentials=self._channel_credentials(),
+            settings, self.incarnation, self.store.disk_id, client=self._etcd, links=self.links, log=self.log,
+            host=self.host, metrics=self.metrics, credentials=self._channel_credentials(),
         )  # fmt: skip
         self.verifier = Verifier(self.log, self.metrics)
+        self.outside = self.host.outgoing.outside = Outside()
+        self.crons = Crons(self.host.outgoing, self.workforce.crons)
+        self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
         self._gauges()
         return await self._serve()
@@ -109,9 +123,7 @@ class Node:
         self._metrics_address = await self._metrics_server.start(*split_address(settings.metrics_listen))
         await self.workforce.start(self.host)
         server = grpc.aio.server(options=GRPC_OPTIONS)
-        inspector = Inspector(
-            settings, self.log, self.store, self.host, self.workforce.facts, lambda: self._metrics_address
-        )
+        inspector = Inspector(settings, self.log, self.store, self.host, self.workforce, lambda: self._metrics_address)
         backups = Backups(
             settings.cluster, settings.node_id, settings.slots, log=self.log, store=self.store, host=self.host,
             raise_above=self.keeper.fenced, owner_of=self._owner_of,
@@ -120,6 +132,7 @@ class Node:
             self.host, inspector, lambda draining: self.keeper.drain(draining=draining), self.keeper.move,
             self.verifier.verify, backups,
             HandOfTests(self.host, self.log.core.serving, self._clock, self.workforce.set_clock),
+            self.workforce.prepare,
         )  # fmt: skip
         server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
         port = self._bind(server)
@@ -128,7 +141,7 @@ class Node:
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
         work = (
             self.log.run(), self.host.evictions.run(), self.host.bell.run(), self.host.sockets.run(),
-            self.workforce.run(), self._watch_disk(), self.verifier.run(),
+            self.workforce.run(), self._watch_disk(), self.verifier.run(), self.crons.run(),
         )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:
@@ -154,6 +167,8 @@ class Node:
         while self.host.busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await self.keeper.stop()
+        await self._etcd.close()
+        await self.outside.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -206,6 +221,10 @@ class Node:
             return server.add_secure_port(listen, credentials)
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {listen}: {error}") from error
+
+    def _etcd_tls(self) -> TlsFiles | None:
+        tls = self.settings.tls
+        return None if tls is None else TlsFiles(ca=str(tls.ca), cert=str(tls.cert), key=str(tls.key))
 
     def _channel_credentials(self) -> grpc.ChannelCredentials | None:
         tls = self.settings.tls

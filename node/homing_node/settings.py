@@ -51,6 +51,7 @@ class NodeSettings:
     insecure: bool = False
     tls: Tls | None = None
     apply_migrations: bool = False  # of D1 databases, before their first statement
+    deploys_since_ms: int = 0  # what was deployed before then counts for nothing; `homing dev` sets it at its start
     testing: bool = False  # a test may run code in objects, ring their alarms and set the clock
 
     def check(self) -> None:

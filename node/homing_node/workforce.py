@@ -1,14 +1,16 @@
-"""The pool of workers beside the object host: start, reload on request, facts for those who ask."""
+"""The pool of workers beside the object host: which versions of the code run in it, and facts for those who ask."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
 from homing.errors import HomingError
+from homing_node import limits
+from homing_node.code import Code, Serving
 from homing_node.metrics import NodeMetrics
 from homing_node.objects import limits as object_limits
 from homing_node.objects.host import ObjectHost
@@ -29,16 +31,23 @@ class Workforce:
     Args:
         settings: of the node.
         metrics: counts restarts.
+        code: the versions of the application.
         ahead_ms: how far ahead the clock of object code is; None: it is the machine's.
     """
 
-    def __init__(self, settings: NodeSettings, metrics: NodeMetrics, ahead_ms: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, settings: NodeSettings, metrics: NodeMetrics, code: Code, ahead_ms: Callable[[], int] | None = None
+    ) -> None:
         self._settings = settings
+        self._code = code
         self._metrics = metrics
         self._ahead_ms = ahead_ms
         self._pool: WorkerPool | None = None
         self._host: ObjectHost | None = None
         self._reload_asked = asyncio.Event()
+        self._wanted: Serving = ()
+        self._wanted_changed = asyncio.Event()
+        self.on_loaded: Callable[[], None] = lambda: None  # told when other code serves
 
     async def start(self, host: ObjectHost) -> None:
         """Start every worker and return when the application is imported in all.
@@ -46,6 +55,7 @@ class Workforce:
         Raises:
             JailUnavailable: this machine cannot build jails.
             ConfigurationError: there is no application, or it cannot be imported.
+            EtcdUnavailable: nobody knows which version is to serve.
         """
         self._host = host
         settings = self._settings
@@ -59,8 +69,11 @@ class Workforce:
             apply_migrations=settings.apply_migrations,
         )  # fmt: skip
         pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
-        await pool.start(await pool.bundle(settings.app))
+        serving = await self._code.serving()
+        newest = serving[0][1]
+        await pool.start(await self._code.bundle(newest, pool), newest)
         self._pool = pool
+        await self._serve(pool, serving)
         _log.info("workers are ready", workers=[w.pid for w in pool.workers], classes=sorted(pool.classes()))
 
     def _on_death(self, worker: WorkerProcess, reason: str) -> None:
@@ -68,9 +81,9 @@ class Workforce:
             self._metrics.restarts.add()
             self._host.on_worker_death(worker, reason)
 
-    def _on_retire(self, worker: WorkerProcess) -> None:
+    def _on_retire(self, worker: WorkerProcess, keeps: Callable[[bytes], bool]) -> None:
         if self._host is not None:
-            self._host.retire(worker)
+            self._host.retire(worker, keeps)
 
     # -- for the host -----------------------------------------------------------------------------------------
 
@@ -88,10 +101,61 @@ class Workforce:
             return [], set(), False
         return [worker.pid for worker in self._pool.workers], self._pool.classes(), self._pool.has_default
 
+    def serving(self) -> Serving:
+        """The versions of the application that serve here."""
+        return self._pool.serving if self._pool is not None else ()
+
+    def crons(self) -> Sequence[str]:
+        """The schedules of the application's cron triggers."""
+        return self._pool.crons if self._pool is not None else ()
+
     def set_clock(self, ahead_ms: int) -> None:
         """Tell the workers how far ahead their clock is now; those that start later ask."""
         for worker in self._pool.workers if self._pool is not None else ():
             worker.send((CLOCK, ahead_ms))
+
+    # -- versions ---------------------------------------------------------------------------------------------
+
+    async def prepare(self, version_id: str) -> None:
+        """Load a version, so that it can serve at once when it is told to.
+
+        Raises:
+            AppFailed: it cannot be imported.
+            HomingError: it cannot be had.
+        """
+        assert self._pool is not None, "start comes first"
+        if version_id not in self._pool.versions:
+            await self._pool.prepare(await self._code.bundle(version_id, self._pool), version_id)
+
+    async def _serve(self, pool: WorkerPool, serving: Serving) -> None:
+        for _, version_id in serving:
+            if version_id not in pool.versions:
+                await pool.prepare(await self._code.bundle(version_id, pool), version_id)
+        pool.serve(serving)
+
+    def _want(self, serving: Serving) -> None:
+        self._wanted = serving
+        self._wanted_changed.set()
+
+    async def _follow(self, pool: WorkerPool) -> None:
+        """Let serve what is deployed; what cannot be loaded is tried again, and the old code goes on meanwhile."""
+        wait_s = limits.version_retry_first_s
+        serving: Serving = pool.serving
+        while True:
+            await self._wanted_changed.wait()
+            self._wanted_changed.clear()
+            if list(self._wanted) == list(serving):
+                continue
+            try:
+                await self._serve(pool, self._wanted)
+            except HomingError as error:
+                _log.error("a version cannot be loaded; the old code goes on", error=str(error), again_in_s=wait_s)
+                asyncio.get_running_loop().call_later(wait_s, self._wanted_changed.set)
+                wait_s = min(2 * wait_s, limits.version_retry_s_max)
+            else:
+                serving, wait_s = self._wanted, limits.version_retry_first_s
+                _log.info("versions serve", versions={version: percent for percent, version in serving})
+                self.on_loaded()
 
     # -- reload -----------------------------------------------------------------------------------------------
 
@@ -100,11 +164,13 @@ class Workforce:
         self._reload_asked.set()
 
     async def run(self) -> None:
-        """Reload when asked, and fail if the supervision of the workers does; until cancelled."""
+        """Reload when asked, follow deployments, and fail if the supervision of the workers does; until cancelled."""
         assert self._pool is not None, "start comes first"
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pool.wait())
             group.create_task(self._reload_when_asked(self._pool))
+            group.create_task(self._code.watch(self._want))
+            group.create_task(self._follow(self._pool))
 
     async def _reload_when_asked(self, pool: WorkerPool) -> None:
         while True:
@@ -120,6 +186,7 @@ class Workforce:
                 _log.error("the application was not reloaded; the old code goes on", error=str(error))
             else:
                 _log.info("the application was reloaded", classes=sorted(pool.classes()))
+                self.on_loaded()
 
     async def close(self) -> None:
         """End every worker and wait until all are dead."""

@@ -31,6 +31,8 @@ class ClusterKeys:
         self.slots = self.prefix + b"slots/"
         self.gateways = self.prefix + b"gateways/"
         self.loads = self.prefix + b"loads/"
+        self.deployment = self.prefix + b"deployment"
+        self.packages = self.prefix + b"packages/"
 
     def node(self, node_id: str) -> bytes:
         """The key of a node's record."""
@@ -43,6 +45,10 @@ class ClusterKeys:
     def load(self, node_id: str) -> bytes:
         """The key of what a node says of the load of its slots."""
         return self.loads + node_id.encode()
+
+    def package(self, version_id: str, piece: int | None = None) -> bytes:
+        """The key of a piece of a version's package; without a number, the beginning of all."""
+        return self.packages + version_id.encode() + (b"/" if piece is None else b"/%03d" % piece)
 
     def slot(self, slot: int) -> bytes:
         """The key of a slot's record; keys sort as slots do."""

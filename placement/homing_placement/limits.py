@@ -58,3 +58,8 @@ RECLAIM_PAUSE_LAST_S = 8.0
 LACKING_PAUSE_S = 60.0  # a node whose log lacks too much to own a slot leaves it to others for so long, or till ACTIVE
 FIRST_BOOT_PATIENCE_S = 3.0  # before another node than the first creates the records
 SHORT_BOOT_PATIENCE_S = 10.0  # before the rest of them is made for fewer nodes than the first were: one has died
+
+# Deployments
+PACKAGE_BYTES_MAX = 32 << 20  # packed; etcd keeps ten of them
+PACKAGE_PIECE_BYTES = 1 << 20  # in one entry: etcd takes requests of 1.5 MiB
+DEPLOY_TRIES_MAX = 8

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -192,8 +192,44 @@ class Response:
         return f"Response({self.status}, {len(self.body)} bytes)"
 
 
-async def fetch(request: Request | str, **options: Any) -> Response:
-    """Send a request out of an object. Not built yet."""
-    from homing.errors import NotSupported  # noqa: PLC0415 - keeps this module free of the tree
+Redirect = Literal["follow", "manual", "error"]
+Fetcher = Callable[[Request, Redirect], Awaitable[Response]]
+_fetcher: Fetcher | None = None
 
-    raise NotSupported("fetch out of an object is not supported yet")
+
+def let_fetch(fetcher: Fetcher) -> None:
+    """Say who carries out `fetch`; the runtime of a worker does."""
+    global _fetcher  # noqa: PLW0603 - a module's function serves whatever code runs in this process
+    _fetcher = fetcher
+
+
+async def fetch(request: Request | str, *, redirect: Redirect = "follow", **options: Any) -> Response:
+    """Send a request to a host outside the cluster, one of those that the application's configuration names.
+
+    It leaves the node when what the object has written is safe, as a call to another object does.
+
+    Args:
+        request: a request, or its URL.
+        redirect: "follow": each is checked like the first; "manual": it is the answer; "error": it is an error.
+        options: with a URL, what `Request` takes: `method`, `headers`, `body`.
+
+    Raises:
+        Forbidden: the configuration does not name the host in `fetch_hosts`, or it stands for a private address.
+        BadRequest: no URL that can be fetched, or too many redirects.
+        Unavailable: the host cannot be reached.
+        NotSupported: this code does not run in a worker.
+
+    Example:
+        >>> answer = await homing.fetch("https://api.example.com/", headers={"accept": "text/plain"})  # doctest: +SKIP
+    """
+    if isinstance(request, str):
+        request = Request(request, **options)
+    elif options:
+        raise TypeError("options go with a URL, not with a Request")
+    if redirect not in ("follow", "manual", "error"):
+        raise ValueError(f"redirect is follow, manual or error, not {redirect!r}")
+    if _fetcher is None:
+        from homing.errors import NotSupported  # noqa: PLC0415 - keeps this module free of the tree
+
+        raise NotSupported("fetch is for the code of an application, in a worker")
+    return await _fetcher(request, redirect)

@@ -24,15 +24,19 @@ HANDLERS = frozenset(
 )  # fmt: skip
 
 
-class Runtime(Protocol):
+class Waits(Protocol):
+    """Who can keep an activation in memory."""
+
+    def wait_until(self, awaitable: Awaitable[Any]) -> None:
+        """Keep the activation until the awaitable is done."""
+        ...
+
+
+class Runtime(Waits, Protocol):
     """What a context stands on; the worker's runtime implements it."""
 
     def open_storage(self) -> Storage:
         """The object's storage, opened at its first use."""
-        ...
-
-    def wait_until(self, awaitable: Awaitable[Any]) -> None:
-        """Keep the activation until the awaitable is done."""
         ...
 
     def block_concurrency_while(self, callback: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
@@ -51,7 +55,7 @@ class Runtime(Protocol):
 class ExecutionContext:
     """The context of an entrypoint's call."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Waits) -> None:
         self._runtime = runtime
 
     def wait_until(self, awaitable: Awaitable[Any]) -> None:

@@ -7,11 +7,13 @@ leaves the node before the writes that precede it are safe on a majority of disk
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import datetime
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 from homing.alarms import time_ms
+from homing.cron import Schedule
 from homing.errors import NotSupported, StorageError
 from homing.storage_cursor import Row, SqlCursor, SqlValue
 from homing.storage_engine import Coordinator, Engine
@@ -279,20 +281,24 @@ class Alarmed(AsyncKv):
         super().__init__(engine)
         self._coordinator = coordinator
 
-    def set_alarm(self, scheduled_time: float | datetime, *, name: str = "", **options: bool) -> Done[None]:
+    def set_alarm(self, scheduled_time: float | datetime | str, *, name: str = "", **options: bool) -> Done[None]:
         """Let the alarm ring at a time; one that was set before is replaced. A time that has passed is now.
 
         Args:
-            scheduled_time: milliseconds since 1970 (UTC), or a datetime.
+            scheduled_time: milliseconds since 1970 (UTC), a datetime, or a cron schedule (`homing.cron`), at whose
+                times it rings again and again.
             name: an object has one alarm without a name, and as many with names as it likes.
             options: accepted for compatibility.
 
         Raises:
             NotSupported: the class has no `alarm` handler.
-            TypeError, StorageError: not a time, or not a name.
+            TypeError, StorageError: not a time, not a schedule, or not a name.
         """
         _check_options(options)
-        self._coordinator.alarms.set(name, time_ms(scheduled_time))
+        if isinstance(scheduled_time, str):
+            self._coordinator.alarms.set(name, _first_ms(scheduled_time), scheduled_time)
+        else:
+            self._coordinator.alarms.set(name, time_ms(scheduled_time))
         return Done(None)
 
     def get_alarm(self, name: str = "", **options: bool) -> Done[int | None]:
@@ -312,6 +318,13 @@ class Alarmed(AsyncKv):
     def list_alarms(self) -> Done[dict[str, int]]:
         """Every alarm that will ring: name to time, the earliest first."""
         return Done(self._coordinator.alarms.list())
+
+
+def _first_ms(schedule: str) -> int:
+    try:
+        return Schedule(schedule).next_ms(int(time.time() * 1_000))
+    except ValueError as error:
+        raise StorageError(str(error)) from error
 
 
 class Transaction(Alarmed):

@@ -51,8 +51,8 @@ class Engine(Protocol):
 class AlarmBook(Protocol):
     """The object's alarms. Times are milliseconds since 1970 (UTC)."""
 
-    def set(self, name: str, at_ms: int) -> None:
-        """Let an alarm ring at a time, instead of when it would have before."""
+    def set(self, name: str, at_ms: int, schedule: str = "") -> None:
+        """Let an alarm ring at a time, instead of when it would have before; with a schedule, at each of its times."""
         ...
 
     def get(self, name: str) -> int | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.cluster import REST_TIMEOUT_S, DevCluster
@@ -95,5 +98,19 @@ async def restart_each(cluster: DevCluster) -> None:
         await cluster.wait_settled(REST_TIMEOUT_S)
 
 
+async def deploy(cluster: DevCluster) -> None:
+    """Bring another version of its code, which takes it over."""
+    assert await asyncio.to_thread(_deploy, cluster) == 0
+
+
+def _deploy(cluster: DevCluster) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        app = Path(folder) / "app"
+        shutil.copytree(cluster.app, app)
+        with (app / "main.py").open("a") as main:
+            main.write(f"\n# {time.time_ns()}\n")
+        return cluster.homing("deploy", str(app)).returncode
+
+
 Fault = Callable[[DevCluster], Awaitable[None]]
-FAULTS: tuple[Fault, ...] = (move, drain, kill_worker, restart_each, kill_owner)
+FAULTS: tuple[Fault, ...] = (move, drain, kill_worker, deploy, restart_each, kill_owner)

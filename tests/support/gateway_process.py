@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import uvicorn
@@ -15,6 +15,7 @@ import uvicorn
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
+from homing_gateway.deploys import Deploys
 from homing_gateway.gateway import Gateway
 from homing_gateway.lane import lane_protocol
 from homing_gateway.limits import SOCKET_MESSAGE_BYTES_MAX
@@ -75,6 +76,7 @@ async def running(
                 Admin(gateway.forwarder, known.slots),
                 SlotStreams(gateway.forwarder, known.slots),
                 SocketApp(gateway, SocketHub(gateway.forwarder)),
+                Deploys(gateway.forwarder, cast("Any", None)),
             ),
             port=0, lifespan="off", log_config=None, access_log=False,
             http=lane_protocol(gateway) if lane else "httptools", ws="websockets-sansio", server_header=False,

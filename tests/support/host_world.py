@@ -62,6 +62,8 @@ class Worker:
 
     def __init__(self, number: int) -> None:
         self.id = number
+        self.classes = {"Counter"}
+        self.fetch_hosts = ("api.example.com",)
         self.sent: list[tuple[Any, ...]] = []
         self.killed = ""
 

@@ -40,7 +40,10 @@ async def test_a_slot_is_served_only_when_its_record_became_active(
         return in_time
 
     host = SimpleNamespace(serve=lambda slot, epoch, commit: served.append((slot, epoch, commit)))
-    stubs = cast("dict[str, Any]", {"links": None, "log": log, "host": host, "metrics": None, "credentials": None})
+    stubs = cast(
+        "dict[str, Any]",
+        {"client": None, "links": None, "log": log, "host": host, "metrics": None, "credentials": None},
+    )
     keeper = Keeper(cast("Any", None), "incarnation", "disk", **stubs)
     monkeypatch.setattr(keeper, "_placer", SimpleNamespace(activated=activated, last_contact=lambda _slot: None))
     keeper.recovered(3, 5)

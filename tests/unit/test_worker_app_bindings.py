@@ -20,7 +20,8 @@ def test_classes_variables_and_what_is_not_built() -> None:
             {"binding": "DB", "database_id": "2", "database_name": "main", "migrations_dir": "sql"}, {"binding": "MORE"}
         ], "ai": {"binding": "AI"},
         "queues": {"producers": [{"binding": "Q", "queue": "q"}], "consumers": [{"queue": "q"}]},
-        "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *"]}, "migrations": [{"tag": "v1"}],
+        "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *", "* * * * *"]},
+        "homing": {"fetch_hosts": ["API.example.com"]}, "migrations": [{"tag": "v1"}],
     }  # fmt: skip
     assert read_bindings(values, "wrangler.jsonc") == {
         "objects": {"ROOMS": "Room"},
@@ -31,6 +32,8 @@ def test_classes_variables_and_what_is_not_built() -> None:
             "MORE": {"id": "MORE", "name": "", "migrations_dir": "migrations"},
         },
         "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
+        "crons": ["* * * * *"],
+        "fetch_hosts": ["api.example.com"],
     }
 
 
@@ -53,6 +56,12 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"kv_namespaces": "KV"}, "kv_namespaces"),
         ({"kv_namespaces": [{"binding": "A", "id": "1"}], "vars": {"A": 1}}, "A more than once"),
         ({"d1_databases": [{"database_id": "1"}]}, "d1_databases"),
+        ({"triggers": {"crons": "* * * * *"}}, "crons is a list"),
+        ({"triggers": []}, "crons is a list"),
+        ({"triggers": {"crons": ["* * * * *", "61 * * * *"]}}, "triggers.crons in .*61"),
+        ({"triggers": {"crons": [7]}}, "five fields"),
+        ({"homing": {"fetch_hosts": ["https://x"]}}, "fetch_hosts in .*https://x"),
+        ({"homing": {"fetch_hosts": "x"}}, "fetch_hosts is a list"),
         ({"d1_databases": [{"binding": "A", "database_id": "1", "migrations_dir": "../x"}]}, "migrations_dir"),
     ],
 )

@@ -28,9 +28,10 @@ class Life(enum.IntEnum):
     """The life cycle of an activation."""
 
     OPEN = 1  # takes events
-    CLOSING = 2  # asked to close; new calls wait for the answer
-    ABORTING = 3  # its epoch is over or it must go: nothing of it counts any more; calls wait until it is gone
-    GONE = 4
+    LEAVING = 2  # another version of its code takes the object over; new calls wait for that
+    CLOSING = 3  # asked to close; new calls wait for the answer
+    ABORTING = 4  # its epoch is over or it must go: nothing of it counts any more; calls wait until it is gone
+    GONE = 5
 
 
 @dataclass(slots=True)
@@ -99,6 +100,10 @@ class Activation:
         if not self.calls:
             self.calls.clear()  # as `drop`; an idle activation is 160 bytes smaller
         self.calls_bytes -= call.size
+
+    def awaits(self, chain: bytes) -> bool:
+        """Whether a call that runs here may wait for one of that chain; then it is let in although this one leaves."""
+        return self.life is Life.LEAVING and bool(chain) and self.runs_part_of(chain)
 
     def runs_part_of(self, chain: bytes) -> bool:
         """Whether a call of that chain runs here."""

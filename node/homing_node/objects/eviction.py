@@ -35,9 +35,16 @@ class Evictions:
         self._now_s, self._abort = now_s, abort
         self._trim = allocator_trim()
         self._most = 0  # activations at once, since memory was last given back
+        self._leaving: dict[int, tuple[Activation, float]] = {}  # and until when they may
+        self._retired = asyncio.Event()
 
     async def run(self) -> None:
-        """Evict what has been idle, until cancelled."""
+        """Evict what has been idle, and let go what other workers take over; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_on())
+            group.create_task(self._let_leave())
+
+    async def _sweep_on(self) -> None:
         while True:
             await asyncio.sleep(limits.sweep_s)
             self.sweep()
@@ -71,9 +78,32 @@ class Evictions:
             self.close(oldest)
 
     def retire(self, activations: Iterable[Activation]) -> None:
-        """Close every activation of a worker that is to be replaced, as each becomes idle; calls then go to the new."""
-        for act in list(activations):
-            self.close(act)
+        """Close activations that other workers take over: what runs may end, new calls wait for the successor."""
+        until = self._now_s() + limits.leave_s_max
+        for act in activations:
+            self._leaving.setdefault(act.id, (act, until))
+        self.leave()
+        self._retired.set()
+
+    async def _let_leave(self) -> None:
+        while True:
+            await self._retired.wait()
+            self._retired.clear()
+            while self._leaving:
+                await asyncio.sleep(limits.leave_poll_s)
+                self.leave()
+
+    def leave(self) -> None:
+        """Go on with each activation that is to leave: end what has come to rest, and what has had its time."""
+        now = self._now_s()
+        for act, until in list(self._leaving.values()):
+            if act.life >= Life.ABORTING:
+                del self._leaving[act.id]
+            elif now > until:
+                self._abort(act, "another version of its code takes it over, and it did not come to rest")
+            elif act.life is not Life.CLOSING and now >= act.ask_again_at:
+                act.life = Life.LEAVING
+                self.close(act)
 
     def end(self, object_id: bytes, reason: str) -> None:
         """End an object's activation, if it has one, whatever runs in it; it is gone a little later."""
@@ -84,6 +114,6 @@ class Evictions:
     def close(self, act: Activation) -> None:
         """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
         served = self._gate.slots.get(act.slot)
-        if act.life is Life.OPEN and not act.calls and served is not None and act.last_lsn <= served.committed:
+        if act.life <= Life.LEAVING and not act.calls and served is not None and act.last_lsn <= served.committed:
             act.life = Life.CLOSING
             act.worker.send((CLOSE, act.id))

@@ -128,7 +128,7 @@ class ObjectHost(SlotHost):
             self._fail(call, NotFound("what was passed by reference is gone: its object has ended or moved since"))
         elif act is None:
             self._open_for(served, call)
-        elif act.life is Life.OPEN:
+        elif act.life is Life.OPEN or act.awaits(m.chain):
             self._deliver(act, call)
         else:
             self._queue(act.successor, call)
@@ -177,7 +177,7 @@ class ObjectHost(SlotHost):
         if self._openings.join(call):
             return
         if m.class_name not in self._pool.classes() or len(m.object) != OBJECT_ID_BYTES:
-            self._fail(call, NotFound(f"there is no class {m.class_name}, or no such object in it"))
+            self._fail(call, replies.no_class(m.class_name))
         else:
             self._openings.read(served, call)
 
@@ -204,9 +204,10 @@ class ObjectHost(SlotHost):
     def _start(self, served: ServedSlot, found: Image, calls: list[PendingCall]) -> None:
         m = calls[0].m
         worker = self._pool.pick(m.object)
-        if worker is None:
+        if worker is None or m.class_name not in worker.classes:
+            error = Unavailable("no worker is ready") if worker is None else replies.no_class(m.class_name)
             for call in calls:
-                self._fail(call, Unavailable("no worker is ready"))
+                self._fail(call, error)
             return
         act = Activation(
             id=next(self._act_ids), object=m.object, slot=served.slot, epoch=served.epoch, class_name=m.class_name,
@@ -385,9 +386,9 @@ class ObjectHost(SlotHost):
     def _now(self) -> float:
         return self._clock.monotonic_ns() / 1e9
 
-    def retire(self, worker: WorkerPort) -> None:
-        """Close every activation of a worker that is to be replaced."""
-        self.evictions.retire(self._workers.get(worker.id, {}).values())
+    def retire(self, worker: WorkerPort, keeps: Callable[[bytes], bool]) -> None:
+        """Have other workers take over the objects that a worker does not keep."""
+        self.evictions.retire(act for act in self._workers.get(worker.id, {}).values() if not keeps(act.object))
 
     def runs(self, object_id: bytes) -> bool:
         """Whether an object has an activation, or is about to get one."""

@@ -12,8 +12,8 @@ from homing.ids import ObjectId
 from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
-from homing_node.objects.frames import REPLY
-from homing_node.objects.ports import CallPort, PoolPort, WorkerPort
+from homing_node.objects.frames import OUTSIDE, REPLY
+from homing_node.objects.ports import CallPort, OutsidePort, PoolPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
 
@@ -71,6 +71,7 @@ class OutgoingCalls:
     def __init__(self, pool: PoolPort, clock: Clock) -> None:
         self.port: CallPort | None = None  # set when the node knows where slots live
         self.slots = 0  # of the cluster
+        self.outside: OutsidePort | None = None
         self._pool, self._clock = pool, clock
         self._callers: dict[int, _Caller] = {}
         self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
@@ -91,13 +92,14 @@ class OutgoingCalls:
             ValueError: it is not one, or one too many.
         """
         number, kind, class_name, raw, name, method, body, url, headers, activation, target = call
-        if kind not in (KIND_FETCH, KIND_METHOD) or type(body) is not bytes or min(activation, target) < 0:
+        if kind not in (KIND_FETCH, KIND_METHOD, OUTSIDE) or type(body) is not bytes or min(activation, target) < 0:
             raise ValueError("a call of an unknown kind")
         if {type(text) for text in (class_name, name, method, url)} != {str}:
             raise ValueError("a call of something else")
         now_ns = self._clock.monotonic_ns()
+        slot = 0 if kind == OUTSIDE else _target(class_name, raw, name).slot(self.slots)
         pending = Pending(
-            kind, class_name, name, raw, _target(class_name, raw, name).slot(self.slots), method, body, "",
+            kind, class_name, name, raw, slot, method, body, "",
             now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, worker, act_id, caller),
         )  # fmt: skip
         pending.activation, pending.target = activation, target
@@ -108,7 +110,7 @@ class OutgoingCalls:
         mine.add(number, pending)
         if mine.size > limits.calls_bytes_per_object_max:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
-        return partial(self._send, pending)
+        return partial(self._send, worker, pending)
 
     def _inherit(self, pending: Pending, runner: PendingCall) -> None:
         m = runner.m
@@ -117,8 +119,10 @@ class OutgoingCalls:
         m.chain = m.chain or self._here + runner.id.to_bytes(8, "big")
         pending.chain, pending.request_id, pending.traceparent = m.chain, m.request_id, m.traceparent
 
-    def _send(self, pending: Pending) -> None:
-        if self.port is None:
+    def _send(self, worker: WorkerPort, pending: Pending) -> None:
+        if pending.kind == OUTSIDE and self.outside is not None:
+            self.outside.submit(pending, worker.fetch_hosts)
+        elif self.port is None or pending.kind == OUTSIDE:
             self._refuse(pending, Unavailable("this node does not know yet where objects are"))
         elif pending.class_name not in self._pool.classes():
             self._refuse(pending, NotFound(f"there is no class {pending.class_name[:100]}"))
@@ -166,7 +170,7 @@ def _answer(pending: Pending) -> tuple[int, Any]:
         return replies.FAILURE, (
             told.code, told.message, told.error_type, error.overloaded, again, told.retry_after_ms,
         )  # fmt: skip
-    if pending.kind == KIND_FETCH:
+    if pending.kind in (KIND_FETCH, OUTSIDE):
         ref = pending.socket
         socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number)]
         return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket)

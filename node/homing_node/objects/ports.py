@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from homing.wire.v1 import call_pb2 as wire
@@ -19,6 +19,16 @@ class WorkerPort(Protocol):
     """A worker, as the host sees it."""
 
     id: int
+
+    @property
+    def classes(self) -> Collection[str]:
+        """The object classes of its code."""
+        ...
+
+    @property
+    def fetch_hosts(self) -> Sequence[str]:
+        """Where its code may send requests."""
+        ...
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Queue one frame."""
@@ -63,6 +73,14 @@ class CallPort(Protocol):
 
     def submit(self, pending: Pending, /) -> None:
         """Take a call; its `on_done` is called once, possibly before this returns."""
+        ...
+
+
+class OutsidePort(Protocol):
+    """Who carries out requests to the outside."""
+
+    def submit(self, pending: Pending, hosts: Sequence[str], /) -> None:
+        """Take a request, which may go to these hosts only; its `on_done` is called once."""
         ...
 
 

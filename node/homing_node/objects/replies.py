@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homing.errors import ApplicationError, BrokenOff, HomingError, NotOwner, Overloaded, from_wire
+from homing.errors import ApplicationError, BrokenOff, HomingError, NotFound, NotOwner, Overloaded, from_wire
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation
 
@@ -50,6 +50,11 @@ def error_of(code: str, message: str) -> HomingError:
     """The error that a worker named; an unknown code is an application error."""
     found = from_wire(code, message)
     return found if type(found) is not HomingError else ApplicationError(message, error_type=code)
+
+
+def no_class(class_name: str) -> NotFound:
+    """The error of a call to a class that the application does not have."""
+    return NotFound(f"there is no class {class_name}, or no such object in it")
 
 
 def of_error(call_id: int, error: HomingError, *, started: bool) -> wire.Reply:

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from homing.cron import Schedule
 from homing.errors import ConfigurationError
+from homing_node.broker.hosts import check_host
+from homing_node.workers import limits
 
 # Kinds whose entries have their names under another key than `binding`.
 _NAMED = {"send_email": "name"}
-_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases"})
+_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases", "triggers", "homing"})
 _MIGRATIONS_DIR = "migrations"  # as the reference's own tools have it
 
 
@@ -23,15 +26,16 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
 
     Returns:
         `vars`: name to value; `kv`: name to the id of a namespace of keys; `d1`: name to the id of a database and the
-        folder of its migrations; `missing`: name to the kind of binding that this version does not have; and
-        `objects`, name to class, where the file names any: else every class is bound under its own name.
+        folder of its migrations; `crons`: schedules of its cron triggers; `fetch_hosts`: where it may send requests;
+        `missing`: name to the kind of binding that this version does not have; and `objects`, name to class, where the
+        file names any: else every class is bound under its own name.
 
     Raises:
         ConfigurationError: an entry that is none, or two of one name.
 
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
-        {'vars': {'COLOR': 'red'}, 'kv': {}, 'd1': {}, 'missing': {'AI': 'ai'}}
+        {'vars': {'COLOR': 'red'}, 'kv': {}, 'd1': {}, 'missing': {'AI': 'ai'}, 'crons': [], 'fetch_hosts': []}
     """
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
@@ -51,7 +55,38 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ConfigurationError(f"{file} binds {', '.join(twice)} more than once")
+    found["crons"] = _crons(values.get("triggers", {}), file)
+    found["fetch_hosts"] = _fetch_hosts(values.get("homing", {}), file)
     return found
+
+
+def _fetch_hosts(settings: object, file: str) -> list[str]:
+    try:
+        return [check_host(host) for host in _list(settings, "fetch_hosts", limits.app_hosts_max)]
+    except ValueError as error:
+        raise ConfigurationError(f"homing.fetch_hosts in {file}: {error}") from error
+
+
+def _crons(triggers: object, file: str) -> list[str]:
+    try:
+        crons = [str(cron) for cron in _list(triggers, "crons", limits.app_crons_max)]
+        for cron in crons:
+            Schedule(cron)
+    except ValueError as error:
+        raise ConfigurationError(f"triggers.crons in {file}: {error}") from error
+    return list(dict.fromkeys(crons))
+
+
+def _list(table: object, key: str, count_max: int) -> list[object]:
+    """A list in a table; empty where there is none.
+
+    Raises:
+        ValueError: it is no list, or too long.
+    """
+    found = cast("dict[str, object]", table).get(key, []) if isinstance(table, dict) else None
+    if not isinstance(found, list) or len(cast("list[object]", found)) > count_max:
+        raise ValueError(f"{key} is a list of at most {count_max}")
+    return cast("list[object]", found)
 
 
 def _objects(value: object, file: str) -> Iterator[tuple[str, str]]:

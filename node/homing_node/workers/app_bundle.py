@@ -64,7 +64,7 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
         >>> bundle_app(Path("examples/hello"), cache_folder()).main_module
         'main'
     """
-    files, config = _read(app)
+    files, config = read_app(app)
     digest = _digest(files, config)
     path, lock = TreeCache(cache / "apps", limits.cached_apps_max).obtain(digest, lambda tree: _write(tree, files))
     folder = config.main.parent.as_posix()
@@ -82,8 +82,12 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
     )
 
 
-def _read(app: Path) -> tuple[dict[str, bytes], AppConfig]:
-    """Every file by its path, and the configuration. Read whole, so that digest and snapshot are of the same bytes."""
+def read_app(app: Path) -> tuple[dict[str, bytes], AppConfig]:
+    """Every file by its path, and the configuration. Read whole, so that digest and snapshot are of the same bytes.
+
+    Raises:
+        ConfigurationError: see `bundle_app`.
+    """
     try:
         app = app.resolve(strict=True)
         if app.is_file():

@@ -7,6 +7,8 @@ app_bytes_max = 64 * 1024 * 1024
 app_files_max = 5_000
 app_depth_max = 64
 app_config_bytes_max = 1024 * 1024
+app_crons_max = 100
+app_hosts_max = 1_000
 
 # --- the cache of runtime trees and application snapshots ---
 cached_runtimes_max = 3

@@ -1,4 +1,4 @@
-"""The workers of one node for one application: one a core, each replaced when it dies, all of them on a reload."""
+"""The workers of one node for one application: one a core for each version that serves, each replaced when it dies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import structlog
 from homing.errors import ConfigurationError
 from homing_node.workers import limits
 from homing_node.workers.app_bundle import AppBundle, bundle_app
+from homing_node.workers.generation import Generation
 from homing_node.workers.jail import JailSpec, nsjail_binary
 from homing_node.workers.jail_cache import cache_folder
 from homing_node.workers.jail_cgroups import Cgroups, prepare_cgroups
 from homing_node.workers.jail_config import JailLimits
 from homing_node.workers.process import WorkerProcess, WorkerSpec
 from homing_node.workers.runtime_root import RuntimeRoot, runtime_root
+from homing_placement.deployments import STARTED_WITH, chosen
 
 _REPLACED = "its code was replaced"
 
@@ -72,36 +74,6 @@ class PoolConfig:
         return self.workers or min(len(os.sched_getaffinity(0)), limits.workers_max)
 
 
-class _Generation:
-    """The workers of one version of the application's code.
-
-    Attributes:
-        workers: by place; None where one is being replaced.
-        processes: every one that is not dead, ready or not.
-        classes: object classes of the code; empty until `started`.
-        has_default: whether the code answers paths of its own.
-        started: every place was filled once.
-        over: set when it shall end: none of its workers is replaced any more.
-    """
-
-    def __init__(self, number: int, bundle: AppBundle, spec: WorkerSpec, count: int) -> None:
-        self.number = number
-        self.bundle = bundle
-        self.spec = spec
-        self.workers: list[WorkerProcess | None] = [None] * count
-        self.processes: list[WorkerProcess] = []
-        self.classes: set[str] = set()
-        self.has_default = False
-        self.started = False
-        self.over = asyncio.Event()
-
-    def end(self, reason: str) -> None:
-        """Kill every process, and replace none."""
-        self.over.set()
-        for worker in list(self.processes):
-            worker.kill(reason)
-
-
 class WorkerPool:
     """The workers of one node.
 
@@ -110,7 +82,8 @@ class WorkerPool:
         on_frame: gets a worker and a frame of it: TURN, CLOSED, LOG or RESET.
         on_death: gets a worker that was ready and why it ended, once every process of it is dead: its activations are
             gone, and a successor may start (rule 25).
-        on_retire: gets a worker of old code after a reload: move its activations, then call `release`.
+        on_retire: gets a worker of which other versions take objects over, and whether it keeps an object, by id:
+            move the activations of the others.
         on_writable: gets a worker that reads again after `writable` was False.
 
     Attributes:
@@ -127,7 +100,7 @@ class WorkerPool:
         config: PoolConfig,
         on_frame: Callable[[WorkerProcess, list[Any]], None],
         on_death: Callable[[WorkerProcess, str], None],
-        on_retire: Callable[[WorkerProcess], None] | None = None,
+        on_retire: Callable[[WorkerProcess, Callable[[bytes], bool]], None] | None = None,
         on_writable: Callable[[WorkerProcess], None] | None = None,
     ) -> None:
         self._config = config
@@ -138,8 +111,10 @@ class WorkerPool:
         self._nsjail = Path()
         self._runtime: RuntimeRoot | None = None
         self._cgroups = Cgroups(0)
-        self._current: _Generation | None = None
-        self._generations: list[_Generation] = []  # every one that has processes
+        self._numbers = itertools.count(1)
+        self._serving: list[tuple[int, Generation]] = []  # for how many of a hundred objects; the newest first
+        self._started: dict[str, Generation] = {}  # by version: those that serve, and those that are ready to
+        self._generations: list[Generation] = []  # every one that has processes
         self._supervisor: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._reloading = asyncio.Lock()
@@ -161,8 +136,8 @@ class WorkerPool:
             self._cache = cache_folder(self._config.cache_dir)
         return self._cache
 
-    async def start(self, bundle: AppBundle) -> None:
-        """Start every worker, and return when all have imported the application.
+    async def start(self, bundle: AppBundle, version: str = STARTED_WITH) -> None:
+        """Start every worker of a version, and return when all have imported the application; it serves every object.
 
         Raises:
             JailUnavailable: this machine cannot build the jail; there is no way without one.
@@ -179,10 +154,11 @@ class WorkerPool:
         self._supervisor = asyncio.create_task(self._supervise(started), name="worker pool")
         await started.wait()
         try:
-            self._current = await self._start_generation(1, bundle)
+            await self.prepare(bundle, version)
         except BaseException:
             await self.close()
             raise
+        self.serve([(100, version)])
 
     async def _supervise(self, started: asyncio.Event) -> None:
         """Own the task of every worker; fails if one of them does, which `wait` shows."""
@@ -199,28 +175,60 @@ class WorkerPool:
         if self._supervisor is not None:
             await asyncio.shield(self._supervisor)
 
-    async def reload(self, bundle: AppBundle) -> None:
-        """Start workers with other code, then let new activations go there and retire the old workers.
+    async def prepare(self, bundle: AppBundle, version: str) -> None:
+        """Start workers of another version, without an object yet; nothing happens if it is there.
 
         Raises:
-            AppFailed: the new code cannot be imported; everything stays as it was.
+            AppFailed: the code cannot be imported; everything stays as it was.
             JailUnavailable: a jail could not be built; everything stays as it was.
         """
         async with self._reloading:
-            old = self._current
-            assert old is not None, "reload comes after start"
+            if version in self._started:
+                return
+            serving = [generation for _, generation in self._serving]
+            for spare in [one for one in self._started.values() if one not in serving]:
+                spare.end("it was never told to serve")
+                del self._started[spare.version]
+            self._started[version] = await self._start_generation(version, bundle)
+
+    async def reload(self, bundle: AppBundle) -> None:
+        """Give the version that the node was started with other code, and its objects to workers that have it.
+
+        Raises:
+            ConfigurationError: that version does not serve any more.
+            AppFailed, JailUnavailable: as `prepare`.
+        """
+        async with self._reloading:
+            old = self._started.get(STARTED_WITH)
+            if old is None:
+                raise ConfigurationError("a deployed version serves; the files that this node was started with do not")
             if bundle.digest == old.bundle.digest:
                 return
-            self._current = await self._start_generation(old.number + 1, bundle)
-            self._retire(old)
+            self._started[STARTED_WITH] = await self._start_generation(STARTED_WITH, bundle)
+            self.serve(self.serving)
 
-    async def _start_generation(self, number: int, bundle: AppBundle) -> _Generation:
+    def serve(self, serving: Sequence[tuple[int, str]]) -> None:
+        """Say which versions serve, each prepared before, and for how many of a hundred objects. Others are retired."""
+        self._serving = [(percent, self._started[version]) for percent, version in serving]
+        kept = [generation for _, generation in self._serving]
+        self._started = {generation.version: generation for generation in kept}
+        for generation in list(self._generations):
+            if generation.started and generation not in kept and not generation.over.is_set():
+                generation.over.set()
+                self._spawn(self._end_after_grace(generation), f"end of generation {generation.number}")
+                for worker in generation.processes:
+                    worker.usable = False
+            if self._on_retire is not None:
+                for worker in list(generation.processes):
+                    self._on_retire(worker, lambda key, one=generation: chosen(self._serving, key) is one)
+
+    async def _start_generation(self, version: str, bundle: AppBundle) -> Generation:
         count = self._config.count
-        generation = _Generation(number, bundle, self._spec(bundle), count)
+        generation = Generation(next(self._numbers), version, bundle, self._spec(bundle), count)
         self._generations.append(generation)
         first = [self._new_worker(generation) for _ in range(count)]
         for place, worker in enumerate(first):
-            self._spawn(self._keep(generation, place, worker), f"place {place} of generation {number}")
+            self._spawn(self._keep(generation, place, worker), f"place {place} of generation {generation.number}")
         try:
             await asyncio.gather(*(worker.ready for worker in first))
         except BaseException:
@@ -247,15 +255,7 @@ class WorkerPool:
             config.ahead_ms,
         )
 
-    def _retire(self, old: _Generation) -> None:
-        old.over.set()
-        for worker in list(old.processes):
-            worker.usable = False
-            if self._on_retire is not None:
-                self._on_retire(worker)
-        self._spawn(self._end_after_grace(old), f"end of generation {old.number}")
-
-    async def _end_after_grace(self, old: _Generation) -> None:
+    async def _end_after_grace(self, old: Generation) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.retire_grace_s):
                 await self._closing.wait()
@@ -280,12 +280,12 @@ class WorkerPool:
         assert self._group is not None
         self._group.create_task(work, name=name)
 
-    def _new_worker(self, generation: _Generation) -> WorkerProcess:
+    def _new_worker(self, generation: Generation) -> WorkerProcess:
         worker = WorkerProcess(next(self._ids), generation.number, generation.spec, self._on_frame, self._on_writable)
         generation.processes.append(worker)
         return worker
 
-    async def _keep(self, generation: _Generation, place: int, worker: WorkerProcess) -> None:
+    async def _keep(self, generation: Generation, place: int, worker: WorkerProcess) -> None:
         """Keep one place filled until its generation is over."""
         backoff_s = limits.restart_backoff_first_s
         loop = asyncio.get_running_loop()
@@ -306,7 +306,7 @@ class WorkerPool:
             backoff_s = min(2 * backoff_s, limits.restart_backoff_s_max)
             worker = self._new_worker(generation)
 
-    async def _live(self, generation: _Generation, place: int, worker: WorkerProcess) -> str:
+    async def _live(self, generation: Generation, place: int, worker: WorkerProcess) -> str:
         """Run one worker; it has its place from READY until it is dead."""
 
         def take_place(ready: asyncio.Future[WorkerProcess]) -> None:
@@ -328,37 +328,37 @@ class WorkerPool:
     # -- for the host ------------------------------------------------------------------------------------------
 
     def pick(self, object_id: bytes) -> WorkerProcess | None:
-        """The worker for a new activation: the same one for the same id while it lives, else one beside it.
-
-        Args:
-            object_id: any bytes; the last four decide.
-
-        Returns:
-            A worker that is usable now, or None.
-        """
-        if self._current is None:
-            return None
-        workers = self._current.workers
-        first = int.from_bytes(object_id[-4:], "big")
-        for step in range(len(workers)):
-            worker = workers[(first + step) % len(workers)]
-            if worker is not None and worker.usable:
-                return worker
-        return None
+        """The worker for a new activation: of the version that serves the object; None while none is usable."""
+        return chosen(self._serving, object_id).pick(object_id) if self._serving else None
 
     @property
     def workers(self) -> list[WorkerProcess]:
         """Every worker that is ready, of every generation."""
         return [worker for generation in self._generations for worker in generation.workers if worker is not None]
 
+    @property
+    def versions(self) -> list[str]:
+        """The versions that serve, or are ready to."""
+        return list(self._started)
+
+    @property
+    def serving(self) -> list[tuple[int, str]]:
+        """For how many of a hundred objects, and which version; the newest first."""
+        return [(percent, generation.version) for percent, generation in self._serving]
+
+    @property
+    def crons(self) -> list[str]:
+        """The schedules of the newest version's cron triggers."""
+        return self._serving[0][1].bundle.bindings["crons"] if self._serving else []
+
     def classes(self) -> set[str]:
-        """The object classes of the current code."""
-        return self._current.classes if self._current is not None else set()
+        """The object classes of the code that serves."""
+        return {name for _, generation in self._serving for name in generation.classes}
 
     @property
     def has_default(self) -> bool:
-        """Whether the current code answers paths of its own."""
-        return self._current is not None and self._current.has_default
+        """Whether the code that serves answers paths of its own."""
+        return any(generation.has_default for _, generation in self._serving)
 
     @property
     def cgroups(self) -> Cgroups:

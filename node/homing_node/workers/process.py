@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -122,6 +122,11 @@ class WorkerProcess:
     def __repr__(self) -> str:
         state = "usable" if self.usable else "ready" if self.classes else "not ready"
         return f"<worker {self.id} pid={self.pid} generation={self.generation} {state}>"
+
+    @property
+    def fetch_hosts(self) -> Sequence[str]:
+        """Where its code may send requests (`homing_node.broker.hosts`)."""
+        return self._spec.bindings.get("fetch_hosts", ())
 
     # -- for the host ------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,7 @@ def _plan(wish: Wish) -> plan.Cluster:
         colour=os.isatty(1),
         env=dict(os.environ),
         command=wish.command,
+        started_ms=int(time.time() * 1_000),
     )
 
 

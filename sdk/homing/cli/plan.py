@@ -73,6 +73,7 @@ class Cluster:
         colour: whether the parts may write colours.
         env: the caller's environment.
         command: the program whose `node` and `gateway` are started.
+        started_ms: when, in milliseconds since 1970: what was deployed to an earlier one counts for nothing.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Cluster:
     colour: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     command: Sequence[str] = HOMING
+    started_ms: int = 0
 
     @property
     def replicas(self) -> int:
@@ -176,6 +178,7 @@ def _environment(cluster: Cluster, settings: Mapping[str, str]) -> dict[str, str
         "HOMING_CLUSTER": cluster.name,
         "HOMING_ETCD": cluster.etcd_urls or own_etcd,
         "HOMING_REPLICAS": str(cluster.replicas),
+        "HOMING_DEPLOYS_SINCE_MS": str(cluster.started_ms),
         "HOMING_LOG_STYLE": "pretty",
     }
     if cluster.colour:

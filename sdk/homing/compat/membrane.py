@@ -14,6 +14,7 @@ from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
 from homing.alarms import Alarm
+from homing.bindings.cron import ScheduledController
 from homing.bindings.d1 import D1Database, D1PreparedStatement
 from homing.bindings.kv import KvNamespace
 from homing.http import Response
@@ -35,6 +36,7 @@ _FACED = (
     Sql,
     SqlCursor,
     Alarm,
+    ScheduledController,
     Env,
     WebSocket,
     WebSocketRequestResponsePair,

@@ -131,6 +131,8 @@ class Worker:
         self.id = number
         self.pid = number
         self._force = force
+        self.classes = force.classes()
+        self.fetch_hosts = ()
         self._loop: Any = asyncio.get_running_loop()
         self._acts: dict[int, _Act] = {}
         self._last_at = 0.0
@@ -275,6 +277,14 @@ class Workforce:
 
     def classes(self) -> set[str]:
         return {CLASS}
+
+    def crons(self) -> list[str]:
+        return []
+
+    def serving(self) -> list[tuple[int, str]]:
+        return []
+
+    async def prepare(self, _: str) -> None: ...
 
     def facts(self) -> tuple[list[int], set[str], bool]:
         return [self._worker.pid], self.classes(), False

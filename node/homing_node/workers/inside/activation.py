@@ -161,12 +161,8 @@ class Activation(Ringing):
 
     def _construct(self) -> bool:
         """Make the instance; returns whether the gate is open afterwards."""
-        make = self._kind.make
         try:
-            instance: Any = cast("Any", make).__new__(make)
-            context, env = self._kind.adapt(self._context), self._kind.adapt(self._host.env)
-            instance.ctx, instance.env = context, env  # for an __init__ that does not call its parent's
-            instance.__init__(context, env)
+            instance = self._kind.build(self._context, self._host.env)
         except Aborted:
             raise
         except BaseException as error:

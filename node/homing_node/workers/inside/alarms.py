@@ -2,7 +2,8 @@
 
 So an alarm shares every fate of the object's data: it is committed and undone with what a turn wrote, and travels with
 its pages. The node hears of the earliest time with each commit that changed it (docs/alarms.md). The rules of retries
-are those of Cloudflare's Durable Objects.
+are those of Cloudflare's Durable Objects. An alarm with a schedule rings again and again; the schedules are in a table
+of their own.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from random import SystemRandom
 from typing import NamedTuple, cast
 
 from homing.alarms import NAME_BYTES_MAX, Alarm
+from homing.cron import Schedule
 from homing.errors import NotSupported, StorageError
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.database import Database
 
-_EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = '_homing_alarms'"
+_EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+_ALARMS, _SCHEDULES = "_homing_alarms", "_homing_schedules"
 _CREATE = (
     "CREATE TABLE _homing_alarms(name TEXT PRIMARY KEY, setting INTEGER NOT NULL, at_ms INTEGER NOT NULL, "
     "due_ms INTEGER NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID"
@@ -27,7 +30,13 @@ _DELETE = "DELETE FROM _homing_alarms WHERE name = ?"
 _DUE = "SELECT name, setting, at_ms, failures FROM _homing_alarms WHERE due_ms <= ? ORDER BY due_ms, name LIMIT 1"
 _EARLIEST = "SELECT min(due_ms) FROM _homing_alarms"
 _END = "DELETE FROM _homing_alarms WHERE name = ? AND setting = ?"
+_NEXT = "UPDATE _homing_alarms SET setting = ?3, at_ms = ?4, due_ms = ?4, failures = 0 WHERE name = ?1 AND setting = ?2"
 _AGAIN = "UPDATE _homing_alarms SET due_ms = ?3, failures = ?4 WHERE name = ?1 AND setting = ?2"
+
+_CREATE_SCHEDULES = "CREATE TABLE _homing_schedules(name TEXT PRIMARY KEY, schedule TEXT NOT NULL) WITHOUT ROWID"
+_SET_SCHEDULE = "INSERT OR REPLACE INTO _homing_schedules VALUES (?, ?)"
+_GET_SCHEDULE = "SELECT schedule FROM _homing_schedules WHERE name = ?"
+_DELETE_SCHEDULE = "DELETE FROM _homing_schedules WHERE name = ?"
 
 _random = SystemRandom()
 
@@ -59,14 +68,20 @@ class Alarms:
 
     # What the object's code asks for
 
-    def set(self, name: str, at_ms: int) -> None:
-        """Let an alarm ring at a time, instead of when it would have before."""
+    def set(self, name: str, at_ms: int, schedule: str = "") -> None:
+        """Let an alarm ring at a time, instead of when it would have before; with a schedule, at each of its times."""
         _check_name(name)
         if not self._handled:
             raise NotSupported("the class has no alarm handler; define `async def alarm(self, alarm)` in it")
         if not self._exist():
             self._change(_CREATE, ())
-        self._change(_SET, (name, _random.getrandbits(62) | 1, at_ms))
+        self._change(_SET, (name, _setting(), at_ms))
+        if schedule and not self._exist(_SCHEDULES):
+            self._change(_CREATE_SCHEDULES, ())
+        if schedule:
+            self._change(_SET_SCHEDULE, (name, schedule))
+        else:
+            self._forget_schedule(name)
 
     def get(self, name: str) -> int | None:
         """When an alarm will ring; None if it will not, or is ringing now."""
@@ -84,6 +99,7 @@ class Alarms:
         _check_name(name)
         if self._exist():
             self._change(_DELETE, (name,))
+            self._forget_schedule(name)
 
     # What the runtime asks for
 
@@ -97,17 +113,24 @@ class Alarms:
         self._ringing = _Underway(alarm, setting)
         return alarm
 
-    def rang(self) -> None:
-        """The handler has ended well, or the alarm is given up: it will not ring again."""
+    def rang(self, now_ms: int) -> None:
+        """The handler has ended well, or the alarm is given up: it rings again only if it has a schedule."""
         ringing, self._ringing = self._ringing, None
-        if ringing is not None and self._exist():
-            self._change(_END, (ringing.alarm.name, ringing.setting))
+        if ringing is None or not self._exist():
+            return
+        name, setting = ringing.alarm.name, ringing.setting
+        schedule = self._schedule(name)
+        if schedule:
+            # What was missed while nobody could ring is not made up for.
+            self._change(_NEXT, (name, setting, _setting(), Schedule(schedule).next_ms(now_ms)))
+        else:
+            self._change(_END, (name, setting))
 
     def failed(self, now_ms: int) -> None:
         """The handler has raised: the alarm will ring again, later each time, unless it has had its tries."""
         ringing = self._ringing
         if ringing is None or ringing.alarm.retry_count >= limits.alarm_retries_max:
-            self.rang()
+            self.rang(now_ms)
             return
         self._ringing = None
         failures = ringing.alarm.retry_count
@@ -125,12 +148,24 @@ class Alarms:
         """The setting of the alarm that is ringing; 0 is nobody's."""
         return self._ringing.setting if self._ringing is not None else 0
 
-    def _exist(self) -> bool:
-        return _exist(self._database)
+    def _schedule(self, name: str) -> str:
+        row = self._database.run_own(_GET_SCHEDULE, (name,)).fetchone() if self._exist(_SCHEDULES) else None
+        return cast("str", row[0]) if row is not None else ""
+
+    def _forget_schedule(self, name: str) -> None:
+        if self._schedule(name):
+            self._change(_DELETE_SCHEDULE, (name,))
+
+    def _exist(self, table: str = _ALARMS) -> bool:
+        return _exist(self._database, table)
 
 
-def _exist(database: Database) -> bool:
-    return database.run_own(_EXISTS, ()).fetchone() is not None
+def _setting() -> int:
+    return _random.getrandbits(62) | 1
+
+
+def _exist(database: Database, table: str = _ALARMS) -> bool:
+    return database.run_own(_EXISTS, (table,)).fetchone() is not None
 
 
 def earliest_ms(database: Database) -> int:

@@ -11,10 +11,20 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from homing import compat
+from homing.bindings.cron import CRON_CLASS, ScheduledController, cron_object
 from homing.bindings.d1 import D1_CLASS, D1Database, D1Object
 from homing.bindings.kv import KV_CLASS, KvNamespace, KvShard
 from homing.compat.unsupported import Unsupported
-from homing.objects import HANDLERS, Caller, DurableObject, DurableObjectNamespace, Env, WorkerEntrypoint
+from homing.objects import (
+    HANDLERS,
+    Caller,
+    DurableObject,
+    DurableObjectNamespace,
+    DurableObjectState,
+    Env,
+    ExecutionContext,
+    WorkerEntrypoint,
+)
 from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
 
 
@@ -29,10 +39,11 @@ class ObjectClass:
         methods: the functions that clients may call, by name.
         fetch: its handler of HTTP requests, if it has one.
         alarm: its handler of alarms, if it has one.
+        scheduled: its handler of cron triggers, if it has one.
         sockets: its handlers of what comes on sockets, by the kind of the event.
     """
 
-    __slots__ = ("adapt", "alarm", "exclusive", "fetch", "make", "methods", "name", "sockets")
+    __slots__ = ("adapt", "alarm", "exclusive", "fetch", "make", "methods", "name", "scheduled", "sockets")
 
     def __init__(self, make: type[Any], name: str = "") -> None:
         self.name = name or make.__name__
@@ -48,10 +59,19 @@ class ObjectClass:
         }
         self.fetch = functions.get("fetch")
         self.alarm = functions.get("alarm")
+        self.scheduled = functions.get("scheduled")
         self.sockets = {
             kind: functions.get(f"websocket_{what}") or functions.get(f"webSocket{what.capitalize()}")
             for kind, what in ((MESSAGE, "message"), (SOCKET_CLOSE, "close"), (SOCKET_ERROR, "error"))
         }
+
+    def build(self, context: Any, env: Any) -> Any:
+        """A new instance. It has `ctx` and `env` even if its `__init__` does not call its parent's."""
+        make: Any = self.make
+        instance: Any = make.__new__(make)
+        instance.ctx, instance.env = self.adapt(context), self.adapt(env)
+        instance.__init__(instance.ctx, instance.env)
+        return instance
 
 
 def _functions(make: type[Any]) -> dict[str, FunctionType]:
@@ -97,6 +117,7 @@ class Application:
         databases: dict[str, dict[str, Any]] = bindings.get("d1") or {}
         if databases:
             self.classes[D1_CLASS] = ObjectClass(D1Object, D1_CLASS)
+        self._add_crons(bindings.get("crons") or [], module)
         applied = bool(bindings.get("apply_migrations"))
         self.env = Env(
             **{name: DurableObjectNamespace(caller, class_name) for name, class_name in objects.items()},
@@ -114,6 +135,21 @@ class Application:
         if known is not None and known.make is not make:
             raise ValueError(f"two classes of objects are named {make.__name__}")
         self.classes[make.__name__] = ObjectClass(make)
+
+    def _add_crons(self, crons: list[str], module: ModuleType) -> None:
+        default = self.default
+        if not crons:
+            return
+        if default is None or default.scheduled is None:
+            raise ValueError(f"there are cron triggers, but the Default of {module.__name__} has no method `scheduled`")
+        scheduled = default.scheduled
+
+        def run(controller: ScheduledController, ctx: DurableObjectState) -> Any:
+            context = ExecutionContext(ctx)
+            given = (controller, self.env, context)[: scheduled.__code__.co_argcount - 1]
+            return scheduled(default.build(context, self.env), *map(default.adapt, given))
+
+        self.classes[CRON_CLASS] = ObjectClass(cron_object(crons, run), CRON_CLASS)
 
     def summary(self) -> dict[str, Any]:
         """What READY says."""

@@ -49,6 +49,9 @@ SOCKET_CLOSE = 7
 SOCKET_ERROR = 8
 RUN = 9
 
+# The kind of a call, beside FETCH and METHOD: a request to the outside
+OUTSIDE = 10
+
 # The status of an effect
 RESULT = 0
 ANSWER = 1

@@ -11,12 +11,12 @@ from typing import Any, Protocol, cast
 
 from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
 from homing.http import Headers, Request, Response
-from homing.ids import ObjectId
+from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing.objects import Reference, RpcTarget
 from homing.sent import Sender
 from homing.sockets import PassedSocket
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, METHOD
+from homing_node.workers.inside.channel import FAILURE, FETCH, METHOD, OUTSIDE
 
 Made = tuple[int, int, str, bytes, str, str, bytes, str, Sequence[tuple[str, str]], int, int]
 """A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target."""
@@ -215,6 +215,16 @@ class Stubs:
         headers = request.headers.raw()
         outgoing = self._caller().outgoing()
         return outgoing.begin(FETCH, to, request.method, request.body, _response, request.url, headers)
+
+    def call_outside(self, request: Request, redirect: str) -> asyncio.Future[Response]:
+        """Begin a request to the outside; see `homing.http.fetch`."""
+        _bound(request.body)
+        to = Reference(
+            "", ObjectId(bytes(OBJECT_ID_BYTES), redirect), 0, 0
+        )  # no object: what the node reads is the name
+        outgoing = self._caller().outgoing()
+        headers = request.headers.raw()
+        return outgoing.begin(OUTSIDE, to, request.method, request.body, _response, request.url, headers)
 
     def encode_result(self, result: Any) -> bytes:
         """The bytes of what a method returned to another object; raises what `Packer.encode` raises."""

@@ -23,7 +23,7 @@ class Ringing(Sections):
         if not retry_alarm and self._alarms is not None and self._database is not None:
             self._database.rollback()
             self._effects = []
-            self._alarms.rang()
+            self._alarms.rang(_now_ms())
             self.leave()
         super().abort(reason)
 
@@ -44,7 +44,7 @@ class Ringing(Sections):
             raise
         if isawaitable(result):
             return self._ring_on(result)
-        self.alarms.rang()
+        self.alarms.rang(_now_ms())
         return None
 
     def _due(self, now_ms: int) -> Alarm | None:
@@ -58,7 +58,7 @@ class Ringing(Sections):
         late = self._host.later(limits.alarm_s_max, task.cancel, "an alarm handler may run for 15 minutes")
         try:
             await handler
-            self.alarms.rang()
+            self.alarms.rang(_now_ms())
         except GeneratorExit:
             raise
         except BaseException:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from homing.errors import BadRequest
+from homing.http import let_fetch
 from homing.ids import ObjectId
 from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits, testing
@@ -89,6 +90,7 @@ class Worker:
             self.send((channel.FAILED, type(error).__name__, failures.message_of(error), failures.trace_of(error)))
             return
         self.env = self._application.env
+        let_fetch(self.stubs.call_outside)
         if self._application.default is not None:
             self._activations[0] = Entrypoint(self, self._application.default)
         gc.collect()

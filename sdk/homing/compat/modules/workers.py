@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from inspect import isawaitable
 from types import FunctionType
-from typing import Any, NoReturn
+from typing import Any
 
 import homing
 from homing.compat.forms import File, FormData, read_form
@@ -141,10 +141,11 @@ class WorkflowEntrypoint:
         raise NotSupported("workflows are not supported yet")
 
 
-async def fetch(request: Any, **options: Any) -> NoReturn:
-    """Not built yet: requests out of an object."""
-    await homing.fetch(request, **options)
-    raise AssertionError("it raises")
+async def fetch(resource: Any, **options: Any) -> FetchResponse:
+    """Send a request to a host that the application's configuration names; see `homing.fetch`."""
+    known = {name: plain(options[name]) for name in ("method", "headers", "body", "redirect") if name in options}
+    found = await homing.fetch(resource if isinstance(resource, homing.Request) else str(resource), **known)
+    return FetchResponse(found.body, status=found.status, headers=found.headers)
 
 
 def python_from_rpc(value: Any) -> Any:

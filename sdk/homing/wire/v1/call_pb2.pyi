@@ -340,7 +340,7 @@ class SlotFacts(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., epoch: _Optional[int] = ..., serving: bool = ..., last_lsn: _Optional[int] = ..., commit_lsn: _Optional[int] = ..., applied_lsn: _Optional[int] = ..., lag_records: _Optional[int] = ...) -> None: ...
 
 class NodeFacts(_message.Message):
-    __slots__ = ("id", "host", "pid", "metrics", "version", "worker_pids", "slots", "classes", "has_default")
+    __slots__ = ("id", "host", "pid", "metrics", "version", "worker_pids", "slots", "classes", "has_default", "serving")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -350,6 +350,7 @@ class NodeFacts(_message.Message):
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     HAS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
@@ -359,7 +360,16 @@ class NodeFacts(_message.Message):
     slots: _containers.RepeatedCompositeFieldContainer[SlotFacts]
     classes: _containers.RepeatedScalarFieldContainer[str]
     has_default: bool
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., metrics: _Optional[str] = ..., version: _Optional[str] = ..., worker_pids: _Optional[_Iterable[int]] = ..., slots: _Optional[_Iterable[_Union[SlotFacts, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., has_default: bool = ...) -> None: ...
+    serving: _containers.RepeatedCompositeFieldContainer[VersionShare]
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., metrics: _Optional[str] = ..., version: _Optional[str] = ..., worker_pids: _Optional[_Iterable[int]] = ..., slots: _Optional[_Iterable[_Union[SlotFacts, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., has_default: bool = ..., serving: _Optional[_Iterable[_Union[VersionShare, _Mapping]]] = ...) -> None: ...
+
+class VersionShare(_message.Message):
+    __slots__ = ("version", "percent")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    percent: int
+    def __init__(self, version: _Optional[str] = ..., percent: _Optional[int] = ...) -> None: ...
 
 class InspectReply(_message.Message):
     __slots__ = ("failure", "objects", "next", "node")
@@ -532,3 +542,15 @@ class TestReply(_message.Message):
     failure: Failure
     body: bytes
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class PrepareRequest(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    def __init__(self, version: _Optional[str] = ...) -> None: ...
+
+class PrepareReply(_message.Message):
+    __slots__ = ("failure",)
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
