@@ -13,21 +13,24 @@ BEFORE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format sim chaos mutants model bench operations load soak lock protobuf clean distclean
+.PHONY: help environment setup run test check format sim chaos mutants model bench operations load soak lock protobuf reference clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv with the locked dependencies, and get etcd, wrk, iproute2 and nftables
+environment: # what `make run` needs, which is not to wait for a browser
 	@$(PYTHON) tools/setup.py
 
-run: setup ## a cluster with an application: APP=examples/hello NODES=3 PORT=8787
+setup: ## make .venv with the locked dependencies, and get etcd, wrk, iproute2, nftables and chromium
+	@$(PYTHON) tools/setup.py test
+
+run: environment ## a cluster with an application: APP=examples/hello NODES=3 PORT=8787
 	@exec $(BIN)/homing dev $(APP) --nodes $(NODES) --port $(PORT)
 
 test: setup ## every check and every test, with a summary; KIND=unit runs one kind
 	@exec $(BIN)/python tools/run_tests.py $(KIND)
 
-check: setup ## formatting, lint, types, import rules, generated code
+check: setup ## formatting, lint, types, import rules, generated code and pages
 	@exec $(BIN)/python tools/run_tests.py check
 
 format: setup ## let ruff mend what it can
@@ -63,6 +66,9 @@ lock: ## resolve the dependencies anew and write the locks (needs uv)
 
 protobuf: ## generate the protobuf modules anew
 	@tools/generate_protobuf.sh
+
+reference: setup ## write docs/reference/api.md anew from the docstrings
+	@$(BIN)/python tools/api_reference.py
 
 clean: ## remove the state of `make run` and what tools left behind; .venv stays
 	rm -rf .homing .pytest_cache .ruff_cache .hypothesis .import_linter_cache reports build dist

@@ -1,6 +1,7 @@
 """`make setup`: everything a clean machine needs to run and test homing, said as it is done.
 
     setup.py            what all targets need
+    setup.py test       also what only tests need, and is large: Chromium
     setup.py model      also what `make model` needs and nothing else does: spin, and a C compiler
 
 Plain Python of the system, standard library only, since it is what makes the rest. It is quick when nothing has to be
@@ -40,6 +41,7 @@ PACKAGES = (
     Package("iproute2", "ip", "`make chaos` leaves out faults of the network"),
     Package("nftables", "nft", "`make chaos` leaves out faults of the network"),
 )
+TEST_PACKAGES = (Package("chromium", "chromium", "the tests do not open the page of the tutorial"),)
 MODEL_PACKAGES = (
     Package("spin", "spin", "`make model` does not run"),
     Package("build-essential", "gcc", "`make model` does not run"),
@@ -101,11 +103,16 @@ def install_dependencies() -> None:
         sys.exit("setup: homing itself could not be installed; pip's message is above")
 
 
-def find_programs() -> None:
+def find(packages: tuple[Package, ...]) -> None:
     """Look for what comes from Debian; what is missing is installed, or named together with its price."""
-    for package in PACKAGES:
+    for package in packages:
         if not shutil.which(package.program, path=SYSTEM_PATH) and not apt_install(package.name):
             say(f"{package.name} is missing: {package.without}. As root: apt-get install {package.name}")
+
+
+def find_programs() -> None:
+    """What comes from Debian for all targets."""
+    find(PACKAGES)
     # The environment knows which etcd `homing dev` would take, and whether it is one to rely on.
     check = (PYTHON, "-m", "homing.cli.etcd", "--check")
     if not run(*check, quiet=True) and not (apt_install(ETCD_PACKAGE.name) and run(*check, quiet=True)):
@@ -134,6 +141,8 @@ def main() -> None:
         find_programs()
         STAMP.write_text(wanted)
         say("done")
+    if sys.argv[1:] == ["test"]:
+        find(TEST_PACKAGES)
     if sys.argv[1:] == ["model"]:
         find_model_checker()
 
