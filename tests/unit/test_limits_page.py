@@ -1,0 +1,133 @@
+"""docs/how-to/limits.md has the numbers of the code, and names errors that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from homing import alarms, errors, ids, sockets, storage
+from homing.bindings import kv
+from homing.errors import HomingError
+from homing_gateway import limits as gateway
+from homing_node.objects import limits as objects
+from homing_node.workers import limits as workers
+from homing_node.workers.inside import limits as inside
+from homing_placement.routing import limits as routing
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "limits.md").read_text()
+ROWS = [tuple(line.strip("| ").split(" | ")) for line in PAGE.splitlines() if re.match(r"\| (?!what )", line)]
+CLOSE_CODES = {"1006", "1009", "1011", "1012", "1013"}
+
+
+def size(count: int) -> str:
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count % (1 << shift) == 0:
+            return f"{count >> shift} {unit}"
+    return f"{count:,} bytes"
+
+
+def time(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds % 60 == 0 else f"{seconds:g} s"
+
+
+def characters(count: int) -> str:
+    return f"{count:,} characters"
+
+
+EXPECTED = {
+    "the database of an object": size(inside.database_bytes_max),
+    "pages that one commit changes": size(inside.commit_bytes_max),
+    "a row, a text or a blob": size(inside.value_bytes_max),
+    "a key and its value, together": size(inside.value_bytes_max),
+    "an SQL statement": f"{inside.statement_bytes_max:,} bytes",
+    "values bound to a statement": f"{inside.bindings_max}",
+    "columns of a table or a result": f"{inside.columns_max}",
+    "arguments of an SQL function": f"{inside.function_arguments_max}",
+    "a pattern of LIKE or GLOB": f"{inside.like_pattern_bytes_max} bytes",
+    "keys in one asynchronous `get`, `put` or `delete`": f"{storage.KEYS_PER_CALL_MAX}",
+    "the name of an alarm": f"{alarms.NAME_BYTES_MAX:,} bytes",
+    "an object's name": f"{ids.OBJECT_NAME_BYTES_MAX:,} bytes",
+    "the JSON of a call": size(gateway.RPC_BYTES_MAX),
+    "the body of any other request": size(gateway.FETCH_BYTES_MAX),
+    "the arguments of a call from object to object": size(inside.answer_bytes_max),
+    "an answer of an object": size(inside.answer_bytes_max),
+    "the head of a request": size(gateway.HEAD_BYTES_MAX),
+    "an idempotency key": characters(gateway.KEY_CHARS_MAX),
+    "answers that an object keeps for keys of the last 10 minutes": size(objects.keys_bytes_max),
+    "time for a call that names none": time(gateway.TIMEOUT_MS_DEFAULT / 1_000),
+    "time that `Homing-Timeout-Ms` may name": time(gateway.TIMEOUT_MS_MAX / 1_000),
+    "time for a body to come": time(gateway.BODY_WAIT_S_MAX),
+    "time for a call out of an alarm or a timer": time(objects.outgoing_s_max),
+    "objects in a page of a listing": f"{gateway.LIST_OBJECTS_MAX:,}",
+    "calls of an object that run or wait": f"{objects.calls_per_object_max:,}",
+    "bytes in their bodies": size(objects.calls_bytes_per_object_max),
+    "time that a call waits behind others": time(inside.queued_s_max),
+    "calls of the entrypoint on one node": f"{objects.stateless_calls_max:,}",
+    "calls that one gateway has under way": f"{routing.IN_FLIGHT_MAX:,}",
+    "of these, to one node": f"{routing.PENDING_PER_NODE_MAX:,}",
+    "calls that an object waits for": f"{inside.outgoing_calls_max:,}",
+    "bytes in the bodies of these": size(objects.calls_bytes_per_object_max),
+    "things that an object passes by reference at one time": f"{inside.exported_max:,}",
+    "things that it has returned by reference": f"{inside.returned_max:,}",
+    "CPU of one turn": time(workers.turn_cpu_s_max),
+    "a turn that blocks and does not compute": time(workers.turn_wall_s_max),
+    "`block_concurrency_while` and an asynchronous `transaction`": time(inside.block_concurrency_s_max),
+    "`wait_until`": time(inside.wait_until_s_max),
+    "an `alarm` handler": time(inside.alarm_s_max),
+    "times that a failed alarm rings again": f"{inside.alarm_retries_max}",
+    "timers that keep an object in memory": time(objects.kept_open_s_max),
+    "idle time": time(objects.idle_s),
+    "sockets of an object": f"{inside.sockets_max:,}",
+    "sockets of a gateway": f"{gateway.SOCKETS_MAX:,}",
+    "a message": size(inside.socket_message_bytes_max),
+    "tags of a socket": f"{sockets.TAGS_MAX}",
+    "a tag": characters(sockets.TAG_CHARS_MAX),
+    "an attachment": f"{sockets.ATTACHMENT_BYTES_MAX:,} bytes",
+    "an automatic response, and what it answers": characters(sockets.AUTO_RESPONSE_CHARS_MAX),
+    "the reason of a close": f"{sockets.REASON_BYTES_MAX} bytes",
+    "messages of a socket that are not handled": f"{gateway.SOCKET_UNHANDLED_MAX}",
+    "bytes in these": size(gateway.SOCKET_UNHANDLED_BYTES_MAX),
+    "bytes that its client does not take": size(gateway.SOCKET_UNREAD_BYTES_MAX),
+    "times that a message ends its activation": f"{objects.socket_tries_max}",
+    "time without a gateway": time(objects.socket_reattach_s),
+    "time without a node that serves the object": time(gateway.SOCKET_UNATTACHED_S_MAX),
+    "the name of a key": f"{kv.KEY_BYTES_MAX} bytes",
+    "the value of a key": size(kv.VALUE_BYTES_MAX),
+    "metadata of a key, as JSON": f"{kv.METADATA_BYTES_MAX:,} bytes",
+    "time until a key expires": f"{time(kv.TTL_S_MIN)} at least",
+    "keys of one `get`": f"{kv.GET_MAX}",
+    "names of one `list`": f"{kv.LIST_MAX:,}",
+    "objects that hold the keys of a namespace": f"{kv.SHARDS}",
+    "files of an application": f"{workers.app_files_max:,}",
+    "bytes in them": size(workers.app_bytes_max),
+    "address space of a worker": size(workers.worker_address_space_bytes_max),
+    "open files of a worker": f"{workers.worker_files_max}",
+    "objects of a worker in memory": f"{objects.activations_per_worker_max:,}",
+    "lines in the log, of a worker in one second": f"{inside.log_lines_per_s_max}",
+    "a line in the log": size(inside.log_line_bytes_max),
+}
+
+
+def test_the_page_has_the_numbers_of_the_code() -> None:
+    assert [row[:2] for row in ROWS] == list(EXPECTED.items())
+
+
+def test_errors_on_the_page_are_errors() -> None:
+    beyond = "; ".join(row[2] for row in ROWS)
+    for name in re.findall(r"`([A-Z]\w+Error|[A-Z][a-z]\w+)`", beyond):
+        assert name == "OSError" or issubclass(getattr(errors, name), HomingError), name
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HomingError)]
+    by_code = {kind.code: kind for kind in kinds}
+    for status, code in re.findall(r"(\d{3}) `([a-z-]+)`", beyond):
+        assert by_code[code].http_status == int(status), code
+    assert set(re.findall(r"close (\d+)", beyond)) <= CLOSE_CODES
+
+
+def test_a_limit_that_is_in_two_places_is_the_same_in_both() -> None:
+    assert inside.database_bytes_max == objects.database_bytes_max
+    assert inside.commit_bytes_max == objects.commit_bytes_max
+    assert inside.sockets_max == objects.sockets_per_object_max
+    assert inside.outgoing_calls_max == objects.outgoing_calls_max
+    assert inside.socket_message_bytes_max == gateway.SOCKET_MESSAGE_BYTES_MAX
+    assert objects.tags_max == sockets.TAGS_MAX
+    assert objects.attachment_bytes_max == sockets.ATTACHMENT_BYTES_MAX
