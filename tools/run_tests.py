@@ -50,6 +50,7 @@ CHECKS: dict[str, Sequence[str]] = {
     "pyright": (f"{BIN}/pyright",),
     "import rules": (f"{BIN}/lint-imports", "--no-cache"),
     "protobuf": ("tools/generate_protobuf.sh", "--check"),
+    "API reference": (f"{BIN}/python", "tools/api_reference.py", "--check"),
 }
 PROGRAMS: dict[str, Sequence[str]] = {
     "simulation": ("tests/simulation/run.py", "--seeds", str(SIMULATION_SEEDS)),

@@ -13,7 +13,17 @@ from typing import ClassVar
 
 
 class HomingError(Exception):
-    """The root of the tree; raised itself only for a code that this version does not know."""
+    """The root of the tree; raised itself only for a code that this version does not know.
+
+    Attributes:
+        code: the error's name in problem documents and logs; it never changes.
+        hint: what to do about it, or empty.
+        retryable: the same call, sent again, can succeed without a change and cannot have run already.
+        overloaded: it must not be sent again for now.
+        remote: the called object's own code raised it.
+        retry_after_s: seconds after which to try again, where whoever refused the call said so.
+        http_status, grpc_status, close_code: what it is over HTTP, gRPC and on a WebSocket.
+    """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
@@ -139,7 +149,11 @@ class Overloaded(HomingError):
 
 
 class ApplicationError(HomingError):
-    """The object's own code raised."""
+    """The object's own code raised.
+
+    Attributes:
+        error_type: the name of the class that it raised.
+    """
 
     code = "application-error"
     http_status = 500
@@ -179,7 +193,12 @@ class Unavailable(HomingError):
 
 
 class NotOwner(HomingError):
-    """The node that was asked does not own the slot (any more)."""
+    """The node that was asked does not own the slot (any more).
+
+    Attributes:
+        epoch: the one that the node knows.
+        owner: the owner's node id, or empty.
+    """
 
     code = "not-owner"
     http_status = 503

@@ -17,7 +17,7 @@ _json_encode = msgspec.json.Encoder().encode
 
 
 class Headers(MutableMapping[str, str]):
-    """Header fields, case-insensitive; a field may have several values.
+    """Header fields, a mapping; names are case-insensitive. A field with several values has them joined with a comma.
 
     Example:
         >>> headers = Headers({"Content-Type": "text/plain"})
@@ -90,6 +90,7 @@ class Request:
         method: the verb, in capitals.
         url: the whole URL.
         headers: its fields.
+        body: its bytes, empty where there are none.
 
     Example:
         >>> async def fetch(self, request):
@@ -136,6 +137,10 @@ class Response:
 
     Raises:
         ValueError: the status is out of range, or a field is not one.
+
+    Attributes:
+        status, headers, web_socket: as they were given.
+        body: its bytes.
 
     Example:
         >>> Response("not here", status=404).status

@@ -27,7 +27,11 @@ def class_tag(class_key: str) -> bytes:
 
 
 class ObjectId:
-    """The address of one object: 32 bytes, and its name where it was made from one.
+    """The address of one object: 32 bytes, and its name where it was made from one. `str(id)` is 64 hexadecimal digits.
+
+    Attributes:
+        name: or None.
+        raw: the bytes.
 
     Example:
         >>> a = ObjectId.from_name("Counter", "a")

@@ -142,7 +142,7 @@ class DurableObjectState:
         self._runtime.sockets().set_auto_response(pair)
 
     def get_websocket_auto_response(self) -> WebSocketRequestResponsePair | None:
-        """What was set."""
+        """The automatic response that was set, or None."""
         return self._runtime.sockets().auto_response()
 
     def get_websocket_auto_response_timestamp(self, ws: WebSocket) -> datetime | None:
@@ -161,6 +161,17 @@ class DurableObject:
 
     While a call awaits, others run. With `concurrency = "exclusive"` in a class each of its calls runs to its end
     before the next begins, but for those that it waits for itself.
+
+    Attributes:
+        ctx: the object's context.
+        env: the application's bindings, such as `env.COUNTER`.
+
+    Handlers:
+        fetch(self, request): answers an HTTP request with a `Response`.
+        alarm(self, alarm): an alarm rings; it may also take nothing.
+        websocket_message(self, ws, message): text or bytes came on a socket.
+        websocket_close(self, ws, code, reason, was_clean): a socket has ended.
+        websocket_error(self, ws, error): a socket broke off.
 
     Example:
         >>> class Counter(DurableObject):
@@ -183,6 +194,10 @@ class DurableObject:
 
 class WorkerEntrypoint:
     """The base of the application's `Default` class, whose `fetch` answers what is not addressed to an object.
+
+    Attributes:
+        ctx: the context of this call.
+        env: the application's bindings, such as `env.COUNTER`.
 
     Example:
         >>> class Default(WorkerEntrypoint):
@@ -261,6 +276,9 @@ class DurableObjectStub:
     A call begins when it is made, awaited or not; what it returns is awaited for the result. Values travel by value
     (`homing.sent`), stubs as stubs. What the object's code raises arrives as `ApplicationError` with `remote` set.
     Calls of one object to another arrive in the order in which they were made.
+
+    Attributes:
+        id: of the object that is called.
 
     Example:
         >>> class Room(DurableObject):

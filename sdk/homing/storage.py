@@ -342,6 +342,12 @@ class Transaction(Alarmed):
 class Storage(Alarmed):
     """All that an object keeps.
 
+    What an asynchronous method does is done when it is called, awaited or not. Its options (`allow_concurrency`,
+    `allow_unconfirmed`, `no_cache`) are those of the reference system, and change nothing: nothing here waits.
+
+    An alarm wakes the object: its `alarm` handler runs, never before the time and at least once. If the handler raises
+    it is tried again after 2, 4, 8, 16, 32 and 64 seconds and a little, and then given up.
+
     Attributes:
         sql: SQL over the object's private database.
         kv: key-value pairs, synchronous.
@@ -377,15 +383,15 @@ class Storage(Alarmed):
         await self._coordinator.sync()
 
     async def get_current_bookmark(self) -> str:
-        """Not built yet."""
+        """Not built yet: raises `NotSupported`."""
         _not_built("bookmarks")
 
     async def get_bookmark_for_time(self, timestamp: int | float | datetime) -> str:
-        """Not built yet."""
+        """Not built yet: raises `NotSupported`."""
         _not_built("bookmarks")
 
     async def on_next_session_restore_bookmark(self, bookmark: str) -> str:
-        """Not built yet."""
+        """Not built yet: raises `NotSupported`."""
         _not_built("bookmarks")
 
 

@@ -116,10 +116,10 @@ class D1Database:
         return self
 
     def get_bookmark(self) -> None:
-        """There is none."""
+        """None: there are no stale copies that a bookmark would guard against."""
 
     async def dump(self) -> bytes:
-        """Not here, as in the reference's newer databases."""
+        """Not supported, as in the newer databases of the reference system: raises `NotSupported`."""
         raise NotSupported("dump is not supported; use backups")
 
     async def submit(self, statements: list[tuple[str, list[Any]]]) -> list[Ran]:

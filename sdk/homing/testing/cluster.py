@@ -33,6 +33,9 @@ class Clock:
 
     Alarms go by it, and `time.time()` and `datetime.now()` in the code of objects; monotonic clocks, timers that are
     pending, and SQLite's own `now` do not.
+
+    Attributes:
+        ahead_s: so many seconds it has been set ahead.
     """
 
     def __init__(self, tell: Callable[[int], None]) -> None:

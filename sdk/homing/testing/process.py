@@ -107,7 +107,7 @@ class ClusterProcess:
         self.remove_folder()
 
     def end_processes(self, keep_log: bool = False) -> None:
-        """What `stop` does first."""
+        """End it, as `stop` does first."""
         dev = self._dev
         if dev is not None:
             self.interrupt(dev)
