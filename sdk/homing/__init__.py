@@ -28,6 +28,7 @@ from homing.objects import (
 )
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
 from homing.storage import SqlCursor, Storage, Transaction
+from homing.workflows import NonRetryableError, WorkflowEntrypoint, WorkflowEvent
 
 if TYPE_CHECKING:
     from homing import errors
@@ -61,6 +62,7 @@ __all__ = [
     "ExecutionContext",
     "Headers",
     "HomingError",
+    "NonRetryableError",
     "NotFound",
     "NotSupported",
     "ObjectId",
@@ -79,6 +81,8 @@ __all__ = [
     "WebSocketPair",
     "WebSocketRequestResponsePair",
     "WorkerEntrypoint",
+    "WorkflowEntrypoint",
+    "WorkflowEvent",
     "errors",
     "fetch",
 ]

@@ -151,7 +151,7 @@ class DurableObjectState:
         return datetime.fromtimestamp(at_ms / 1_000, UTC) if at_ms else None
 
 
-def _as_it_is(value: Any) -> Any:
+def as_it_is(value: Any) -> Any:
     """What a class is given; `homing.compat` gives another face to it."""
     return value
 
@@ -182,7 +182,7 @@ class DurableObject:
     """
 
     homing_base = True  # a class that says so itself, rather than inherits it, is none of the application's
-    homing_adapt = staticmethod(_as_it_is)
+    homing_adapt = staticmethod(as_it_is)
 
     ctx: DurableObjectState
     env: Any
@@ -206,7 +206,7 @@ class WorkerEntrypoint:
     """
 
     homing_base = True
-    homing_adapt = staticmethod(_as_it_is)
+    homing_adapt = staticmethod(as_it_is)
 
     ctx: ExecutionContext
     env: Any

@@ -10,6 +10,7 @@ from homing.errors import ConfigurationError
 from homing_node.workers.app_bindings import migrations_of, read_bindings
 
 ROOM = {"name": "ROOMS", "class_name": "Room"}
+FLOW = {"name": "orders", "binding": "ORDERS", "class_name": "Order"}
 
 
 def test_classes_variables_and_what_is_not_built() -> None:
@@ -22,6 +23,10 @@ def test_classes_variables_and_what_is_not_built() -> None:
         "queues": {"producers": [{"binding": "Q", "queue": "q"}], "consumers": [{"queue": "q"}]},
         "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *", "* * * * *"]},
         "homing": {"fetch_hosts": ["API.example.com"]}, "migrations": [{"tag": "v1"}],
+        "workflows": [
+            {"name": "orders", "binding": "ORDERS", "class_name": "Order", "script_name": "chat"},
+            {"name": "long", "binding": "LONG", "class_name": "Order", "limits": {"steps": 25_000}},
+        ],
     }  # fmt: skip
     assert read_bindings(values, "wrangler.jsonc") == {
         "objects": {"ROOMS": "Room"},
@@ -34,11 +39,16 @@ def test_classes_variables_and_what_is_not_built() -> None:
         "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
         "crons": ["* * * * *"],
         "fetch_hosts": ["api.example.com"],
+        "workflows": {
+            "ORDERS": {"name": "orders", "class": "Order", "steps_max": 10_000},
+            "LONG": {"name": "long", "class": "Order", "steps_max": 25_000},
+        },
     }
 
 
 def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
     assert "objects" not in read_bindings({}, "")
+    assert "workflows" not in read_bindings({}, "")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +73,14 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"homing": {"fetch_hosts": ["https://x"]}}, "fetch_hosts in .*https://x"),
         ({"homing": {"fetch_hosts": "x"}}, "fetch_hosts is a list"),
         ({"d1_databases": [{"binding": "A", "database_id": "1", "migrations_dir": "../x"}]}, "migrations_dir"),
+        ({"workflows": [{"name": "orders", "binding": "ORDERS"}]}, "class_name"),
+        ({"workflows": "orders"}, "class_name"),
+        ({"workflows": [{**FLOW, "name": "a/b"}]}, "is no name of a workflow"),
+        ({"workflows": [{**FLOW, "script_name": "other"}], "name": "mine"}, "a workflow of another application"),
+        ({"workflows": [{**FLOW, "schedules": ["0 * * * *"]}]}, "schedules"),
+        ({"workflows": [{**FLOW, "limits": {"steps": 25_001}}]}, "from 1 to 25000 steps"),
+        ({"workflows": [FLOW, {**FLOW, "binding": "MORE", "class_name": "Other"}]}, "two classes"),
+        ({"workflows": [FLOW], "vars": {"ORDERS": 1}}, "ORDERS more than once"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], said: str) -> None:

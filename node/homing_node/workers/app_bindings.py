@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from homing.bindings.workflow_rules import NAME_CHARS_MAX, STEPS_DEFAULT, STEPS_MAX, is_identifier
 from homing.cron import Schedule
 from homing.errors import ConfigurationError
 from homing_node.broker.hosts import check_host
@@ -13,7 +14,7 @@ from homing_node.workers import limits
 
 # Kinds whose entries have their names under another key than `binding`.
 _NAMED = {"send_email": "name"}
-_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases", "triggers", "homing"})
+_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases", "workflows", "triggers", "homing"})
 _MIGRATIONS_DIR = "migrations"  # as the reference's own tools have it
 
 
@@ -27,8 +28,9 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     Returns:
         `vars`: name to value; `kv`: name to the id of a namespace of keys; `d1`: name to the id of a database and the
         folder of its migrations; `crons`: schedules of its cron triggers; `fetch_hosts`: where it may send requests;
-        `missing`: name to the kind of binding that this version does not have; and `objects`, name to class, where the
-        file names any: else every class is bound under its own name.
+        `missing`: name to the kind of binding that this version does not have; and
+        `objects`, name to class, and `workflows`, name to a workflow's name, class and limit of steps, where the file
+        names any: else every class is bound under its own name.
 
     Raises:
         ConfigurationError: an entry that is none, or two of one name.
@@ -48,6 +50,8 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     }
     if "durable_objects" in values:
         found["objects"] = dict(_objects(values["durable_objects"], file))
+    if "workflows" in values:
+        found["workflows"] = dict(_workflows(values, file))
     names = [name for part in found.values() for name in part]
     for name in names:
         if not name.isidentifier():
@@ -130,6 +134,28 @@ def _d1(value: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, {"id": found, "name": database.get("database_name", ""), "migrations_dir": folder}
             case _:
                 raise ConfigurationError(f"an entry of d1_databases in {file} needs a binding: {entry!r}")
+
+
+def _workflows(values: Mapping[str, Any], file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    listed, classes = values["workflows"], dict[str, str]()
+    for value in cast("list[object]", listed) if isinstance(listed, list) else [listed]:
+        entry = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        name, binding, class_name = (entry.get(key) for key in ("name", "binding", "class_name"))
+        if not (isinstance(name, str) and isinstance(binding, str) and isinstance(class_name, str)):
+            raise ConfigurationError(f"an entry of workflows in {file} needs a name, a binding and a class_name")
+        if not is_identifier(name, NAME_CHARS_MAX):
+            raise ConfigurationError(f"{name!r}, in {file}, is no name of a workflow: letters, digits, _ and -")
+        if entry.get("script_name", values.get("name")) != values.get("name"):
+            raise ConfigurationError(f"{file} binds a workflow of another application: not supported yet")
+        if entry.get("schedules"):
+            raise ConfigurationError(f"{file} has schedules of a workflow: not supported yet")
+        if classes.setdefault(name, class_name) != class_name:
+            raise ConfigurationError(f"{file} gives the workflow {name} two classes")
+        limits = entry.get("limits", {})
+        steps_max = cast("dict[str, Any]", limits).get("steps", STEPS_DEFAULT) if isinstance(limits, dict) else None
+        if not isinstance(steps_max, int) or not 0 < steps_max <= STEPS_MAX:
+            raise ConfigurationError(f"a workflow in {file} has from 1 to {STEPS_MAX} steps")
+        yield binding, {"name": name, "class": class_name, "steps_max": steps_max}
 
 
 def migrations_of(folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str]]:

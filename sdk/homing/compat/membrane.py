@@ -17,6 +17,7 @@ from homing.alarms import Alarm
 from homing.bindings.cron import ScheduledController
 from homing.bindings.d1 import D1Database, D1PreparedStatement
 from homing.bindings.kv import KvNamespace
+from homing.bindings.workflows import Workflow, WorkflowInstance
 from homing.http import Response
 from homing.ids import ObjectId
 from homing.objects import DurableObjectNamespace, DurableObjectState, DurableObjectStub, Env, ExecutionContext
@@ -30,6 +31,8 @@ _FACED = (
     KvNamespace,
     D1Database,
     D1PreparedStatement,
+    Workflow,
+    WorkflowInstance,
     ObjectId,
     AsyncKv,
     Kv,
@@ -49,6 +52,10 @@ _OPTIONS_AT = {
     "delete_all": 0,
     "get_alarm": 0,
     "delete_alarm": 0,
+    "create": 0,
+    "restart": 0,
+    "terminate": 0,
+    "send_event": 0,
     "get": 1,
     "get_with_metadata": 1,
     "delete": 1,

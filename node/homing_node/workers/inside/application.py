@@ -14,6 +14,9 @@ from homing import compat
 from homing.bindings.cron import CRON_CLASS, ScheduledController, cron_object
 from homing.bindings.d1 import D1_CLASS, D1Database, D1Object
 from homing.bindings.kv import KV_CLASS, KvNamespace, KvShard
+from homing.bindings.workflow_object import WorkflowKind, workflow_objects
+from homing.bindings.workflow_rules import STEPS_DEFAULT
+from homing.bindings.workflows import WORKFLOW_CLASS, Workflow
 from homing.compat.unsupported import Unsupported
 from homing.objects import (
     HANDLERS,
@@ -25,6 +28,7 @@ from homing.objects import (
     ExecutionContext,
     WorkerEntrypoint,
 )
+from homing.workflows import WorkflowEntrypoint
 from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
 
 
@@ -97,6 +101,7 @@ class Application:
     def __init__(self, module: ModuleType, caller: Caller, bindings: Mapping[str, Any]) -> None:
         self.classes: dict[str, ObjectClass] = {}
         self.default: ObjectClass | None = None
+        flows: dict[str, type[WorkflowEntrypoint]] = {}
         for value in vars(module).values():
             if not isclass(value) or vars(value).get("homing_base"):
                 continue
@@ -104,6 +109,8 @@ class Application:
                 self._add(value)
             elif issubclass(value, WorkerEntrypoint) and value.__name__ == "Default":
                 self.default = ObjectClass(value)
+            elif issubclass(value, WorkflowEntrypoint):
+                flows[value.__name__] = value
         on_fetch = vars(module).get("on_fetch")
         if self.default is None and isinstance(on_fetch, FunctionType):
             self.default = ObjectClass(importlib.import_module("workers").entrypoint_of(on_fetch))
@@ -118,11 +125,16 @@ class Application:
         if databases:
             self.classes[D1_CLASS] = ObjectClass(D1Object, D1_CLASS)
         self._add_crons(bindings.get("crons") or [], module)
+        workflows = _workflows(bindings.get("workflows"), flows, module.__name__)
+        if workflows:
+            kinds = {each["name"]: WorkflowKind(flows[each["class"]], each["steps_max"]) for each in workflows.values()}
+            self.classes[WORKFLOW_CLASS] = ObjectClass(workflow_objects(kinds), WORKFLOW_CLASS)
         applied = bool(bindings.get("apply_migrations"))
         self.env = Env(
             **{name: DurableObjectNamespace(caller, class_name) for name, class_name in objects.items()},
             **bindings.get("vars", {}),
             **{name: KvNamespace(caller, namespace) for name, namespace in spaces.items()},
+            **{name: Workflow(caller, each["name"]) for name, each in workflows.items()},
             **{
                 name: D1Database(caller, database["id"], database["migrations"] if applied else ())
                 for name, database in databases.items()
@@ -157,6 +169,18 @@ class Application:
             "classes": {name: sorted(kind.methods) for name, kind in self.classes.items()},
             "default": self.default is not None,
         }
+
+
+def _workflows(
+    bound: Mapping[str, Any] | None, found: Mapping[str, type[WorkflowEntrypoint]], module: str
+) -> Mapping[str, Any]:
+    """The workflows that are bound; where the configuration names none, each under its class's own name."""
+    if bound is None:
+        return {upper_snake_case(name): {"name": name, "class": name, "steps_max": STEPS_DEFAULT} for name in found}
+    for name, each in bound.items():
+        if each["class"] not in found:
+            raise ValueError(f"{each['class']}, which is bound as {name}, is no WorkflowEntrypoint of {module}")
+    return bound
 
 
 def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any]) -> Application:

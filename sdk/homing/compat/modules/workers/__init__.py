@@ -6,16 +6,17 @@ Names and meanings are those of https://developers.cloudflare.com/workers/langua
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from inspect import isawaitable
 from types import FunctionType
 from typing import Any
 
 import homing
 from homing.compat.forms import File, FormData, read_form
-from homing.compat.membrane import FetchResponse, faced, plain
-from homing.errors import NotSupported
+from homing.compat.membrane import FetchResponse, JsObject, faced, plain
 from homing.http import Headers, HeadersLike
 from homing.objects import RpcTarget
+from homing.workflows import WorkflowStepEvent
 
 __all__ = [
     "DurableObject",
@@ -102,7 +103,17 @@ def adapt(value: Any) -> Any:
     """What an application is given, as Cloudflare's applications know it."""
     if type(value) is homing.Request:
         return Request(value.url, method=value.method, headers=value.headers, body=value.body)
+    if isinstance(value, homing.WorkflowEvent):
+        more = {"instanceId": value.instance_id, "workflowName": value.workflow_name}
+        return JsObject(payload=value.payload, timestamp=_date(value.timestamp), **more)
+    if isinstance(value, WorkflowStepEvent):
+        return JsObject(payload=value.payload, timestamp=_date(value.timestamp), type=value.type)
     return faced(value)
+
+
+def _date(value: datetime) -> datetime:
+    """A moment as a Date of JavaScript arrives: without a zone, which is UTC in a worker."""
+    return value.replace(tzinfo=None)
 
 
 class DurableObject(homing.DurableObject):
@@ -134,11 +145,11 @@ def entrypoint_of(on_fetch: FunctionType) -> type[WorkerEntrypoint]:
     return Default
 
 
-class WorkflowEntrypoint:
-    """Not built yet."""
+class WorkflowEntrypoint(homing.WorkflowEntrypoint):
+    """A workflow, whose context, bindings and events have JavaScript's names."""
 
-    def __init_subclass__(cls) -> None:
-        raise NotSupported("workflows are not supported yet")
+    homing_base = True
+    homing_adapt = staticmethod(adapt)
 
 
 async def fetch(resource: Any, **options: Any) -> FetchResponse:
