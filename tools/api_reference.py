@@ -18,8 +18,9 @@ from types import FunctionType, ModuleType
 from typing import Any, get_overloads
 
 import homing
-from homing import alarms, client, errors, http, ids, objects, sockets, storage, testing
-from homing.bindings import d1, kv
+from homing import alarms, client, errors, http, ids, objects, sockets, storage, testing, workflows
+from homing.bindings import cron, d1, kv, workflow_step
+from homing.bindings import workflows as bound_workflows
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "api.md"
 LINE_CHARS_MAX = 100
@@ -91,8 +92,15 @@ GROUPS = (
     ),
     Group(
         "Bindings",
-        "What `self.env` has for `kv_namespaces` and `d1_databases` of a configuration.",
-        given=(kv.KvNamespace, d1.D1Database, d1.D1PreparedStatement),
+        "What `self.env` has for `kv_namespaces`, `d1_databases` and `workflows` of a configuration.",
+        given=(kv.KvNamespace, d1.D1Database, d1.D1PreparedStatement, bound_workflows.Workflow),
+    ),
+    Group(
+        "Workflows and cron triggers",
+        "An application extends `WorkflowEntrypoint`. More: [workflows](../workflows.md).",
+        made=(workflows.WorkflowEntrypoint, workflows.NonRetryableError),
+        given=(workflows.WorkflowEvent, workflow_step.WorkflowStep, bound_workflows.WorkflowInstance,
+               cron.ScheduledController),
     ),
     Group(
         "Clients",
