@@ -216,7 +216,7 @@ class WorkflowObject(DurableObject):
 
     async def _run(self, make: type[WorkflowEntrypoint], facts: dict[str, Any], under: Pass) -> Any:
         adapt, workflow = make.homing_adapt, cast("Any", make.__new__(make))
-        context, env = adapt(ExecutionContext(cast("Any", self.ctx))), adapt(self.env)  # it asks for `wait_until` only
+        context, env = adapt(ExecutionContext(self.ctx)), adapt(self.env)
         workflow.ctx, workflow.env = context, env  # for an __init__ that does not call its parent's
         workflow.__init__(context, env)
         params = from_stored(self._kv.get("params"))
