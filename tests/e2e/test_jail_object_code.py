@@ -114,7 +114,7 @@ async def test_what_it_tries_in_vain(host: Host):
         "fork": errno.EPERM,
         "mount": errno.EPERM,
         "environment": {},
-        "root": ["app", "lib", "lib64", "usr"],
+        "root": ["app", "lib", "lib64", "packages", "usr"],
         "whoami": [1, 1000, 1000],
     }.items():
         assert await host.call(method) == {"result": expected}, method

@@ -66,10 +66,11 @@ async def test_no_network_interface_is_up(worker: Probe):
 
 
 async def test_the_root_holds_the_runtime_and_the_application_only(worker: Probe):
-    assert sorted(await worker.run("import os; result = os.listdir('/')")) == ["app", "lib", "lib64", "usr"]
+    assert sorted(await worker.run("import os; result = os.listdir('/')")) == ["app", "lib", "lib64", "packages", "usr"]
     assert await worker.run("import os; result = os.listdir('/app')") == ["main.py"]
     mounts = [line.split() for line in proc(worker.worker.pid, "mountinfo").splitlines()]
-    assert [mount[4] for mount in mounts] == ["/", "/app"]
+    assert await worker.run("import os; result = os.listdir('/packages')") == []
+    assert [mount[4] for mount in mounts] == ["/", "/app", "/packages"]
     for mount in mounts:
         assert {"ro", "nosuid", "nodev"} <= set(mount[5].split(",")), mount
 

@@ -108,7 +108,7 @@ def test_a_configuration_that_is_wrong_is_refused(app: Path, cache: Path, name: 
 
 
 def test_what_is_no_part_of_an_application_stays_out(app: Path, cache: Path):
-    for folder in (".git", ".venv", "__pycache__", "node_modules", ".homing", "lib/__pycache__"):
+    for folder in (*app_bundle.SKIPPED_FOLDERS, "lib/__pycache__"):
         add(app, f"{folder}/x.py")
     add(app, "lib/data.json", "{}")
     assert files_of(bundle_app(app, cache).path) == {"main.py", "lib/data.json"}
@@ -189,4 +189,5 @@ def test_nothing_there(tmp_path: Path, cache: Path):
 
 
 def test_skipped_folders_are_the_documented_ones():
-    assert {".git", ".venv", "__pycache__", "node_modules", ".homing"} == app_bundle.SKIPPED_FOLDERS
+    tools = {".venv-workers", "python_modules"}
+    assert tools | {".git", ".venv", "__pycache__", "node_modules", ".homing"} == app_bundle.SKIPPED_FOLDERS

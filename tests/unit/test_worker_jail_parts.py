@@ -28,6 +28,9 @@ def test_nothing_is_left_to_fill_in():
     assert not re.search(r"@[A-Z_]+@", text)
     assert 'outside_id: "7"' in text
     assert 'src: "/app/folder" dst: "/app" is_bind: true rw: false' in text
+    assert 'src: "/runtime/packages" dst: "/packages" is_bind: true rw: false' in text
+    given = render(load_policy("x86_64"), Path("/runtime"), Path("/app"), 7, 8, JailLimits(), Path("/tree"))
+    assert 'src: "/tree" dst: "/packages" is_bind: true rw: false' in given
 
 
 def test_the_walls_are_in_the_configuration():
@@ -39,7 +42,7 @@ def test_the_walls_are_in_the_configuration():
         assert line in lines
     for line in ("iface_no_lo: true", "rlimit_fsize: 0", "rlimit_core: 0", "rlimit_cpu_type: INF", "pass_fd: 3"):
         assert line in lines
-    assert sum(line.startswith("mount {") for line in lines) == 2
+    assert sum(line.startswith("mount {") for line in lines) == 3
     assert sum(line.startswith("pass_fd") for line in lines) == 1
 
 
@@ -74,7 +77,7 @@ def test_paths_cannot_leave_their_quotes():
     assert line.count(" rw: true") == 1
     assert '\\"' in line
     assert "\\012" in line
-    assert sum(line.startswith("mount {") for line in text.splitlines()) == 2
+    assert sum(line.startswith("mount {") for line in text.splitlines()) == 3
 
 
 @pytest.mark.parametrize(("text", "quoted"), [("a", "a"), ("\\", "\\\\"), ("é", "\\303\\251"), ("\x00", "\\000")])

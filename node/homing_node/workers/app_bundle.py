@@ -18,9 +18,14 @@ from homing.errors import ConfigurationError
 from homing_node.workers import limits
 from homing_node.workers.app_bindings import migrations_of, read_bindings
 from homing_node.workers.app_bundle_config import AppConfig, read_config
+from homing_node.workers.app_packages import PackageTree, obtain_packages
+from homing_node.workers.app_requirements import read_requirements
 from homing_node.workers.jail_cache import FileLock, TreeCache
 
-SKIPPED_FOLDERS = frozenset({".git", ".venv", "__pycache__", "node_modules", ".homing"})
+# `python_modules` and `.venv-workers` are what Cloudflare's tools make for their own runtime.
+SKIPPED_FOLDERS = frozenset(
+    {".git", ".venv", ".venv-workers", "__pycache__", "node_modules", "python_modules", ".homing"}
+)  # fmt: skip
 MOUNTED_AT = "/app"
 
 _SMALLER = "give homing the application's own folder, without data and virtual environments"
@@ -38,6 +43,7 @@ class AppBundle:
         config_file: name of the configuration file, or empty.
         bindings: what it puts into `env`; see `app_bindings`.
         lock: keeps the snapshot from being pruned; held as long as this process lives.
+        packages: what it depends on; None: on nothing.
     """
 
     digest: str
@@ -47,6 +53,7 @@ class AppBundle:
     config_file: str
     bindings: Mapping[str, Any] = field(repr=False)
     lock: FileLock = field(repr=False)
+    packages: PackageTree | None = field(default=None, repr=False)
 
 
 def bundle_app(app: Path, cache: Path) -> AppBundle:
@@ -58,7 +65,8 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
 
     Raises:
         ConfigurationError: there is no application, no main module, a file that cannot be read, a binding that is none,
-            a symbolic link out of the folder, or more than `app_files_max` files or `app_bytes_max` bytes.
+            a symbolic link out of the folder, packages that cannot be installed, or more than `app_files_max` files or
+            `app_bytes_max` bytes.
 
     Example:
         >>> bundle_app(Path("examples/hello"), cache_folder()).main_module
@@ -66,11 +74,13 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
     """
     files, config = read_app(app)
     digest = _digest(files, config)
-    path, lock = TreeCache(cache / "apps", limits.cached_apps_max).obtain(digest, lambda tree: _write(tree, files))
     folder = config.main.parent.as_posix()
     bindings = read_bindings(config.values, config.file)
     for database in bindings["d1"].values():
         database["migrations"] = migrations_of(database["migrations_dir"], files)
+    requirements = read_requirements(files)
+    packages = obtain_packages(requirements, cache) if requirements is not None else None
+    path, lock = TreeCache(cache / "apps", limits.cached_apps_max).obtain(digest, lambda tree: _write(tree, files))
     return AppBundle(
         digest=digest,
         path=path,
@@ -79,6 +89,7 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
         config_file=config.file,
         bindings=bindings,
         lock=lock,
+        packages=packages,
     )
 
 

@@ -69,6 +69,7 @@ class JailSpec:
         cgroups: see `prepare_cgroups`.
         jail_limits: what the program may use.
         policy: what nsjail enforces.
+        packages: a folder that becomes `/packages`; None: nothing is there.
     """
 
     runtime: RuntimeRoot
@@ -78,6 +79,7 @@ class JailSpec:
     cgroups: Cgroups = field(default_factory=lambda: Cgroups(0))
     jail_limits: JailLimits = field(default_factory=JailLimits)
     policy: Policy = field(default_factory=load_policy)
+    packages: Path | None = None
 
 
 def nsjail_binary(explicit: str | None = None) -> Path:
@@ -248,7 +250,7 @@ def spawn(spec: JailSpec) -> Jail:
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         uid = take_uid()
         ours.callback(uid.release)
-        config = render(spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits)
+        config = render(spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits, spec.packages)
         channel, inner_channel = map(theirs.enter_context, socket.socketpair())
         stdout, inner_stdout = _pipe(ours, theirs)
         stderr, inner_stderr = _pipe(ours, theirs)

@@ -60,8 +60,10 @@ def load_policy(machine: str | None = None, folder: Path = _FOLDER) -> Policy:
         raise JailUnavailable(f"there is no jail policy for {machine}: {error}") from error
 
 
-def render(policy: Policy, runtime: Path, app: Path, uid: int, gid: int, jail_limits: JailLimits) -> str:
-    """nsjail's configuration for one worker.
+def render(
+    policy: Policy, runtime: Path, app: Path, uid: int, gid: int, jail_limits: JailLimits, packages: Path | None = None
+) -> str:
+    """nsjail's configuration for one worker; without packages the runtime's own empty folder is in their place.
 
     Raises:
         JailUnavailable: the policy names something that is not known here.
@@ -76,6 +78,7 @@ def render(policy: Policy, runtime: Path, app: Path, uid: int, gid: int, jail_li
         "GID": str(gid),
         "RUNTIME": quote(str(runtime)),
         "APP": quote(str(app)),
+        "PACKAGES": quote(str(packages or runtime / "packages")),
         "SECCOMP": quote(policy.seccomp),
     }
     return _PLACEHOLDER.sub(lambda match: _value(values, match[1]), policy.config)

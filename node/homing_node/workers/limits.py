@@ -10,9 +10,17 @@ app_config_bytes_max = 1024 * 1024
 app_crons_max = 100
 app_hosts_max = 1_000
 
+# --- the packages of the application ---
+requirements_max = 500
+packages_bytes_max = 512 * 1024 * 1024
+packages_files_max = 50_000
+install_s_max = 240.0  # below `cache_lock_timeout_s`, for which the other nodes wait
+installer_lines_max = 12
+
 # --- the cache of runtime trees and application snapshots ---
 cached_runtimes_max = 3
 cached_apps_max = 20
+cached_packages_max = 10
 cache_lock_timeout_s = 300.0
 
 # --- one jail ---

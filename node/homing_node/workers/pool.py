@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from homing.errors import ConfigurationError
-from homing_node.workers import limits
+from homing_node.workers import app_packages, limits
 from homing_node.workers.app_bundle import AppBundle, bundle_app
 from homing_node.workers.generation import Generation
 from homing_node.workers.jail import JailSpec, nsjail_binary
@@ -243,8 +243,13 @@ class WorkerPool:
         config = self._config
         program = f"import sys; sys.path.append({self._runtime.site_packages!r}); {config.program}"
         command = (self._runtime.python, "-I", "-S", "-B", "-X", "utf8", "-c", program)
+        packages = bundle.packages
+        jail = JailSpec(
+            self._runtime, bundle.path, command, self._nsjail, self._cgroups, config.jail_limits,
+            packages=packages.path if packages is not None else None,
+        )  # fmt: skip
         return WorkerSpec(
-            JailSpec(self._runtime, bundle.path, command, self._nsjail, self._cgroups, config.jail_limits),
+            jail,
             bundle.import_path,
             bundle.main_module,
             {**bundle.bindings, "apply_migrations": config.apply_migrations},
@@ -253,6 +258,7 @@ class WorkerPool:
             config.silence_s_max,
             config.hello_timeout_s,
             config.ahead_ms,
+            app_packages.MOUNTED_AT if packages is not None else "",
         )
 
     async def _end_after_grace(self, old: Generation) -> None:

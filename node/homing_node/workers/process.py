@@ -56,6 +56,7 @@ class WorkerSpec:
         silence_s_max: how long the worker may give no sign of life.
         hello_timeout_s: how long jail and import may take.
         ahead_ms: see `PoolConfig`.
+        packages: where the packages of the application are, as the worker sees them; empty: there are none.
     """
 
     jail: JailSpec
@@ -67,6 +68,7 @@ class WorkerSpec:
     silence_s_max: float = limits.silence_s_max
     hello_timeout_s: float = limits.hello_timeout_s
     ahead_ms: Callable[[], int] | None = None
+    packages: str = ""
 
 
 class WorkerProcess:
@@ -221,7 +223,8 @@ class WorkerProcess:
         await loop.create_unix_connection(lambda: self._channel, sock=jail.channel)
         spec = self._spec
         hello = {
-            "app": spec.import_path, "main": spec.main_module, "bindings": dict(spec.bindings),
+            "app": spec.import_path, "main": spec.main_module, "packages": spec.packages,
+            "bindings": dict(spec.bindings),
             "limits": dict(spec.runtime_limits), "ahead_ms": spec.ahead_ms() if spec.ahead_ms is not None else None,
         }  # fmt: skip
         self._channel.send((HELLO, hello))

@@ -20,7 +20,7 @@ from homing_node.workers import limits, runtime_root_parts
 from homing_node.workers.jail_cache import FileLock, TreeCache
 from homing_node.workers.runtime_root_parts import Part
 
-_FORMAT = "1"  # raise it when the same inputs make another tree
+_FORMAT = "2"  # raise it when the same inputs make another tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,8 @@ def _build(tree: Path, parts: list[Part]) -> None:
             target.chmod(0o755)
         if inside.endswith(".py"):
             _compile(target, f"/{inside}")
-    (tree / "app").mkdir()  # where the application is bound
+    for place in ("app", "packages"):  # where the application and its packages are bound
+        (tree / place).mkdir()
 
 
 def _compile(source: Path, shown: str) -> None:

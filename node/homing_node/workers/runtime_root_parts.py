@@ -27,11 +27,9 @@ FOREIGN_PACKAGES = ("apsw", "msgspec", "uvloop")
 # Not for servers, not without a display or a disk, or there to start other programs.
 _SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages", "dist-packages"}
-    | {"pydoc_data", "distutils", "venv", "curses", "dbm", "sqlite3", "__pycache__"}
+    | {"pydoc_data", "distutils", "venv", "curses", "dbm", "__pycache__"}
 )  # fmt: skip
-_SKIPPED_FILES = re.compile(
-    r"config-3|turtle\.py|antigravity\.py|_test|_tkinter|_curses|_sqlite3|_dbm|_gdbm|readline|nis\."
-)
+_SKIPPED_FILES = re.compile(r"config-3|turtle\.py|antigravity\.py|_test|_tkinter|_curses|_dbm|_gdbm|readline|nis\.")
 _WANTED_SUFFIXES = (".py", ".so", ".typed")
 # Of the sdk, what needs packages that a worker does not have.
 _SDK_SKIPPED = frozenset({"cli", "testing", "wire", "v1", "__pycache__"})

@@ -183,11 +183,13 @@ def _workflows(
     return bound
 
 
-def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any]) -> Application:
+def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], packages: str = "") -> Application:
     """Import an application.
 
     Args:
-        folder: where its modules are; it comes first on the path, and what Cloudflare's applications import last.
+        folder: where its modules are; it comes first on the path.
+        packages: where those that it depends on are, or empty; they come last, behind what homing brings, so that none
+            of them stands in for a module of homing or for `workers`.
         main: the name of its main module.
         caller, bindings: see `Application`.
 
@@ -198,6 +200,8 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any]) ->
         sys.path.insert(0, folder)
     if compat.MODULES not in sys.path:
         sys.path.append(compat.MODULES)
+    if packages and packages not in sys.path:
+        sys.path.append(packages)
     return Application(importlib.import_module(main), caller, bindings)
 
 

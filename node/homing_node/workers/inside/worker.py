@@ -85,7 +85,9 @@ class Worker:
         if given.get("ahead_ms") is not None:
             testing.install(given["ahead_ms"])
         try:
-            self._application = application.load(given["app"], given["main"], self.stubs, given.get("bindings") or {})
+            self._application = application.load(
+                given["app"], given["main"], self.stubs, given.get("bindings") or {}, given.get("packages") or ""
+            )
         except BaseException as error:
             self.send((channel.FAILED, type(error).__name__, failures.message_of(error), failures.trace_of(error)))
             return
