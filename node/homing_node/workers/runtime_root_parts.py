@@ -22,7 +22,7 @@ PYTHON = "usr/bin/python3"
 LIBRARY = f"usr/{sys.platlibdir}/python{sys.version_info.major}.{sys.version_info.minor}"
 SITE_PACKAGES = f"{LIBRARY}/site-packages"
 
-FOREIGN_PACKAGES = ("apsw", "msgspec", "uvloop")
+FOREIGN_PACKAGES = ("apsw", "greenlet", "msgspec", "uvloop")
 
 # Not for servers, not without a display or a disk, or there to start other programs.
 _SKIPPED_FOLDERS = frozenset(

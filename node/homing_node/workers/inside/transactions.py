@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import apsw
 
+from homing.compat.waiting import without_waiting
 from homing.errors import DatabaseFull, ObjectReset, StorageError
 from homing.storage import SqlCursor, SqlValue
 from homing_node.workers.inside import limits
@@ -197,7 +198,7 @@ class Transactions:
         name = self.savepoint() if self.in_transaction else None
         self.begin()
         try:
-            result = callback()
+            result = without_waiting(callback)
             if isawaitable(result):
                 cast("Any", result).close()
                 raise TypeError("the callback of transaction_sync must not be async; use transaction")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from homing.compat.membrane import Camel, JsArray, JsMap, JsObject, faced
+from homing.compat.waiting import can_wait, wait
 from homing.errors import HomingError
 
 JsException = HomingError
@@ -47,3 +48,5 @@ def create_proxy(value: Any, **_: Any) -> Any:
 
 
 create_once_callable = create_proxy
+run_sync = wait
+can_run_sync = can_wait
