@@ -100,3 +100,36 @@ def test_a_list_in_a_d1_database_with_migrations() -> None:
         ]
         assert client.get("/count").json() == {"left": 1}
         assert client.post("/", json={"text": ""}).status_code == 400
+
+
+def test_polls_of_fastapi_over_an_object() -> None:
+    with running("polls") as client:
+        for voter, choice, counts in (
+            ("ann", "tea", {"tea": 1}), ("bob", "coffee", {"coffee": 1, "tea": 1}), ("ann", "coffee", {"coffee": 2}),
+        ):  # fmt: skip
+            answer = client.post("/polls/break", json={"voter": voter, "choice": choice})
+            assert (answer.status_code, answer.json()) == (201, counts)
+        assert client.get("/polls/break").json() == {"coffee": 2}, "an endpoint without async waits"
+        assert client.get("/polls/other").json() == {}
+        answer = client.post("/polls/break", json={"voter": "cy", "choice": "water"})
+        assert (answer.status_code, answer.json()) == (422, {"detail": "choose one of tea, coffee"})
+        answer = client.post("/polls/break", json={"voter": "", "choice": "tea"})
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "voter"])
+        assert client.get("/openapi.json").json()["info"]["title"] == "Polls"
+        assert client.get("/nothing").status_code == 404
+
+
+def test_a_guest_book_of_django_in_a_d1_database() -> None:
+    with running("guestbook") as client:
+        assert "nothing yet" in client.get("/").text
+        entry = {"name": "Ann", "text": "<b>hello</b>"}
+        assert client.post("/", data=entry).status_code == 403, "Django asks for its token"
+        token = client.cookies["csrftoken"]
+        answer = client.post("/", data={**entry, "csrfmiddlewaretoken": token})
+        assert (answer.status_code, answer.headers["location"]) == (302, "/")
+        page = client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<li>Ann: &lt;b&gt;hello&lt;/b&gt;</li>" in page.text
+        assert client.get("/entries/1").json() == {"id": 1, **entry}
+        assert client.get("/entries/2").status_code == 404
+        assert client.delete("/", headers={"x-csrftoken": client.cookies["csrftoken"]}).status_code == 405

@@ -11,7 +11,7 @@ from homing_node.workers.pool import PoolConfig, WorkerPool
 from jailed import SMALL, cache_dir
 from wheels import looking_in, wheel
 
-STANDING_IN = ("apsw", "homing", "js", "json", "msgspec", "pyodide", "workers")
+STANDING_IN = ("apsw", "asgi", "greenlet", "homing", "js", "json", "msgspec", "pyodide", "workers", "wsgi")
 EXTRA = f"extra{zlib.crc32(repr(STANDING_IN).encode()):x}"  # trees are kept by name: other files, another name
 APP = f"""
 import errno, importlib, importlib.metadata

@@ -8,5 +8,10 @@ from __future__ import annotations
 
 import os.path
 
+from homing.objects import Env
+
 MODULES = os.path.join(os.path.dirname(__file__), "modules")
 """The folder that is put on the import path."""
+
+ENV = Env()
+"""`workers.env`: variables while the application is imported, every binding afterwards."""

@@ -202,7 +202,10 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], pa
         sys.path.append(compat.MODULES)
     if packages and packages not in sys.path:
         sys.path.append(packages)
-    return Application(importlib.import_module(main), caller, bindings)
+    vars(compat.ENV).update(bindings.get("vars", {}))
+    application = Application(importlib.import_module(main), caller, bindings)
+    vars(compat.ENV).update(vars(application.env))
+    return application
 
 
 def upper_snake_case(name: str) -> str:

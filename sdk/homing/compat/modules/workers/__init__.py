@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 import homing
+from homing.compat import ENV
 from homing.compat.forms import File, FormData, read_form
 from homing.compat.membrane import FetchResponse, JsObject, faced, plain
 from homing.http import Headers, HeadersLike
@@ -29,10 +30,14 @@ __all__ = [
     "RpcTarget",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
+    "env",
     "fetch",
     "python_from_rpc",
     "python_to_rpc",
 ]
+
+
+env = faced(ENV)
 
 
 class Request(homing.Request):

@@ -1,0 +1,218 @@
+"""`from workers import asgi`: ASGI applications, such as FastAPI's, behind an entrypoint or an object.
+
+An answer is sent when it is complete; what the application does after that goes on. Names and meanings are those of
+https://developers.cloudflare.com/workers/languages/python/packages/fastapi/, the protocol is that of
+https://asgi.readthedocs.io/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+from homing.compat import waiting
+from homing.compat.answers import Body
+from homing.errors import NotSupported
+from workers import Request, Response, WorkerEntrypoint
+
+__all__ = ["entrypoint", "fetch", "websocket"]
+
+Message = MutableMapping[str, Any]
+Application = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]
+
+_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+_lifespans_max = 16  # of as many applications; one that is made for each request would never end
+
+_log = logging.getLogger("asgi")
+
+
+async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Response:
+    """Have an application answer a request.
+
+    Args:
+        app: the application; its lifespan begins before its first request.
+        req: the request.
+        env: the bindings; the application has them as `scope["env"]`.
+        ctx: not used: a task that the application makes goes on by itself.
+
+    Raises:
+        NotSupported: the request asks for a WebSocket.
+        BaseException: whatever the application raises before its answer is complete.
+    """
+    if req.headers.get("upgrade", "").lower() == "websocket":
+        await websocket(app, req, env)
+    waiting.replace_threads()
+    state = await _started(app)
+    exchange = _Exchange(req.body)
+    task = asyncio.ensure_future(exchange.run(app, {**_scope(req, env), "state": dict(state)}))
+    try:
+        return await exchange.answer
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+
+
+async def websocket(app: Application, req: Request, env: Any = None) -> NoReturn:
+    """Not built yet: an object accepts sockets."""
+    raise NotSupported("WebSockets of ASGI applications are not supported yet; an object can accept them")
+
+
+def entrypoint(app: Application) -> type[WorkerEntrypoint]:
+    """The entrypoint that answers with an application: `Default = asgi.entrypoint(app)`."""
+
+    class Default(WorkerEntrypoint):
+        """Has the application answer."""
+
+        async def fetch(self, request: Any) -> Any:
+            """See `WorkerEntrypoint`."""
+            return await fetch(app, request, self.env, self.ctx)
+
+    return Default
+
+
+def _scope(req: Request, env: Any) -> dict[str, Any]:
+    url = urlsplit(req.url)
+    path = url.path or "/"
+    return {
+        "type": "http",
+        "asgi": _VERSIONS,
+        "http_version": "1.1",
+        "method": req.method,
+        "scheme": url.scheme,
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1", "replace"),
+        "query_string": url.query.encode("latin-1", "replace"),
+        "root_path": "",
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in req.headers.raw()],
+        "client": None,
+        "server": (url.hostname or "localhost", url.port or (443 if url.scheme == "https" else 80)),
+        "env": env,
+    }
+
+
+class _Exchange:
+    """One request and its answer.
+
+    Args:
+        body: of the request.
+
+    Attributes:
+        answer: done when the answer is complete, or the application has failed before.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._unread: bytes | None = body
+        self._start: Message | None = None
+        self._body = Body()
+        self._over = asyncio.Event()
+
+    async def run(self, app: Application, scope: dict[str, Any]) -> None:
+        """Call the application, to its very end."""
+        try:
+            await app(scope, self._receive, self._send)
+            if not self.answer.done():
+                raise RuntimeError("the application ended without an answer")
+        except Exception as error:
+            if self.answer.done():
+                _log.exception("the application failed after its answer")
+            else:
+                self.answer.set_exception(error)
+        finally:
+            self._over.set()
+            if not self.answer.done():
+                self.answer.cancel()  # the application's task was cancelled: nobody will answer
+
+    async def _receive(self) -> Message:
+        body, self._unread = self._unread, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._over.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start = message
+        elif kind == "http.response.body" and self._start is not None:
+            self._body.add(message.get("body", b""))
+            if not message.get("more_body", False) and not self.answer.done():
+                self.answer.set_result(_response(self._start, self._body.whole()))
+                self._over.set()
+        else:
+            raise RuntimeError(f"{kind} cannot be sent now")
+
+
+def _response(start: Message, body: bytes) -> Response:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start.get("headers", ())]
+    return Response(body, start["status"], headers=headers)
+
+
+class _Lifespan:
+    """The life of an application in this process: it is started once. Its end is that of the process: nobody sees it.
+
+    Args:
+        app: the application.
+
+    Attributes:
+        state: what it gives to its requests.
+        started: done when it is ready, or has no lifespan; failed when it says so.
+    """
+
+    def __init__(self, app: Application) -> None:
+        loop = asyncio.get_running_loop()
+        self.app = app
+        self.state: dict[str, Any] = {}
+        self.started: asyncio.Future[None] = loop.create_future()
+        self._told = False
+        # Not by `create_task`: it would be a task of the object that came first, and end with it or hold it in memory.
+        self._task = asyncio.Task(self._run(), loop=loop)
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": _VERSIONS, "state": self.state}
+        try:
+            await self.app(scope, self._receive, self._send)
+        except Exception:
+            if self.started.done():
+                _log.exception("the lifespan of the application failed")
+        if not self.started.done():
+            self.started.set_result(None)  # it does not know of lifespans
+
+    async def _receive(self) -> Message:
+        if self._told:
+            await asyncio.get_running_loop().create_future()
+        self._told = True
+        return {"type": "lifespan.startup"}
+
+    async def _send(self, message: Message) -> None:
+        if self.started.done():
+            return
+        if message["type"] == "lifespan.startup.failed":
+            self.started.set_exception(RuntimeError(message.get("message") or "the application's startup failed"))
+        elif message["type"] == "lifespan.startup.complete":
+            self.started.set_result(None)
+
+    def end(self) -> None:
+        """Drop it."""
+        self._task.cancel()
+
+
+_lifespans: dict[int, _Lifespan] = {}
+
+
+async def _started(app: Application) -> dict[str, Any]:
+    """The state of an application that is ready. Whoever comes while it starts waits; one that failed is tried anew."""
+    lifespan = _lifespans.get(id(app))
+    if lifespan is None:
+        lifespan = _lifespans[id(app)] = _Lifespan(app)
+        if len(_lifespans) > _lifespans_max:
+            _lifespans.pop(next(iter(_lifespans))).end()
+    if not lifespan.started.done():
+        await asyncio.wait([lifespan.started])
+    if lifespan.started.exception() is not None and _lifespans.get(id(app)) is lifespan:
+        del _lifespans[id(app)]
+    lifespan.started.result()
+    return lifespan.state
