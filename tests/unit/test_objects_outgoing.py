@@ -194,7 +194,7 @@ def test_what_no_worker_of_ours_sends_ends_it(world: HostWorld) -> None:
     """The jail's side of the channel is not trusted. Each was seen to fail without its check."""
     wrong: list[dict[str, Any]] = [
         {"raw": b"x" * 32}, {"raw": b"short"}, {"kind": 1}, {"kind": 4}, {"name": "another"}, {"body": "text"},
-        {"target": -1},
+        {"target": -1}, {"target": 1.5}, {"kind": 2.0}, {"target": "1"},
         {"raw": ObjectId.from_name("Other", "other").raw},
     ]  # fmt: skip
     for one in wrong:

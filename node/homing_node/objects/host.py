@@ -243,7 +243,7 @@ class ObjectHost(SlotHost):
                 object_log.emit(self._by_id.get(frame[1]), worker.id, *frame[2:6])
             elif kind == RESET:
                 self._on_reset(worker, *frame[1:4])
-        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
             worker.kill("it broke the protocol of its channel")
 
@@ -280,11 +280,7 @@ class ObjectHost(SlotHost):
         act = self._heard(worker, act_id)
         if act is None:
             return
-        if commit is not None:
-            take_commit(act, n, commit, wake_ms)
-        elif wake_ms is not None:
-            raise ValueError("a time for an alarm without a commit")
-        done = [(act.calls.get(effect[0]), effect) for effect in effects]
+        done, ready = replies.of_turn(act, effects)  # what cannot be told must not be recorded
         at_ms, began_ms = self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns())
         runner = act.calls.get(call_id)
         event = runner.socket if runner is not None else None
@@ -292,6 +288,8 @@ class ObjectHost(SlotHost):
         if said or event is not None:
             ended = [call.socket for call, _ in done if call is not None and call.socket is not None]
             sockets = self.sockets.turn(act.address, said, event, ended)
+        if commit is not None or wake_ms is not None:
+            take_commit(act, n, commit, wake_ms)
         body = turn_body(act, commit, runner, done, at_ms, began_ms, wake_ms, sockets)
         if body is not None:
             act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
@@ -305,19 +303,11 @@ class ObjectHost(SlotHost):
             say = self.sockets.take(sockets, event, recorded=body is not None)
             if say is not None:
                 self.gate.hold_call(act.slot, act.last_lsn, say, wrote=body is not None)
-        for call, effect in done:
+        for call, _ in done:
             if call is not None:
                 act.ended(call)
-                self._finish(act, call, effect, wrote=body is not None)
-
-    def _finish(self, act: Activation, call: PendingCall, effect: list[Any], *, wrote: bool) -> None:
-        answer = replies.of_effect(call.m.id, effect[1], effect[2], act)
-        timing = answer.timing
-        timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
-        self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
-        for waiter in call.waiters or ():
-            again = replies.of_effect(waiter.m.id, effect[1], effect[2], act)
-            self.gate.hold(act.slot, act.last_lsn, waiter, again, wrote=wrote)
+        for call, answer in ready:
+            self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=body is not None)
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)

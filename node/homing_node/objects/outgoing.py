@@ -92,7 +92,9 @@ class OutgoingCalls:
             ValueError: it is not one, or one too many.
         """
         number, kind, class_name, raw, name, method, body, url, headers, activation, target = call
-        if kind not in (KIND_FETCH, KIND_METHOD, OUTSIDE) or type(body) is not bytes or min(activation, target) < 0:
+        if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
+            raise ValueError("a call of nobody")
+        if kind not in (KIND_FETCH, KIND_METHOD, OUTSIDE) or type(body) is not bytes:
             raise ValueError("a call of an unknown kind")
         if {type(text) for text in (class_name, name, method, url)} != {str}:
             raise ValueError("a call of something else")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from homing.alarms import TIME_MS_MAX
 from homing.errors import BrokenOff, HomingError, KeyReused, Overloaded
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
 from homing_node.objects.images import PAGE_BYTES
 from homing_node.objects.keys import KeyTable
+from homing_node.objects.replies import Done
 from homing_node.objects.socket_state import SocketTurn
 from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody
 from homing_node.workers.inside import pages
-
-Done = list[tuple[PendingCall | None, list[Any]]]
-"""The effects of a turn, each with the call that it answers."""
 
 NO_ROOM_RETRY_S = 60.0
 
@@ -45,12 +41,14 @@ def verdict(
     return known if known.state == KeyState.DONE else BrokenOff()
 
 
-def take_commit(act: Activation, n: int, commit: bytes, wake_ms: int | None) -> None:
+def take_commit(act: Activation, n: int, commit: bytes | None, wake_ms: int | None) -> None:
     """Accept the next commit of an activation, or none (rule 25); `wake_ms`: when it is to be woken then.
 
     Raises:
-        ValueError: it is not the next, or not within its bounds.
+        ValueError: there is none, or it is not the next, or not within its bounds.
     """
+    if commit is None:
+        raise ValueError("a time for an alarm without a commit")
     if wake_ms is not None and (type(wake_ms) is not int or not 0 <= wake_ms <= TIME_MS_MAX):
         raise ValueError("a time for an alarm that cannot be")
     if n != act.commits + 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from homing.errors import ApplicationError, BrokenOff, HomingError, NotFound, NotOwner, Overloaded, from_wire
 from homing.wire.v1 import call_pb2 as wire
-from homing_node.objects.activation import Activation
+from homing_node.objects.activation import Activation, PendingCall
 
 ANSWER, HTTP, FAILURE = 0, 1, 2
 
@@ -17,6 +17,8 @@ def of_effect(call_id: int, status: int, payload: Any, act: Activation | None = 
     Raises:
         TypeError, ValueError: the worker sent something else than an effect.
     """
+    if type(status) is not int:
+        raise ValueError("an effect without a status")
     if status == ANSWER:
         return wire.Reply(id=call_id, body=payload)
     if status == HTTP:
@@ -36,6 +38,42 @@ def of_effect(call_id: int, status: int, payload: Any, act: Activation | None = 
     return wire.Reply(id=call_id, failure=failure)
 
 
+Done = list[tuple[PendingCall | None, list[Any]]]
+"""The effects of a turn, each with the call that it answers."""
+
+
+def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple[PendingCall, wire.Reply]]]:
+    """What a turn answers, before anything has come of it.
+
+    Args:
+        act: whose turn it was.
+        effects: of the turn, as its worker says them.
+
+    Returns:
+        The effects, each with the call that it answers. And the answers, each with the call that it is for: those that
+        end in this turn, and those that wait for the same.
+
+    Raises:
+        TypeError, ValueError, LookupError: one is no effect, or ends what another has ended.
+    """
+    if len(effects) > 1 and len({effect[0] for effect in effects}) < len(effects):
+        raise ValueError("a call that ends twice")
+    done: Done = []
+    answers: list[tuple[PendingCall, wire.Reply]] = []
+    for effect in effects:
+        call = act.calls.get(effect[0])
+        done.append((call, effect))
+        if call is None:
+            continue
+        answer = of_effect(call.m.id, effect[1], effect[2], act)
+        timing = answer.timing
+        timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
+        answers.append((call, answer))
+        if call.waiters is not None:
+            answers += [(waiter, of_effect(waiter.m.id, effect[1], effect[2], act)) for waiter in call.waiters]
+    return done, answers
+
+
 def _socket(told: Any, act: Activation | None) -> wire.SocketRef:
     """What a connection becomes: a socket of the object that answers, or one that it passes on."""
     if isinstance(told, int):
@@ -47,7 +85,13 @@ def _socket(told: Any, act: Activation | None) -> wire.SocketRef:
 
 
 def error_of(code: str, message: str) -> HomingError:
-    """The error that a worker named; an unknown code is an application error."""
+    """The error that a worker named; an unknown code is an application error.
+
+    Raises:
+        TypeError: it named none.
+    """
+    if type(code) is not str or type(message) is not str:
+        raise TypeError("an error without a code and a message")
     found = from_wire(code, message)
     return found if type(found) is not HomingError else ApplicationError(message, error_type=code)
 

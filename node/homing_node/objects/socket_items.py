@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from homing.sockets import AUTO_RESPONSE_CHARS_MAX, CODES_OF_APPLICATIONS, REASON_BYTES_MAX, TAG_CHARS_MAX
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits
 from homing_node.objects.socket_record import Said, SocketChanges
@@ -18,7 +19,7 @@ def take_item(owner: ObjectSockets, changes: SocketChanges, item: Sequence[Any])
     """Add one item of a worker's frame (`workers.inside.sockets`) to what its turn did.
 
     Raises:
-        ValueError, TypeError, LookupError: it is none, or it is not within its bounds.
+        ValueError, TypeError, LookupError, OverflowError: it is none, or it is not within its bounds.
     """
     kind = item[0]
     if kind == ACCEPT:
@@ -27,21 +28,39 @@ def take_item(owner: ObjectSockets, changes: SocketChanges, item: Sequence[Any])
             raise ValueError("a socket that cannot be accepted")
         if len(owner.open) + len(changes.accepted) >= limits.sockets_per_object_max or len(tags) > limits.tags_max:
             raise ValueError("a socket too many, or tags")
-        changes.accepted.append((number, [str(tag) for tag in tags]))
+        changes.accepted.append((number, [_text(tag, TAG_CHARS_MAX) for tag in tags]))
         return
     if kind == AUTO:
         _, request, response = item
-        auto = [] if request is None else [str(request), str(response)]
+        auto = [] if request is None else [_text(text, AUTO_RESPONSE_CHARS_MAX) for text in (request, response)]
         changes.auto = auto if auto != owner.auto else None  # a constructor says the same each time
         return
-    numbers = [int(number) for number in item[1]]
+    numbers = list(item[1])
+    if set(map(type, numbers)) != {int}:
+        raise ValueError("sockets without numbers")
     if kind == ATTACH:
         if type(item[2]) is not bytes or len(item[2]) > limits.attachment_bytes_max:
             raise ValueError("an attachment that cannot be kept")
         changes.attached.append((numbers[0], item[2]))
         return
-    data: Any = [int(item[2]), str(item[3])] if kind == CLOSE else item[2]
+    data: Any = _close(item[2], item[3]) if kind == CLOSE else item[2]
     if kind != CLOSE and type(data) is not (str if kind == TEXT else bytes):
         raise ValueError("a message that is neither text nor bytes")
     seq = owner.next_seq()
     changes.said.append(Said(seq, _FRAMES[kind], numbers, data))
+
+
+def _text(text: Any, chars_max: int) -> str:
+    if type(text) is not str or len(text) > chars_max:
+        raise ValueError("no text, or one that is too long")
+    return text
+
+
+def _close(code: Any, reason: Any) -> list[Any]:
+    """A code and a reason that can be in a close frame."""
+    code = int(code)
+    if code != 1_000 and code not in CODES_OF_APPLICATIONS:
+        raise ValueError(f"a socket cannot be closed with {code}")
+    if len(_text(reason, REASON_BYTES_MAX).encode()) > REASON_BYTES_MAX:
+        raise ValueError("the reason of a close is too long")
+    return [code, reason]

@@ -52,8 +52,9 @@ class StatelessCalls:
             known = self._calls.get(effect[0])
             if known is None or known[0] != worker.id:
                 continue
+            answer = self._answer(known[1], effect)
             del self._calls[effect[0]]
-            known[1].reply(self._answer(known[1], effect))
+            known[1].reply(answer)
 
     def _answer(self, call: PendingCall, effect: list[Any]) -> wire.Reply:
         answer = replies.of_effect(call.m.id, effect[1], effect[2])
