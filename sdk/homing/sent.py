@@ -12,11 +12,11 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from homing.errors import BadRequest
+from homing.errors import HomingError
 from homing.ids import ObjectId
 from homing.objects import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
 from homing.values import Packer, as_base
@@ -27,6 +27,7 @@ _EXT_ID = 6  # [id, name]
 _EXT_REFERENCE = 7  # [class, id, name, activation, target]
 
 _pack = msgspec.msgpack.Encoder().encode
+_T = TypeVar("_T")
 
 
 class Sender:
@@ -88,18 +89,31 @@ class Sender:
         content = self.decode(data)
         try:
             if code == _EXT_STUB:
-                class_key, raw, name = content
-                return DurableObjectStub(self._caller, class_key, ObjectId(raw, name))
+                class_key, *found = content
+                return DurableObjectStub(self._caller, _of_type(str, class_key), _id(*found))
             if code == _EXT_ID:
-                return ObjectId(*content)
+                return _id(*content)
             if code == _EXT_DATACLASS:
                 return _restored(*content)
             if code == _EXT_REFERENCE:
                 class_key, raw, name, activation, target = content
-                return RpcStub(self._caller, Reference(class_key, ObjectId(raw, name), int(activation), int(target)))
-        except (LookupError, TypeError, AttributeError, BadRequest) as error:
+                numbers = _of_type(int, activation), _of_type(int, target)
+                if min(numbers) < 0:
+                    raise ValueError("a reference to nothing")
+                return RpcStub(self._caller, Reference(_of_type(str, class_key), _id(raw, name), *numbers))
+        except (LookupError, TypeError, AttributeError, HomingError) as error:
             raise ValueError(f"a value that cannot be read: {error}") from error
         raise ValueError(f"bytes of an unknown kind {code}")
+
+
+def _of_type(kind: type[_T], value: Any) -> _T:
+    if type(value) is not kind:
+        raise TypeError(f"{type(value).__qualname__} instead of {kind.__qualname__}")
+    return value
+
+
+def _id(raw: Any, name: Any = None) -> ObjectId:
+    return ObjectId(_of_type(bytes, raw), name if name is None else _of_type(str, name))
 
 
 def _extension(code: int, content: Sequence[Any]) -> msgspec.msgpack.Ext:

@@ -277,8 +277,15 @@ class Packer:
         if code == _EXT_DATETIME:
             return datetime.fromisoformat(bytes(data).decode())
         if code == _EXT_SET:
-            return {_hashable(item) for item in self._decode(bytes(data))}
+            return _set_of(self._decode(bytes(data)))
         return self._resolve(code, bytes(data))
+
+
+def _set_of(items: Any) -> set[Any]:
+    try:
+        return {_hashable(item) for item in items}
+    except TypeError:
+        raise ValueError("bytes of a set of what no set can hold") from None
 
 
 def _unknown(code: int, _: bytes) -> Any:

@@ -9,7 +9,7 @@ from homing_node.log import record
 from homing_node.log.memory_store import MemoryStore
 from homing_node.log.store import Op, PutObject, PutPages
 from homing_node.objects.images import DamagedPages, apply_batch, image
-from homing_node.objects.turn_record import ObjectMeta, TurnBody, encode_body, encode_meta
+from homing_node.objects.turn_record import ObjectMeta, TurnBody, decode_body, decode_meta, encode_body, encode_meta
 from homing_node.workers.inside import pages
 
 OBJECT = ObjectId.from_name("Counter", "a").raw
@@ -57,3 +57,24 @@ def test_a_page_that_is_missing_is_refused() -> None:
     store = stored(None)
     with pytest.raises(DamagedPages, match="page 1 is missing"):
         image(OBJECT, [], store, store.pages(OBJECT))
+
+
+@pytest.mark.parametrize("commit", [b"", b"\x01\x00", b"\x01\x00\x00\x00\x05\x00", b"\x01\x00\x00\x00\x01\x00\x01"])
+def test_a_commit_that_is_none_is_damage(commit: bytes) -> None:
+    """A record of a peer is believed as far as its hash goes. Found by `make fuzz`: a struct.error ended the node."""
+    records = [record.encode(record.TURN, 1, 1, 0, bytes(16), OBJECT, encode_body(TurnBody(commit=commit)))]
+    store = stored(OLD)
+    with pytest.raises(DamagedPages):
+        apply_batch(7, records, source=store)
+    with pytest.raises(DamagedPages):
+        image(OBJECT, records, store, store.pages(OBJECT))
+
+
+def test_what_is_nested_without_end_is_a_value_error() -> None:
+    """Found by `make fuzz`: only a ValueError is expected of bytes, and a RecursionError came."""
+    deep = b"\x91" * 10_000 + b"\xc0"
+    key = b"\x96\xa1k\xc4\x01f\x01\x00\x00" + deep
+    with pytest.raises(ValueError, match="nested"):
+        decode_body(b"\x94\xa0\xc0\xc0\x91" + key)
+    with pytest.raises(ValueError, match="nested"):
+        decode_meta(b"\x94\xa1C\xc0\x00\x81\xa1k" + key)

@@ -115,6 +115,9 @@ def test_what_cannot_travel_is_refused_by_its_name() -> None:
         SENDER.encode(circle)
 
 
+RAW = ObjectId.from_name("Room", "a").raw
+
+
 @pytest.mark.parametrize(
     ("code", "content"),
     [
@@ -126,7 +129,14 @@ def test_what_cannot_travel_is_refused_by_its_name() -> None:
         (4, 7),
         (5, ["Room", b"short", None]),
         (5, []),
+        (5, [5, RAW, None]),
+        (5, ["Room", [0] * 32, None]),
+        (5, ["Room", RAW, 5]),
         (6, ["x"]),
+        (6, [[0] * 32]),
+        (7, ["Room", RAW, None, -1, 1]),
+        (7, ["Room", RAW, None, float("inf"), 1]),
+        (7, [b"Room", RAW, None, 1, 1]),
         (9, []),
     ],
 )

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,3 +160,11 @@ def test_the_empty_arguments_are_not_shared_between_calls():
     args.append(1)
     kwargs["a"] = 1
     assert decode_arguments(b"") == ([], {})
+
+
+@pytest.mark.parametrize("items", [[{}], 5, None, [[{}]]])
+def test_a_stored_set_of_what_no_set_can_hold_is_a_value_error(items: Any):
+    """Found by `make fuzz`: it was a TypeError, which nobody expected of bytes."""
+    data = msgspec.msgpack.encode(msgspec.msgpack.Ext(3, msgspec.msgpack.encode(items)))
+    with pytest.raises(ValueError, match="set"):
+        from_stored(data)

@@ -54,6 +54,14 @@ def test_another_file_with_a_checksum_is_no_mark() -> None:
         decode(body + struct.pack("<I", zlib.crc32(body)))
 
 
+@pytest.mark.parametrize("names", [b"\xff" * 480, b"\x01\xff", b"\x00\xf0" + b"a" * 300])
+def test_names_that_are_none_are_damage(names: bytes) -> None:
+    """Found by `make fuzz`: an IndexError left a node unable to start, though the other place was whole."""
+    body = encode(MARK)[:20] + names.ljust(marks.place_bytes - 24, b"\xff")
+    with pytest.raises(DamagedMark):
+        decode(body + struct.pack("<I", zlib.crc32(body)))
+
+
 def test_a_newer_mark_is_not_called_damaged() -> None:
     body = bytearray(encode(MARK)[:-4])
     struct.pack_into("<H", body, 8, 2)

@@ -82,9 +82,12 @@ def decode(place: bytes) -> Mark:
         raise NewerMark(f"the mark has format {version}, and this version knows {_VERSION}")
     texts: list[str] = []
     at = _HEAD.size
-    for _ in range(3):
-        texts.append(body[at + 1 : at + 1 + body[at]].decode())
-        at += 1 + body[at]
+    try:
+        for _ in range(3):
+            texts.append(body[at + 1 : at + 1 + body[at]].decode())
+            at += 1 + body[at]
+    except (IndexError, UnicodeDecodeError) as error:
+        raise DamagedMark("a place of the mark holds names that are none") from error
     return Mark(texts[0], batch, bool(flags & _TRUSTED), texts[1], texts[2])
 
 

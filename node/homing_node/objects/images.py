@@ -6,6 +6,7 @@ checksum that the last of them carries (rule 24). Changes are new bytes at an of
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -41,7 +42,11 @@ class Fold:
     keys: KeyTable | None = None
 
     def take(self, body: TurnBody, at_ms: int, stored: Callable[[int], bytes | None]) -> None:
-        """Add one record; `stored` gives a page as the store has it."""
+        """Add one record; `stored` gives a page as the store has it.
+
+        Raises:
+            DamagedPages: its commit cannot be read.
+        """
         if body.restore:
             self._restore(body)
         if body.class_name:
@@ -56,7 +61,10 @@ class Fold:
             self.meta.sockets = self.meta.sockets or SocketsMeta()
             fold(self.meta.sockets, body.sockets)
         if body.commit is not None:
-            self._commit(body.commit, stored)
+            try:
+                self._commit(body.commit, stored)
+            except struct.error as error:
+                raise DamagedPages("a record holds a commit that is none") from error
 
     def _restore(self, body: TurnBody) -> None:
         if body.begins:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import TypeVar
 
 import msgspec
 
@@ -88,6 +89,14 @@ class ObjectMeta(msgspec.Struct, array_like=True):
 _ENCODER = msgspec.msgpack.Encoder()
 _BODY = msgspec.msgpack.Decoder(TurnBody)
 _META = msgspec.msgpack.Decoder(ObjectMeta)
+_T = TypeVar("_T")
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def encode_body(body: TurnBody) -> bytes:
@@ -101,7 +110,7 @@ def decode_body(data: bytes) -> TurnBody:
     Raises:
         ValueError: not a body.
     """
-    return _BODY.decode(data)
+    return _decoded(_BODY, data)
 
 
 def encode_meta(meta: ObjectMeta) -> bytes:
@@ -115,4 +124,4 @@ def decode_meta(data: bytes) -> ObjectMeta:
     Raises:
         ValueError: not one.
     """
-    return _META.decode(data)
+    return _decoded(_META, data)
