@@ -13,7 +13,7 @@ import msgspec
 from homing.errors import ApplicationError, DeadlineExceeded, HomingError, MethodNotAllowed, TooLarge
 from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway, OnDone
-from homing_gateway.limits import BODY_WAIT_S_MAX, STREAM_STALLED_S
+from homing_gateway.limits import BODY_WAIT_S_MAX, LENGTH_DIGITS_MAX, STREAM_STALLED_S
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import Kind, Route
 from homing_placement.routing.pending import Pending
@@ -99,7 +99,9 @@ class Exchange:
             DeadlineExceeded: it did not come within `BODY_WAIT_S_MAX`.
         """
         declared = self.asked.content_length
-        if declared is not None and (not declared.isdigit() or int(declared) > limit):
+        if declared is not None and not (
+            declared.isdigit() and len(declared) <= LENGTH_DIGITS_MAX and int(declared) <= limit
+        ):
             raise TooLarge(f"the body is at most {limit} bytes")
         try:
             async with asyncio.timeout(BODY_WAIT_S_MAX):

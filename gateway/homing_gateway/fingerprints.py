@@ -47,7 +47,7 @@ def _canonical(body: bytes) -> bytes:
         return _encoder.encode([args, kwargs, call] if call else [args, kwargs])
     except RecursionError as error:
         raise BadRequest("the body is nested too deep") from error
-    except msgspec.MsgspecError as error:
+    except ValueError as error:  # msgspec's, of bad UTF-8, and of numbers with too many digits
         raise BadRequest(f"the body is not JSON: {error}") from error
 
 

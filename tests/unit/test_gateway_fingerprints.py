@@ -42,7 +42,17 @@ def test_object_and_method_make_a_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b"1", b'{"args":[NaN]}', b"\xff", b'{"args":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"1",
+        b'{"args":[NaN]}',
+        b"\xff",
+        b'{"args":["\xff"]}',
+        b'{"args":[%s]}' % (b"9" * 5_000),
+        b'{"args":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
 )
 def test_what_is_not_a_call_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
