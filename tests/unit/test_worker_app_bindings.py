@@ -81,6 +81,13 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"workflows": [{**FLOW, "limits": {"steps": 25_001}}]}, "from 1 to 25000 steps"),
         ({"workflows": [FLOW, {**FLOW, "binding": "MORE", "class_name": "Other"}]}, "two classes"),
         ({"workflows": [FLOW], "vars": {"ORDERS": 1}}, "ORDERS more than once"),
+        ({"kv_namespaces": [{"binding": "A", "id": "1"}, {"binding": "A", "id": "2"}]}, "A more than once"),
+        ({"d1_databases": [{"binding": "A"}, {"binding": "A"}]}, "A more than once"),
+        ({"durable_objects": {"bindings": [ROOM, {**ROOM, "class_name": "Other"}]}}, "ROOMS more than once"),
+        ({"d1_databases": [{"binding": "A", "database_id": 5}]}, "database_id"),
+        ({"d1_databases": [{"binding": "A", "database_name": []}]}, "database_name"),
+        ({"vars": {"A": 1 << 64}}, "cannot be told"),
+        ({"vars": {"A": "\ud800"}}, "cannot be told"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], said: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -80,9 +82,40 @@ def test_homing_toml_goes_before_wrangler(app: Path, cache: Path):
     assert bundle_app(app, cache).main_module == "two"
 
 
+def test_jsonc_reads_what_stands_between_two_comments():
+    """Found by `make fuzz`: it was taken for a part of them, and the comma before for a trailing one."""
+    assert parse_jsonc('{"a": 1, /* one */ "b": 2 /* two */ }') == {"a": 1, "b": 2}
+
+
 def test_jsonc_leaves_strings_alone():
     text = r'{"a": "// no /* comment */ ,}", "b": "\",}", "c": [1, 2, /* x */ ], }'
     assert parse_jsonc(text) == {"a": "// no /* comment */ ,}", "b": '",}', "c": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ["1/**/2", "tr/**/ue", "1 /*", '1 /* "', '"a', '"a\\'])
+def test_what_a_comment_stands_in_or_has_no_end_is_refused(text: str):
+    """Found by `make fuzz`: a comment was taken out, and `1/**/2` was 12."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_jsonc(text)
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "tail"),
+    [
+        ('{"a": 1, ', "/**/", '"b": 2}'),
+        ('{"a": 1, ', "////", '\n"b": 2}'),
+        ("", "/*", ""),
+        ("", ", /*", ""),
+        ("", '"\\', ""),
+        (",", "    ", ","),
+    ],
+)
+def test_no_text_takes_long(head: str, piece: str, tail: str):
+    """Found by `make fuzz`: thirty comments after a comma took longer than anybody waits."""
+    began = time.monotonic()
+    with contextlib.suppress(ValueError):
+        parse_jsonc(head + piece * 200_000 + tail)
+    assert time.monotonic() - began < 5.0
 
 
 @pytest.mark.parametrize(
@@ -92,6 +125,7 @@ def test_jsonc_leaves_strings_alone():
         ("homing.toml", '[app]\nmain = "/etc/passwd.py"'),
         ("homing.toml", '[app]\nmain = "gone.py"'),
         ("homing.toml", '[app]\nmain = "my-app.py"'),
+        ("homing.toml", f'[app]\nmain = "{"a" * 300}.py"'),
         ("homing.toml", '[app]\nmain = "main"'),
         ("homing.toml", "[app]\nmain = 3"),
         ("homing.toml", "[app"),

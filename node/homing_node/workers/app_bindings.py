@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, cast
+
+import msgspec
 
 from homing.bindings.workflow_rules import NAME_CHARS_MAX, STEPS_DEFAULT, STEPS_MAX, is_identifier
 from homing.cron import Schedule
@@ -33,7 +36,7 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         names any: else every class is bound under its own name.
 
     Raises:
-        ConfigurationError: an entry that is none, or two of one name.
+        ConfigurationError: an entry that is none, two of one name, or a value that a worker cannot be told.
 
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
@@ -42,26 +45,35 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
         raise ConfigurationError(f"vars in {file} must be a table of names and values")
-    found: dict[str, Any] = {
-        "vars": dict(cast("dict[str, Any]", variables)),
-        "kv": dict(_kv(values.get("kv_namespaces", []), file)),
-        "d1": dict(_d1(values.get("d1_databases", []), file)),
-        "missing": dict(_missing(values)),
+    found: dict[str, list[tuple[str, Any]]] = {
+        "vars": list(cast("dict[str, Any]", variables).items()),
+        "kv": list(_kv(values.get("kv_namespaces", []), file)),
+        "d1": list(_d1(values.get("d1_databases", []), file)),
+        "missing": list(_missing(values)),
     }
     if "durable_objects" in values:
-        found["objects"] = dict(_objects(values["durable_objects"], file))
+        found["objects"] = list(_objects(values["durable_objects"], file))
     if "workflows" in values:
-        found["workflows"] = dict(_workflows(values, file))
-    names = [name for part in found.values() for name in part]
-    for name in names:
+        found["workflows"] = list(_workflows(values, file))
+    _check_names((name for part in found.values() for name, _ in part), file)
+    bindings: dict[str, Any] = {kind: dict(part) for kind, part in found.items()}
+    bindings["crons"] = _crons(values.get("triggers", {}), file)
+    bindings["fetch_hosts"] = _fetch_hosts(values.get("homing", {}), file)
+    try:
+        msgspec.msgpack.encode(bindings)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ConfigurationError(f"{file} holds a value that a worker cannot be told: {error}") from error
+    return bindings
+
+
+def _check_names(names: Iterable[str], file: str) -> None:
+    count = Counter(names)
+    for name in count:
         if not name.isidentifier():
             raise ConfigurationError(f"{file} binds {name!r}, which is no name for an attribute of env")
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in count.items() if times > 1)
+    if twice:
         raise ConfigurationError(f"{file} binds {', '.join(twice)} more than once")
-    found["crons"] = _crons(values.get("triggers", {}), file)
-    found["fetch_hosts"] = _fetch_hosts(values.get("homing", {}), file)
-    return found
 
 
 def _fetch_hosts(settings: object, file: str) -> list[str]:
@@ -130,8 +142,10 @@ def _d1(value: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 folder = database.get("migrations_dir", _MIGRATIONS_DIR)
                 if not isinstance(folder, str) or ".." in PurePosixPath(folder).parts or folder.startswith("/"):
                     raise ConfigurationError(f"migrations_dir in {file} is a folder of the application, not {folder!r}")
-                found = str(database.get("database_id") or name)
-                yield name, {"id": found, "name": database.get("database_name", ""), "migrations_dir": folder}
+                found, title = database.get("database_id") or name, database.get("database_name", "")
+                if not isinstance(found, str) or not isinstance(title, str):
+                    raise ConfigurationError(f"database_id and database_name in {file} are texts: {entry!r}")
+                yield name, {"id": found, "name": title, "migrations_dir": folder}
             case _:
                 raise ConfigurationError(f"an entry of d1_databases in {file} needs a binding: {entry!r}")
 

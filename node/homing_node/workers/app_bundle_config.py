@@ -15,8 +15,11 @@ from homing_node.workers import limits
 
 DEFAULT_MAIN = ("main.py", "src/main.py")
 
-# A string, a comment, or a comma before a closing bracket; strings come first, so that what is in them stays.
-_JSONC_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.DOTALL)
+# What is matched is matched once: no text takes more than a few passes, whatever is missing at its end. A string comes
+# first, so that what is in it stays; without its end it goes on to that of the text, and so does such a comment.
+_STRING = r'("(?:[^"\\]++|\\.)*+"?)'
+_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/|(/\*.*)", re.DOTALL)
+_LAST_COMMA = re.compile(_STRING + r"|,(?=\s*+[}\]])", re.DOTALL)
 _MODULE = re.compile(r"[^\W\d]\w*", re.ASCII)
 
 
@@ -60,7 +63,8 @@ def parse_jsonc(text: str) -> Any:
         >>> parse_jsonc('{"main": "a.py", } // the entry')
         {'main': 'a.py'}
     """
-    return json.loads(_JSONC_TOKEN.sub(lambda match: match[1] or "", text))
+    plain = _COMMENT.sub(lambda match: match[1] or match[2] or " ", text)
+    return json.loads(_LAST_COMMA.sub(lambda match: match[1] or "", plain))
 
 
 def _parsed(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -106,6 +110,10 @@ def _checked(folder: Path, main: object, where: str) -> PurePosixPath:
     path = PurePosixPath(main)
     if path.is_absolute() or ".." in path.parts or path.suffix != ".py" or not _MODULE.fullmatch(path.stem):
         raise ConfigurationError(f"main in {where} must be a .py file inside the application, not {main!r}")
-    if not (folder / path).is_file():
+    try:
+        there = (folder / path).is_file()
+    except OSError as error:
+        raise ConfigurationError(f"main in {where} cannot be looked for: {error}") from error
+    if not there:
         raise ConfigurationError(f"main in {where} is {main!r}, but {folder} has no such file")
     return path
