@@ -9,11 +9,12 @@ HOURS ?= 1
 KIND ?=
 COMPARE ?=
 ONLY ?=
+KEEP ?=
 BEFORE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help environment setup run test check format sim chaos mutants model bench operations load soak lock protobuf reference clean distclean
+.PHONY: help environment setup run test check format sim chaos mutants model fuzz bench operations load soak lock protobuf reference clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ mutants: setup ## every rule broken once, each must be caught
 model: ## spin tries every short history of the log's rules, and breaks each rule once
 	@$(PYTHON) tools/setup.py model
 	@exec $(BIN)/python docs/model/run.py
+
+fuzz: setup ## a fuzzer at every decoder, each for SECONDS=180: ONLY=frames,routes,config KEEP=yes
+	@$(PYTHON) tools/setup.py fuzz
+	@exec $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 
 chaos: setup ## hurt processes, disks and the network under load: SECONDS=180
 	@exec $(BIN)/python tests/chaos/run.py --seconds $(SECONDS)

@@ -25,6 +25,7 @@ KINDS = {
     "scenario": "golden histories of a core, as text",
     "conformance": "any implementation of an interface must pass",
     "integration": "several parts with a real etcd, store or socket",
+    "fuzz": "every input that a fuzzer's corpus keeps, once more",
     "simulation": "seeded faults on the cores",
     "e2e": "real processes, started as users start them",
     "chaos": "processes are killed under load",

@@ -3,8 +3,8 @@
 All of them run in two lanes at one time: one computes, the other mostly waits.
 
     run_tests.py            everything
-    run_tests.py KIND…      some: check, tidy, unit, property, scenario, conformance, integration, e2e, simulation,
-                            mutants, chaos
+    run_tests.py KIND…      some: check, tidy, unit, property, fuzz, scenario, conformance, integration, e2e,
+                            simulation, mutants, chaos
 
 A skip that is not in tests/skips_reviewed.txt is a failure, and so is a kind that has vanished.
 """
@@ -37,10 +37,10 @@ WRONG = re.compile(r"seed \d+: |not caught: |unmutated: |failed  ")  # what a pr
 WRONG_LINES_MAX = 5
 NO_TESTS_COLLECTED = 5
 
-PYTEST_KINDS = ("tidy", "unit", "property", "scenario", "conformance", "integration", "e2e")
+PYTEST_KINDS = ("tidy", "unit", "property", "fuzz", "scenario", "conformance", "integration", "e2e")
 # Run at one time, for the second mostly waits: for leases, timeouts, etcd, and what it has killed.
 LANES = (
-    ("check", "tidy", "unit", "property", "scenario", "conformance", "integration", "simulation", "mutants"),
+    ("check", "tidy", "unit", "property", "fuzz", "scenario", "conformance", "integration", "simulation", "mutants"),
     ("e2e", "chaos"),
 )
 GIVE_WAY = ("simulation", "mutants")  # nothing in them looks at a clock: beside another lane they take what it leaves

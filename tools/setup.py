@@ -3,6 +3,7 @@
     setup.py            what all targets need
     setup.py test       also what only tests need, and is large: Chromium
     setup.py model      also what `make model` needs and nothing else does: spin, and a C compiler
+    setup.py fuzz       also what `make fuzz` needs and nothing else does: atheris, and coverage
 
 Plain Python of the system, standard library only, since it is what makes the rest. It is quick when nothing has to be
 done: a stamp in the environment names the locks and the interpreter it was made from.
@@ -24,6 +25,8 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / ".homing-setup"
 LOCKS = ("requirements.txt", "requirements-dev.txt")
+FUZZ_LOCK = "tools/requirements-fuzz.txt"
+PIP = (PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -95,11 +98,10 @@ def make_environment() -> None:
 
 def install_dependencies() -> None:
     say("installing the locked dependencies")
-    pip = (PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     wanted = [argument for lock in LOCKS for argument in ("--requirement", lock)]
-    if not run(*pip, "--require-hashes", *wanted):
+    if not run(*PIP, "--require-hashes", *wanted):
         sys.exit("setup: the dependencies could not be installed; pip's message is above")
-    if not run(*pip, "--no-deps", "--no-build-isolation", "--no-index", "--editable", "."):
+    if not run(*PIP, "--no-deps", "--no-build-isolation", "--no-index", "--editable", "."):
         sys.exit("setup: homing itself could not be installed; pip's message is above")
 
 
@@ -127,6 +129,12 @@ def find_model_checker() -> None:
         sys.exit(f"setup: {names} is missing: {missing[0].without}. As root: apt-get install {names}")
 
 
+def install_fuzzer() -> None:
+    """What `make fuzz` needs alone; pip sees at once when it is there."""
+    if not run(*PIP, "--require-hashes", "--requirement", FUZZ_LOCK):
+        sys.exit("setup: the fuzzer could not be installed; pip's message is above")
+
+
 def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - the interpreter is whatever the machine has
         sys.exit(
@@ -145,6 +153,8 @@ def main() -> None:
         find(TEST_PACKAGES)
     if sys.argv[1:] == ["model"]:
         find_model_checker()
+    elif sys.argv[1:] == ["fuzz"]:
+        install_fuzzer()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""The target `frames`: every decoder of bytes that come from a worker, a peer, a disk, a backup or a client's call."""
+
+from __future__ import annotations
+
+from tests.fuzz import frames_channel, frames_records, frames_values
+from tests.fuzz.target import Target
+
+NODE = "node/homing_node"
+
+TARGET = Target(
+    "frames",
+    (*frames_channel.CHECKS, *frames_records.CHECKS, *frames_values.CHECKS),
+    {
+        f"{NODE}/workers/inside/framing.py": (),
+        f"{NODE}/workers/inside/pages.py": (),
+        f"{NODE}/workers/process.py": (
+            "WorkerProcess._on_message", "WorkerProcess._on_start_message", "_number", "_offer",
+        ),
+        f"{NODE}/objects/host.py": (
+            "ObjectHost.on_frame", "ObjectHost._on_call", "ObjectHost._on_turn", "ObjectHost._on_reset",
+            "ObjectHost._on_closed",
+        ),
+        f"{NODE}/objects/outgoing.py": ("_Caller.add", "OutgoingCalls.made", "_target"),
+        f"{NODE}/objects/recording.py": ("take_commit",),
+        f"{NODE}/objects/replies.py": ("of_effect", "_socket", "error_of"),
+        f"{NODE}/objects/restored.py": ("Incoming",),
+        f"{NODE}/objects/socket_items.py": (),
+        f"{NODE}/objects/socket_record.py": (),
+        f"{NODE}/objects/stateless.py": ("StatelessCalls.on_effects", "StatelessCalls._answer"),
+        f"{NODE}/objects/turn_record.py": (),
+        f"{NODE}/log/mark.py": ("encode", "decode"),
+        f"{NODE}/log/pieces.py": ("Incoming",),
+        f"{NODE}/log/record.py": (),
+        "sdk/homing/sent.py": (),
+        "sdk/homing/values.py": (),
+    },
+)  # fmt: skip
+
+frames_channel.quiet()

@@ -1,0 +1,36 @@
+"""The target `routes`: what a client sends to a gateway."""
+
+from __future__ import annotations
+
+from tests.fuzz import routes_app, routes_parts
+from tests.fuzz.frames_channel import quiet
+from tests.fuzz.target import Target
+
+GATEWAY = "gateway/homing_gateway"
+
+TARGET = Target(
+    "routes",
+    (*routes_parts.CHECKS, *routes_app.CHECKS),
+    {
+        f"{GATEWAY}/routes.py": (),
+        f"{GATEWAY}/asked.py": (),
+        f"{GATEWAY}/asgi.py": (),
+        f"{GATEWAY}/problems.py": (),
+        f"{GATEWAY}/fingerprints.py": (),
+        f"{GATEWAY}/gateway.py": ("Gateway.rpc", "Gateway.fetch"),
+        f"{GATEWAY}/admin.py": ("_page",),
+        f"{GATEWAY}/streams.py": ("_cut", "_field", "_number", "_hex"),
+        f"{GATEWAY}/testing.py": (),
+        f"{GATEWAY}/socket_app.py": ("SocketApp._begin", "SocketApp._ask", "_exchange", "_end_of", "_accepted",
+        "_refuse"),
+        f"{GATEWAY}/exchange.py": (
+            "Exchange.problem", "Exchange.body", "Exchange._read", "Exchange.url", "Exchange.fetch",
+            "Exchange._passed_headers", "fetched", "answered_headers",
+        ),
+        f"{GATEWAY}/lane.py": ("_Cycle._begin", "LaneProtocol._short_route", "LaneProtocol._is_plain",
+        "LaneProtocol._has_short_body"),
+        "sdk/homing/observability/trace.py": ("parse", "id_of"),
+    },
+)  # fmt: skip
+
+quiet()
