@@ -41,6 +41,7 @@ _HOP_BY_HOP = frozenset(
 _SCHEMES = {"ws": "http", "wss": "https"}  # of a request that asks for a WebSocket
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _BODILESS = frozenset((204, 205, 304))
 _LENGTHLESS = frozenset((204, 304))
 
@@ -205,9 +206,18 @@ def fetched(pending: Pending, exchange: Exchange) -> Answer:
     headers = answered_headers(pending)
     body = b"" if status in _BODILESS else pending.answer
     if status not in _LENGTHLESS:
-        headers.append((b"content-length", b"%d" % len(body)))
+        headers.append((b"content-length", b"%d" % _length(pending, body, exchange.verb)))
     headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
     return status, headers, body
+
+
+def _length(pending: Pending, body: bytes, verb: str) -> int:
+    """How long the body is, or would be: to HEAD it may be said instead of sent."""
+    if verb == "HEAD" and not body:
+        said = next((value for name, value in pending.answer_headers if name.lower() == "content-length"), "")
+        if _LENGTH.fullmatch(said):
+            return int(said)
+    return len(body)
 
 
 def answered_headers(pending: Pending) -> HeaderList:

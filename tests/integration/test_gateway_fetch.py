@@ -54,6 +54,20 @@ async def test_a_fetch_takes_every_verb(gate: Running, method: str) -> None:
     assert found.content == (b"" if method == "HEAD" else method.encode())
 
 
+@pytest.mark.parametrize(
+    ("said", "body", "length"), [("12345", b"", "12345"), ("-1", b"", "0"), ("9" * 16, b"", "0"), ("7", b"made", "4")]
+)
+async def test_the_answer_to_head_says_how_long_the_body_would_be(
+    gate: Running, said: str, body: bytes, length: str
+) -> None:
+    gate.node.on_call = lambda _call: answer(body, status=200, headers=[("Content-Length", said)])
+    for _ in range(2):  # the connection is still in order
+        found = await gate.http.head(OBJECT + "/fetch/")
+        assert (found.status_code, found.headers.get_list("content-length"), found.content) == (200, [length], b"")
+    found = await gate.http.get(OBJECT + "/fetch/")
+    assert (found.headers["content-length"], found.content) == (str(len(body)), body), "only to HEAD"
+
+
 @pytest.mark.parametrize("status", [204, 205, 304])
 async def test_answers_without_a_body(gate: Running, status: int) -> None:
     gate.node.on_call = lambda _call: answer(b"not sent", status=status)
