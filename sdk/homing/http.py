@@ -126,6 +126,23 @@ class Request:
         return f"Request({self.method} {self.url})"
 
 
+def as_request(request: Request | str, options: Mapping[str, Any]) -> Request:
+    """A request as it was given, or for a URL that was.
+
+    Args:
+        request: a request, or its URL.
+        options: with a URL, what `Request` takes: `method`, `headers`, `body`.
+
+    Raises:
+        TypeError: there are options for what is a request already.
+    """
+    if isinstance(request, str):
+        return Request(request, **options)
+    if options:
+        raise TypeError("options go with a URL, not with a Request")
+    return request
+
+
 class Response:
     """An answer.
 

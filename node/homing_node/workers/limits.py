@@ -17,6 +17,13 @@ packages_files_max = 50_000
 install_s_max = 240.0  # below `cache_lock_timeout_s`, for which the other nodes wait
 installer_lines_max = 12
 
+# --- its static assets ---
+asset_bytes_max = 16 * 1024 * 1024  # one file: as much as an answer holds, `answer_bytes_max` of the runtime inside
+asset_rules_bytes_max = 4 * 1024 * 1024  # `_headers`, `_redirects` and `.assetsignore`, each
+asset_ignore_lines_max = 1_000
+asset_rules_max = 100  # of `run_worker_first`
+asset_rule_chars_max = 100
+
 # --- the cache of runtime trees and application snapshots ---
 cached_runtimes_max = 3
 cached_apps_max = 20
