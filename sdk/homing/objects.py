@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
-from homing.http import Request, Response
+from homing.http import Request, Response, as_request
 from homing.ids import ObjectId
 from homing.sockets import Sockets, WebSocket, WebSocketRequestResponsePair, checked_tags
 
@@ -53,10 +53,15 @@ class Runtime(Waits, Protocol):
 
 
 class ExecutionContext:
-    """The context of an entrypoint's call."""
+    """The context of an entrypoint's call.
 
-    def __init__(self, runtime: Waits) -> None:
+    Attributes:
+        props: what the configuration gives along with the service binding that is called; else empty.
+    """
+
+    def __init__(self, runtime: Waits, props: dict[str, Any] | None = None) -> None:
         self._runtime = runtime
+        self.props = props or {}
 
     def wait_until(self, awaitable: Awaitable[Any]) -> None:
         """Let work go on after the answer; it has 15 minutes."""
@@ -253,6 +258,14 @@ class Reference(NamedTuple):
 class Caller(Protocol):
     """Who takes a stub's calls to their object; the worker's runtime implements it."""
 
+    def runtime(self) -> Runtime:
+        """Whose code runs.
+
+        Raises:
+            RuntimeError: nobody's.
+        """
+        ...
+
     def call_target(
         self, reference: Reference, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> asyncio.Future[Any]:
@@ -305,11 +318,7 @@ class DurableObjectStub:
             request: a request, or its URL.
             options: with a URL, what `Request` takes: `method`, `headers`, `body`.
         """
-        if isinstance(request, str):
-            request = Request(request, **options)
-        elif options:
-            raise TypeError("options go with a URL, not with a Request")
-        return self._caller.call_fetch(self.class_key, self.id, request)
+        return self._caller.call_fetch(self.class_key, self.id, as_request(request, options))
 
     def __getattr__(self, method: str) -> Callable[..., asyncio.Future[Any]]:
         if method.startswith("_"):

@@ -36,6 +36,8 @@ def test_classes_variables_and_what_is_not_built() -> None:
             "DB": {"id": "2", "name": "main", "migrations_dir": "sql"},
             "MORE": {"id": "MORE", "name": "", "migrations_dir": "migrations"},
         },
+        "assets": {},
+        "services": {},
         "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
         "crons": ["* * * * *"],
         "fetch_hosts": ["api.example.com"],
@@ -88,11 +90,36 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"d1_databases": [{"binding": "A", "database_name": []}]}, "database_name"),
         ({"vars": {"A": 1 << 64}}, "cannot be told"),
         ({"vars": {"A": "\ud800"}}, "cannot be told"),
+        ({"assets": {"directory": "a", "binding": 1}}, "assets.binding"),
+        ({"assets": {"directory": "a", "binding": "A"}, "vars": {"A": 1}}, "A more than once"),
+        ({"services": [{"binding": "A"}]}, "needs a binding and a service"),
+        ({"services": [{"service": "a"}]}, "needs a binding and a service"),
+        ({"services": [{"binding": "A", "service": "a", "entrypoint": 1}]}, "the service A"),
+        ({"services": [{"binding": "A", "service": "a", "props": []}]}, "the service A"),
+        ({"services": [{"binding": "A", "service": "a"}], "vars": {"A": 1}}, "A more than once"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         read_bindings(values, "wrangler.jsonc")
+
+
+def test_assets_and_services() -> None:
+    own = {"binding": "OWN", "service": "shop", "entrypoint": "Prices", "props": {"a": 1}}
+    values = {
+        "name": "shop",
+        "assets": {"directory": "public", "binding": "ASSETS"},
+        "services": [own, {"binding": "SELF", "service": "shop"}, {"binding": "OTHER", "service": "billing"}],
+    }
+    found = read_bindings(values, "wrangler.jsonc")
+    assert list(found["assets"]) == ["ASSETS"]
+    assert found["services"] == {
+        "OWN": {"of": "", "entrypoint": "Prices", "props": {"a": 1}},
+        "SELF": {"of": "", "entrypoint": "", "props": {}},
+        "OTHER": {"of": "billing", "entrypoint": "", "props": {}},
+    }
+    assert found["missing"] == {}
+    assert read_bindings({"assets": {"directory": "public"}}, "wrangler.jsonc")["assets"] == []
 
 
 def test_migrations_are_the_scripts_of_their_folder_in_order() -> None:

@@ -17,7 +17,19 @@ from homing_node.workers import limits
 
 # Kinds whose entries have their names under another key than `binding`.
 _NAMED = {"send_email": "name"}
-_SETTINGS = frozenset({"durable_objects", "vars", "kv_namespaces", "d1_databases", "workflows", "triggers", "homing"})
+_SETTINGS = frozenset(
+    {
+        "durable_objects",
+        "vars",
+        "kv_namespaces",
+        "d1_databases",
+        "assets",
+        "services",
+        "workflows",
+        "triggers",
+        "homing",
+    }
+)
 _MIGRATIONS_DIR = "migrations"  # as the reference's own tools have it
 
 
@@ -30,17 +42,19 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
 
     Returns:
         `vars`: name to value; `kv`: name to the id of a namespace of keys; `d1`: name to the id of a database and the
-        folder of its migrations; `crons`: schedules of its cron triggers; `fetch_hosts`: where it may send requests;
-        `missing`: name to the kind of binding that this version does not have; and
-        `objects`, name to class, and `workflows`, name to a workflow's name, class and limit of steps, where the file
-        names any: else every class is bound under its own name.
+        folder of its migrations; `assets`: the name of the static assets, if they have one; `services`: name to the
+        application it is `of`, if not of this one, its class of entrypoints and their `props`; `crons`: schedules of
+        its cron triggers; `fetch_hosts`: where it may send requests; `missing`: name to the kind of binding that this
+        version does not have; and `objects`, name to class, and `workflows`, name to a workflow's name, class and
+        limit of steps, where the file names any: else every class is bound under its own name.
 
     Raises:
         ConfigurationError: an entry that is none, two of one name, or a value that a worker cannot be told.
 
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
-        {'vars': {'COLOR': 'red'}, 'kv': {}, 'd1': {}, 'missing': {'AI': 'ai'}, 'crons': [], 'fetch_hosts': []}
+        >>> sorted(read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc"))
+        ['assets', 'crons', 'd1', 'fetch_hosts', 'kv', 'missing', 'services', 'vars']
     """
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
@@ -49,6 +63,8 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         "vars": list(cast("dict[str, Any]", variables).items()),
         "kv": list(_kv(values.get("kv_namespaces", []), file)),
         "d1": list(_d1(values.get("d1_databases", []), file)),
+        "assets": list(_assets(values.get("assets"), file)),
+        "services": list(_services(values.get("services", []), values.get("name"), file)),
         "missing": list(_missing(values)),
     }
     if "durable_objects" in values:
@@ -170,6 +186,28 @@ def _workflows(values: Mapping[str, Any], file: str) -> Iterator[tuple[str, dict
         if not isinstance(steps_max, int) or not 0 < steps_max <= STEPS_MAX:
             raise ConfigurationError(f"a workflow in {file} has from 1 to {STEPS_MAX} steps")
         yield binding, {"name": name, "class": class_name, "steps_max": steps_max}
+
+
+def _assets(value: object, file: str) -> Iterator[tuple[str, None]]:
+    """The name of the static assets in `env`; what else there is of them is read by `app_assets`."""
+    name = cast("dict[str, object]", value).get("binding") if isinstance(value, dict) else None
+    if isinstance(name, str):
+        yield name, None
+    elif name is not None:
+        raise ConfigurationError(f"assets.binding in {file} is a name, not {name!r}")
+
+
+def _services(value: object, own: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
+        match entry:
+            case {"binding": str(name), "service": str(service)}:
+                given = cast("dict[str, Any]", entry)
+                entrypoint, props = given.get("entrypoint", ""), given.get("props", {})
+                if not isinstance(entrypoint, str) or not isinstance(props, dict):
+                    raise ConfigurationError(f"the service {name} in {file} has an entrypoint or props that are none")
+                yield name, {"of": "" if service == own else service, "entrypoint": entrypoint, "props": props}
+            case _:
+                raise ConfigurationError(f"an entry of services in {file} needs a binding and a service: {entry!r}")
 
 
 def migrations_of(folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from homing.errors import ConfigurationError
 from homing_node.workers import limits
+from homing_node.workers.app_assets import site_of
 from homing_node.workers.app_bindings import migrations_of, read_bindings
 from homing_node.workers.app_bundle_config import AppConfig, read_config
 from homing_node.workers.app_packages import PackageTree, obtain_packages
@@ -39,7 +40,7 @@ class AppBundle:
         digest: of every path and byte in it; the same files give the same digest on every node.
         path: the folder on the host.
         import_path: the folder of the main module as the worker sees it; imports start there.
-        main_module: the name to import.
+        main_module: the name to import; empty if the application is files to be served, and no code.
         config_file: name of the configuration file, or empty.
         bindings: what it puts into `env`; see `app_bindings`.
         lock: keeps the snapshot from being pruned; held as long as this process lives.
@@ -65,8 +66,8 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
 
     Raises:
         ConfigurationError: there is no application, no main module, a file that cannot be read, a binding that is none,
-            a symbolic link out of the folder, packages that cannot be installed, or more than `app_files_max` files or
-            `app_bytes_max` bytes.
+            static assets that cannot be served, a symbolic link out of the folder, packages that cannot be installed,
+            or more than `app_files_max` files or `app_bytes_max` bytes.
 
     Example:
         >>> bundle_app(Path("examples/hello"), cache_folder()).main_module
@@ -78,6 +79,9 @@ def bundle_app(app: Path, cache: Path) -> AppBundle:
     bindings = read_bindings(config.values, config.file)
     for database in bindings["d1"].values():
         database["migrations"] = migrations_of(database["migrations_dir"], files)
+    site = site_of(config.values, config.file, config.main, files, app.resolve())
+    if site is not None:
+        bindings["site"] = {**site, "folder": f"{MOUNTED_AT}/{site['folder']}"}
     requirements = read_requirements(files)
     packages = obtain_packages(requirements, cache) if requirements is not None else None
     path, lock = TreeCache(cache / "apps", limits.cached_apps_max).obtain(digest, lambda tree: _write(tree, files))

@@ -28,7 +28,8 @@ class AppConfig:
     """An application's main module and its whole configuration.
 
     Attributes:
-        main: the file of the main module, relative to the application's folder.
+        main: the file of the main module, relative to the application's folder; without a name where there is none, and
+            static assets are all there is.
         file: the configuration file's name, or empty.
         values: what it holds.
     """
@@ -49,7 +50,9 @@ def read_config(folder: Path) -> AppConfig:
         if file.is_file():
             values = _parsed(file, parse)
             main = main_of(values)
-            return AppConfig(_checked(folder, main, name) if main is not None else _default(folder), name, values)
+            if main is not None:
+                return AppConfig(_checked(folder, main, name), name, values)
+            return AppConfig(_default(folder, needed="assets" not in values), name, values)
     return AppConfig(_default(folder))
 
 
@@ -95,10 +98,12 @@ _READERS: dict[str, tuple[Callable[[str], Any], Callable[[Mapping[str, Any]], ob
 }
 
 
-def _default(folder: Path) -> PurePosixPath:
+def _default(folder: Path, *, needed: bool = True) -> PurePosixPath:
     for name in DEFAULT_MAIN:
         if (folder / name).is_file():
             return _checked(folder, name, "the default")
+    if not needed:
+        return PurePosixPath()
     raise ConfigurationError(
         f'{folder} has no {" and no ".join(DEFAULT_MAIN)}; name the main module in homing.toml as [app] main = "…"'
     )

@@ -14,11 +14,13 @@ from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
 from homing.alarms import Alarm
+from homing.bindings.assets import Assets
 from homing.bindings.cron import ScheduledController
 from homing.bindings.d1 import D1Database, D1PreparedStatement
 from homing.bindings.kv import KvNamespace
+from homing.bindings.services import Service
 from homing.bindings.workflows import Workflow, WorkflowInstance
-from homing.http import Response
+from homing.http import Request, Response
 from homing.ids import ObjectId
 from homing.objects import DurableObjectNamespace, DurableObjectState, DurableObjectStub, Env, ExecutionContext
 from homing.sockets import WebSocket, WebSocketRequestResponsePair
@@ -212,17 +214,36 @@ class FetchResponse(Response):
         return self.body
 
 
-class Stub:
-    """The address of an object: its methods, and `fetch` as Cloudflare has it.
+class Fetcher:
+    """What can be sent requests, and has methods to be called, as Cloudflare has it.
 
     Args:
-        target: the stub behind it.
+        target: what is behind it: a stub, a service, or static assets.
     """
 
     __slots__ = ("_target",)
 
-    def __init__(self, target: DurableObjectStub) -> None:
+    def __init__(self, target: Any) -> None:
         self._target = target
+
+    def fetch(self, request: Any, **options: Any) -> Awaitable[FetchResponse]:
+        """Send a request, or ask for a URL."""
+        asked = request if isinstance(request, Request) else str(request)
+        return _Fetched(self._target.fetch(asked, **options))
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._target, method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return found(*map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
+
+        return call
+
+
+class Stub(Fetcher):
+    """The address of an object."""
+
+    __slots__ = ()
 
     @property
     def id(self) -> Camel:
@@ -233,18 +254,6 @@ class Stub:
     def name(self) -> str | None:
         """The object's name where it was addressed by one."""
         return self._target.name
-
-    def fetch(self, request: Any, **options: Any) -> Awaitable[FetchResponse]:
-        """Send the object a request, or ask for a URL."""
-        return _Fetched(self._target.fetch(request, **options))
-
-    def __getattr__(self, method: str) -> Any:
-        found = getattr(self._target, method)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return found(*map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
-
-        return call
 
 
 class _Fetched:
@@ -271,12 +280,14 @@ def faced(value: Any) -> Any:
         return JsArray(faced(item) for item in value)
     if kind is DurableObjectStub:
         return Stub(value)
+    if kind is Service or kind is Assets:
+        return Fetcher(value)
     return Camel(value) if isinstance(value, _FACED) else value
 
 
 def plain(value: Any) -> Any:
     """What a faced value stands for, and all that is in it."""
-    if isinstance(value, (Camel, Stub)):
+    if isinstance(value, (Camel, Fetcher)):
         return object.__getattribute__(value, "_target")
     if isinstance(value, dict):
         entries = dict(cast("dict[Any, Any]", value))  # without the names that entries hide

@@ -14,6 +14,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, cast
 
+from homing.bindings.assets import Site
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
@@ -162,7 +163,7 @@ class Activation(Ringing):
     def _construct(self) -> bool:
         """Make the instance; returns whether the gate is open afterwards."""
         try:
-            instance = self._kind.build(self._context, self._host.env)
+            instance = self._kind.instance(self._context, self._host.env)
         except Aborted:
             raise
         except BaseException as error:
@@ -256,15 +257,28 @@ class Activation(Ringing):
 
 
 class Entrypoint(Activation):
-    """The application's `Default` class: every event has an instance of its own, and there is no storage."""
+    """The application's `Default` class: every event has an instance of its own, and there is no storage.
 
-    __slots__ = ()
+    Args:
+        host: the worker.
+        kind: the class.
+        site: the static assets, which may answer before it.
+    """
 
-    def __init__(self, host: Host, kind: ObjectClass) -> None:
+    __slots__ = ("_site",)
+
+    def __init__(self, host: Host, kind: ObjectClass, site: Site | None) -> None:
         super().__init__(host, 0, kind, 0)
+        self._site = site
         self._context = ExecutionContext(self)
 
     def _start(self, event: Event) -> None:
+        answer = calls.effect_of_site(event, self._site, _monotonic_ns()) if self._site is not None else None
+        if answer is not None:
+            self.enter(event[2])
+            self._effects.append(answer)
+            self.leave()
+            return
         self._instance = None
         super()._start(event)
 

@@ -11,6 +11,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from homing import compat
+from homing.bindings.assets import Assets, Site
 from homing.bindings.cron import CRON_CLASS, ScheduledController, cron_object
 from homing.bindings.d1 import D1_CLASS, D1Database, D1Object
 from homing.bindings.kv import KV_CLASS, KvNamespace, KvShard
@@ -30,6 +31,7 @@ from homing.objects import (
 )
 from homing.workflows import WorkflowEntrypoint
 from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
+from homing_node.workers.inside.services import services_of
 
 
 class ObjectClass:
@@ -69,13 +71,13 @@ class ObjectClass:
             for kind, what in ((MESSAGE, "message"), (SOCKET_CLOSE, "close"), (SOCKET_ERROR, "error"))
         }
 
-    def build(self, context: Any, env: Any) -> Any:
-        """A new instance. It has `ctx` and `env` even if its `__init__` does not call its parent's."""
+    def instance(self, context: Any, env: Any) -> Any:
+        """A new instance, which has what it is given even if its `__init__` does not call its parent's."""
         make: Any = self.make
-        instance: Any = make.__new__(make)
-        instance.ctx, instance.env = self.adapt(context), self.adapt(env)
-        instance.__init__(instance.ctx, instance.env)
-        return instance
+        made: Any = make.__new__(make)
+        made.ctx, made.env = self.adapt(context), self.adapt(env)
+        made.__init__(made.ctx, made.env)
+        return made
 
 
 def _functions(make: type[Any]) -> dict[str, FunctionType]:
@@ -114,6 +116,12 @@ class Application:
         on_fetch = vars(module).get("on_fetch")
         if self.default is None and isinstance(on_fetch, FunctionType):
             self.default = ObjectClass(importlib.import_module("workers").entrypoint_of(on_fetch))
+        settings = bindings.get("site")
+        self.site: Site | None = None
+        if settings is not None:
+            has_worker = self.default is not None and self.default.fetch is not None
+            self.site = Site.in_folder(settings, has_worker=has_worker)
+            self.default = self.default or ObjectClass(WorkerEntrypoint, "Default")
         objects: dict[str, str] = bindings.get("objects") or {upper_snake_case(name): name for name in self.classes}
         for name, class_name in objects.items():
             if class_name not in self.classes:
@@ -139,8 +147,21 @@ class Application:
                 name: D1Database(caller, database["id"], database["migrations"] if applied else ())
                 for name, database in databases.items()
             },
+            **{name: Assets(self.site) for name in bindings.get("assets", ()) if self.site is not None},
+            **services_of(bindings.get("services") or {}, caller, self, lambda name: self._entrypoint(module, name)),
             **{name: Unsupported(f"env.{name} ({kind})") for name, kind in bindings.get("missing", {}).items()},
         )
+
+    def _entrypoint(self, module: ModuleType, name: str) -> ObjectClass:
+        """A class of entrypoints, by its name; without one the default."""
+        if name in ("", "default", "Default"):
+            if self.default is None:
+                raise ValueError(f"{module.__name__} has no Default, which is bound as a service")
+            return self.default
+        found = vars(module).get(name)
+        if not isclass(found) or not issubclass(found, WorkerEntrypoint):
+            raise ValueError(f"{name}, which is bound as a service, is no WorkerEntrypoint of {module.__name__}")
+        return ObjectClass(found)
 
     def _add(self, make: type[DurableObject]) -> None:
         known = self.classes.get(make.__name__)
@@ -159,7 +180,7 @@ class Application:
         def run(controller: ScheduledController, ctx: DurableObjectState) -> Any:
             context = ExecutionContext(ctx)
             given = (controller, self.env, context)[: scheduled.__code__.co_argcount - 1]
-            return scheduled(default.build(context, self.env), *map(default.adapt, given))
+            return scheduled(default.instance(context, self.env), *map(default.adapt, given))
 
         self.classes[CRON_CLASS] = ObjectClass(cron_object(crons, run), CRON_CLASS)
 
@@ -190,7 +211,7 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], pa
         folder: where its modules are; it comes first on the path.
         packages: where those that it depends on are, or empty; they come last, behind what homing brings, so that none
             of them stands in for a module of homing or for `workers`.
-        main: the name of its main module.
+        main: the name of its main module; empty: it has none, and static assets are all there is.
         caller, bindings: see `Application`.
 
     Raises:
@@ -203,7 +224,8 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], pa
     if packages and packages not in sys.path:
         sys.path.append(packages)
     vars(compat.ENV).update(bindings.get("vars", {}))
-    application = Application(importlib.import_module(main), caller, bindings)
+    module = importlib.import_module(main) if main else ModuleType("assets")
+    application = Application(module, caller, bindings)
     vars(compat.ENV).update(vars(application.env))
     return application
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from homing.bindings.assets import Site
 from homing.http import Headers, Request, Response
 from homing.sockets import PassedSocket
 from homing.values import decode_arguments, encode_result
@@ -63,13 +64,15 @@ def prepare(
     if kind.fetch is None:
         return None, ("not-found", f"{kind.name} has no fetch handler", "")
     try:
-        url, headers = event[9]
-        request = Request(
-            url, method=event[4], headers=Headers((name, value) for name, value in headers), body=event[5]
-        )
+        request = _request_of(event)
     except (TypeError, ValueError) as error:
         return None, ("bad-request", failures.message_of(error), "")
     return kind.fetch, ((kind.adapt(request),), {})
+
+
+def _request_of(event: Event) -> Request:
+    url, headers = event[9]
+    return Request(url, method=event[4], headers=Headers((name, value) for name, value in headers), body=event[5])
 
 
 def prepare_socket(kind: ObjectClass, event: Event, sockets: ObjectSockets) -> tuple[Callable[..., Any], Any]:
@@ -120,10 +123,27 @@ def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets:
         return (event[2], RESULT, b"", started_ns, _now_ns())
     if not isinstance(result, Response):
         raise NotAResponse(f"fetch must return a Response, not {type(result).__qualname__}")
-    answer = [result.status, [[name, value] for name, value in result.headers.raw()], _bounded(result.body)]
+    answer = _answer(result)
     if result.web_socket is not None:
         answer.append(_socket_of(result, sockets))
     return (event[2], ANSWER, answer, started_ns, _now_ns())
+
+
+def effect_of_site(event: Event, site: Site, started_ns: int) -> Effect | None:
+    """The effect that answers an event with a static asset; None: the application's code is to answer."""
+    if event[3] != DEFAULT:
+        return None
+    try:
+        answer = site.before(_request_of(event))
+    except (TypeError, ValueError) as error:
+        return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
+    except OSError as error:
+        return failures.of_error(event[2], error, started_ns, _now_ns())
+    return (event[2], ANSWER, _answer(answer), started_ns, _now_ns()) if answer is not None else None
+
+
+def _answer(response: Response) -> list[Any]:
+    return [response.status, [[name, value] for name, value in response.headers.raw()], _bounded(response.body)]
 
 
 def _socket_of(response: Response, sockets: Callable[[], ObjectSockets]) -> int | list[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
 from homing.http import Headers, Request, Response
 from homing.ids import OBJECT_ID_BYTES, ObjectId
-from homing.objects import Reference, RpcTarget
+from homing.objects import Reference, RpcTarget, Runtime
 from homing.sent import Sender
 from homing.sockets import PassedSocket
 from homing_node.workers.inside import limits
@@ -165,7 +165,7 @@ def error_of(
     return error
 
 
-class Caller(Protocol):
+class Caller(Runtime, Protocol):
     """An activation, to those who call from it."""
 
     number: int
@@ -191,6 +191,10 @@ class Stubs:
         self._exporter: Outgoing | None = None  # of what is being encoded
         self._sender = Sender(self, self._export)
         self.decode_arguments = self._sender.decode_arguments
+
+    def runtime(self) -> Runtime:
+        """See `homing.objects.Caller`."""
+        return self._caller()
 
     def call_method(
         self, class_key: str, object_id: ObjectId, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]

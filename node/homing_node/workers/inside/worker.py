@@ -94,7 +94,7 @@ class Worker:
         self.env = self._application.env
         let_fetch(self.stubs.call_outside)
         if self._application.default is not None:
-            self._activations[0] = Entrypoint(self, self._application.default)
+            self._activations[0] = Entrypoint(self, self._application.default, self._application.site)
         gc.collect()
         gc.freeze()  # what was imported stays; collections need not look at it
         self.send((channel.READY, self._application.summary()))
