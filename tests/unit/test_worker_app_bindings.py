@@ -119,7 +119,7 @@ def test_assets_and_services() -> None:
         "OTHER": {"of": "billing", "entrypoint": "", "props": {}},
     }
     assert found["missing"] == {}
-    assert read_bindings({"assets": {"directory": "public"}}, "wrangler.jsonc")["assets"] == []
+    assert not read_bindings({"assets": {"directory": "public"}}, "wrangler.jsonc")["assets"]
 
 
 def test_migrations_are_the_scripts_of_their_folder_in_order() -> None:
