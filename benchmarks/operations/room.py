@@ -21,14 +21,15 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, only this folder is on the path
 
 from benchmarks.operations.promises import Bound, kept, verdict
 from tests.chaos.cluster import DevCluster
-from tests.chaos.room import FAULTS, ROOM, Client, Fault, kill_owner, room
+from tests.chaos.room import FAULTS, ROOM, Fault, Person, kill_owner, room
+
+from homing import Client
 
 APP = Path(__file__).resolve().parents[2] / "tests" / "chaos" / "apps" / "sockets"
 CLIENTS = 200
@@ -44,7 +45,7 @@ REST_S = 60.0
 class Talk:
     """What the clients say, and when everybody has heard it."""
 
-    def __init__(self, clients: list[Client]) -> None:
+    def __init__(self, clients: list[Person]) -> None:
         self.clients = clients
         self.said_s: list[float] = []
 
@@ -90,7 +91,7 @@ async def through(cluster: DevCluster, fault: Fault, count: int, per_second: flo
     name = fault.__name__
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            Client(f"{name}{i}", await stack.enter_async_context(room(cluster, f"/{ROOM}?name={name}{i}")))
+            Person(f"{name}{i}", await stack.enter_async_context(room(cluster, f"/{ROOM}?name={name}{i}")))
             for i in range(count)
         ]
         listening = [asyncio.ensure_future(client.listen()) for client in clients]
@@ -107,9 +108,9 @@ async def through(cluster: DevCluster, fault: Fault, count: int, per_second: flo
         wrong = [line for client in clients for line in client.wrong(clients)]
         pause_s, slowest_s = talk.pause_s(), talk.slowest_s()
         await asyncio.gather(*(client.socket.close() for client in clients), *listening)
-    async with httpx.AsyncClient(base_url=cluster.url, timeout=30) as http:
-        answer = await http.post(f"/_homing/v1/objects/Room/{ROOM}/rpc/said", json={})
-    stored = sorted(row[:2] for row in answer.json()["result"] if row[0].startswith(name))
+    async with Client(cluster.url, timeout_s=HEARD_PATIENCE_S) as caller:
+        said = await caller.get("Room", ROOM).said()
+    stored = sorted(row[:2] for row in said if row[0].startswith(name))
     missing = sorted([c.name, n] for c in clients for n in range(1, c.said + 1)) != stored
     print("\n".join(wrong[:3]))
     bounds = [

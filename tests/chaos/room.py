@@ -26,7 +26,7 @@ def room(cluster: DevCluster, path: str, **options: Any) -> connect:
 
 
 @dataclass
-class Client:
+class Person:
     """Somebody in the room, who says numbers and looks at those of the others."""
 
     name: str
@@ -48,7 +48,7 @@ class Client:
         self.said += 1
         await self.socket.send(f"{self.said}")
 
-    def wrong(self, others: list[Client]) -> list[str]:
+    def wrong(self, others: list[Person]) -> list[str]:
         """Of whom this one did not hear every number once and in order."""
         return [
             f"{self.name} heard {other.name} say {self.heard[other.name][:50]}, who said 1 to {other.said}"

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.chaos.cluster import DevCluster
-from tests.chaos.room import FAULTS, ROOM, Client, Fault, room
+from tests.chaos.room import FAULTS, ROOM, Fault, Person, room
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 APP = Path(__file__).parent / "apps" / "sockets"
@@ -119,7 +119,7 @@ async def test_a_room_under_faults_loses_nothing_and_closes_nobody(
     name, round_ = ROOM, fault.__name__
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            Client(f"{round_}{i}", await stack.enter_async_context(room(cluster, f"/{name}?name={round_}{i}")))
+            Person(f"{round_}{i}", await stack.enter_async_context(room(cluster, f"/{name}?name={round_}{i}")))
             for i in range(CLIENTS)
         ]
         listening = [asyncio.ensure_future(client.listen()) for client in clients]
