@@ -79,8 +79,9 @@ def _check_bindings(bindings: dict[str, Any], values: Any) -> None:
     for database in parts["d1"].values():
         assert type(database["id"]) is str
         assert type(database["name"]) is str
+    assert all(parts["kv"].values())
     for kind in ("kv", "objects", "missing"):
-        assert all(type(value) is str and value for value in parts[kind].values())
+        assert all(type(value) is str for value in parts[kind].values())
 
 
 def check_jsonc(data: bytes) -> None:
