@@ -79,14 +79,11 @@ class Inspector:
                 sockets=self._host.sockets.count(act.object),
             )  # fmt: skip
             return wire.InspectReply(objects=[facts])
-        stored = self._store.object(asked.object)
-        fold = start(stored)
-        seen = stored is not None
+        fold = start(self._store.object(asked.object))
         for object_id, at_ms, body in turns(self._log.records_above_pages(asked.slot)):
             if object_id == asked.object:
                 fold.take(body, at_ms, lambda number: self._store.page(asked.object, number))
-                seen = True
-        if not seen:
+        if not fold.exists:
             raise NotFound("this object has never existed")
         return wire.InspectReply(objects=[_facts(asked.object, fold.meta)])
 

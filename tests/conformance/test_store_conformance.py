@@ -11,6 +11,7 @@ from homing.errors import StoreFailed
 from homing.ids import SLOTS_DEFAULT, class_tag, slot_of
 from homing_node.log.store import (
     CutRecords,
+    DropObject,
     Op,
     PutObject,
     PutPages,
@@ -280,6 +281,28 @@ def test_objects_are_found_by_when_they_are_to_be_woken(subject: Subject) -> Non
         assert found.wakes(slot_of(other, SLOTS_DEFAULT), 10) == [(1, other)]
         assert found.wakes(3, 10) == []
         assert list(found.pages(here[2])) == []
+
+
+def test_an_object_that_is_dropped_leaves_nothing(subject: Subject) -> None:
+    """Its pages, its data, its time to wake. Another object stays; one with the same id may come in the same batch."""
+    store = subject.store
+    gone, again, stays = (object_id(0, n) for n in range(3))
+    slot = slot_of(gone, SLOTS_DEFAULT)
+    for each in (gone, again, stays):
+        store.write([PutPages(each, {n: page(str(n)) for n in range(1, 701)}, 700), PutObject(each, b"data", 9)])
+    store.write(
+        [DropObject(gone), DropObject(again), PutPages(again, {1: page("new")}, 1), PutObject(again, b"new", 5)]
+    )
+    for found in subject.before_and_after_a_restart():
+        assert (found.object(gone), found.object(again), found.object(stays)) == (None, b"new", b"data")
+        assert [len(list(found.pages(each))) for each in (gone, again, stays)] == [0, 1, 700]
+        assert found.page(gone, 1) is None
+        assert found.wakes(slot, 10) == [(5, again), (9, stays)]
+        assert [each.object for each in found.part(slot, b"", 1 << 20).objects] == [again, stays]
+    subject.store.write([PutPages(gone, {1: page("back")}, 1), PutObject(gone, b"back")])
+    for found in subject.before_and_after_a_restart():
+        assert list(found.pages(gone)) == [(1, page("back"))]
+        assert found.wakes(slot, 10) == [(5, again), (9, stays)]
 
 
 def test_an_empty_batch_is_allowed(subject: Subject) -> None:

@@ -9,7 +9,17 @@ import pytest
 from tests.conformance.store_subjects import TAG, memory_subject, object_id, rocks_subject
 
 from homing.ids import SLOTS_DEFAULT, slot_of
-from homing_node.log.store import CutRecords, Op, PutObject, PutPages, PutRecord, SetApplied, SetPromise, TrimRecords
+from homing_node.log.store import (
+    CutRecords,
+    DropObject,
+    Op,
+    PutObject,
+    PutPages,
+    PutRecord,
+    SetApplied,
+    SetPromise,
+    TrimRecords,
+)
 
 
 def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list[bytes]) -> list[Op]:
@@ -18,7 +28,7 @@ def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list
     for _ in range(rng.randrange(1, 8)):
         slot = rng.choice([0, 1, 2, 513, 1_023])
         applied, last = ends.get(slot, (0, 0))
-        kind = rng.randrange(8)
+        kind = rng.randrange(9)
         if kind <= 2:
             for _ in range(rng.choice([1, 1, 3, 40])):
                 last += 1
@@ -33,6 +43,8 @@ def random_batch(rng: random.Random, ends: dict[int, tuple[int, int]], ids: list
             batch.append(TrimRecords(slot, rng.randrange(applied + 2)))
         elif kind == 6:
             batch.append(SetPromise(slot, rng.randrange(1 << 40), str(rng.randrange(100))))
+        elif kind == 7:
+            batch.append(DropObject(rng.choice(ids)))
         else:
             count = rng.choice([0, 1, 2, 5, 700])
             pages = {n: rng.randbytes(9) for n in {rng.randrange(1, count + 1) for _ in range(3)}} if count else {}

@@ -119,8 +119,8 @@ def test_an_object_whose_own_restore_was_under_way_stays_so() -> None:
 
 def test_what_was_stored_before_there_were_restores_is_read() -> None:
     old = encode_meta(ObjectMeta("Counter", "a", 3))
-    assert old[-5:] == b"\xc4\x00\xc2\x00\xc0"
-    assert decode_meta(b"\x94" + old[1:-5]) == ObjectMeta("Counter", "a", 3)
+    assert old[-6:] == b"\xc4\x00\xc2\x00\xc0\x00"
+    assert decode_meta(b"\x94" + old[1:-6]) == ObjectMeta("Counter", "a", 3)
 
 
 Change = Callable[[list[wire.StoredObject]], None]

@@ -12,6 +12,7 @@ from homing.errors import StoreFailed
 from homing.ids import SLOTS_DEFAULT, slot_of
 from homing_node.log.store import (
     CutRecords,
+    DropObject,
     DropSlot,
     ObjectPart,
     Op,
@@ -189,6 +190,8 @@ class MemoryStore:
                 self._put_object(op)
             elif isinstance(op, PutPages):
                 self._put_pages(op)
+            elif isinstance(op, DropObject):
+                self._drop_object(op.object)
             else:
                 self._apply_slot(slots.get(op.slot) or self._slot(op.slot), op)
 
@@ -232,6 +235,10 @@ class MemoryStore:
         pages.update(op.pages)
         for number in [number for number in pages if number > op.page_count]:
             del pages[number]
+
+    def _drop_object(self, object_id: bytes) -> None:
+        for kept in (self._pages, self._objects, self._wakes):
+            kept.pop(object_id, None)
 
     # -- reading ----------------------------------------------------------------------------------------------
 

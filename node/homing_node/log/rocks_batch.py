@@ -9,6 +9,7 @@ from rocksdict import WriteBatch
 from homing.ids import slot_of
 from homing_node.log import rocks_keys as keys
 from homing_node.log.store import (
+    DropObject,
     DropSlot,
     Op,
     PutObject,
@@ -66,6 +67,8 @@ class BatchBuilder:
                 self._pages(writes, op)
             elif isinstance(op, PutObject):
                 self._object(writes, op)
+            elif isinstance(op, DropObject):
+                self._drop_object(writes, op.object)
             else:
                 self._slot_op(writes, op)
         put(keys.batch_key(number), keys.U64.pack(number))
@@ -125,11 +128,25 @@ class BatchBuilder:
         if count == before:
             return
         self._keep(writes, op.object, count, wake_ms)
+        self._cut(writes, op.object, count, before)
+
+    @staticmethod
+    def _cut(writes: WriteBatch, object_id: bytes, count: int, before: int) -> None:
+        """Remove the pages above `count`, of `before`."""
         if before - count > point_deletes_max:
-            writes.delete_range(stem + pack(count + 1), stem + pack(before + 1))
+            writes.delete_range(keys.page_key(object_id, count + 1), keys.page_key(object_id, before + 1))
         else:
             for number in range(count + 1, before + 1):
-                writes.delete(stem + pack(number))
+                writes.delete(keys.page_key(object_id, number))
+
+    def _drop_object(self, writes: WriteBatch, object_id: bytes) -> None:
+        page_count, wake_ms = self._known_of(object_id)
+        self._cut(writes, object_id, 0, page_count)
+        if wake_ms:
+            writes.delete(keys.wake_key(slot_of(object_id, self._slots), wake_ms, object_id))
+        writes.delete(keys.COUNT + object_id)
+        writes.delete(keys.object_key(object_id))
+        self._known[object_id] = (0, 0)
 
     def _object(self, writes: WriteBatch, op: PutObject) -> None:
         writes.put(keys.object_key(op.object), op.data)

@@ -60,6 +60,12 @@ class PutPages(Struct, frozen=True):
     page_count: int
 
 
+class DropObject(Struct, frozen=True):
+    """Remove all of one object: its pages, what is known of it, and when it is to be woken."""
+
+    object: bytes
+
+
 class DropSlot(Struct, frozen=True):
     """Remove records, objects and pages of the slot, and count it as incomplete until `SetWhole`; its promise stays.
 
@@ -97,7 +103,7 @@ class PutObject(Struct, frozen=True):
 
 
 SlotOp = CutRecords | TrimRecords | SetPromise | SetApplied | DropSlot | SetWhole | SetDamaged
-Op = PutRecord | PutPages | PutObject | SlotOp
+Op = PutRecord | PutPages | PutObject | DropObject | SlotOp
 
 
 @dataclass(slots=True)

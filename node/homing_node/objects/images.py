@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec import structs
 
 from homing_node.log import record
-from homing_node.log.store import Op, PutObject, PutPages, SetApplied
+from homing_node.log.store import DropObject, Op, PutObject, PutPages, SetApplied
 from homing_node.objects.keys import KeyTable
 from homing_node.objects.socket_record import SocketsMeta, fold
 from homing_node.objects.turn_record import KeyEntry, ObjectMeta, TurnBody, decode_body, decode_meta, encode_meta
@@ -40,6 +40,7 @@ class Fold:
     checks: dict[int, int] = field(default_factory=dict[int, int])
     floor: int = 0  # pages above it were cut at some time since: what the store has of them is old
     keys: KeyTable | None = None
+    exists: bool = True  # else it is deleted, or has never been
 
     def take(self, body: TurnBody, at_ms: int, stored: Callable[[int], bytes | None]) -> None:
         """Add one record; `stored` gives a page as the store has it.
@@ -47,8 +48,12 @@ class Fold:
         Raises:
             DamagedPages: its commit cannot be read.
         """
+        if body.begins or body.gone:
+            self._forget()
+        self.exists = not body.gone
+        self.meta.written_ms = at_ms
         if body.restore:
-            self._restore(body)
+            self.meta.restore, self.meta.restoring = body.restore, not body.ends
         if body.class_name:
             self.meta.class_name, self.meta.name = body.class_name, body.name
         if body.keys or body.dropped:
@@ -66,14 +71,12 @@ class Fold:
             except struct.error as error:
                 raise DamagedPages("a record holds a commit that is none") from error
 
-    def _restore(self, body: TurnBody) -> None:
-        if body.begins:
-            self.pages.clear()
-            self.checks.clear()
-            self.meta.page_count = self.floor = self.meta.wake_ms = 0
-            self.keys = KeyTable()
-            self.meta.sockets = None
-        self.meta.restore, self.meta.restoring = body.restore, not body.ends
+    def _forget(self) -> None:
+        self.meta = ObjectMeta(self.meta.class_name, self.meta.name)
+        self.pages.clear()
+        self.checks.clear()
+        self.floor = 0
+        self.keys = KeyTable()
 
     def _commit(self, commit: bytes, stored: Callable[[int], bytes | None]) -> None:
         page_count = pages.page_count(commit)
@@ -109,7 +112,7 @@ class Fold:
 def start(stored: bytes | None) -> Fold:
     """A fold over what the store has of an object."""
     meta = decode_meta(stored) if stored is not None else ObjectMeta("")
-    return Fold(meta, floor=meta.page_count)
+    return Fold(meta, floor=meta.page_count, exists=stored is not None)
 
 
 class Source(Protocol):
@@ -146,6 +149,9 @@ def apply_batch(slot: int, records: list[bytes], *, source: Source) -> list[Op]:
         fold.take(body, at_ms, lambda number, oid=object_id: source.page(oid, number))
     ops: list[Op] = []
     for object_id, fold in folds.items():
+        if not fold.exists:
+            ops.append(DropObject(object_id))
+            continue
         fold.verify()
         ops.append(PutPages(object_id, fold.pages, fold.meta.page_count))
         meta = fold.final_meta()
@@ -180,8 +186,7 @@ def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: 
     Raises:
         DamagedPages: a page is missing or fails its checksum.
     """
-    stored = source.object(object_id)
-    fold = start(stored)
+    fold = start(source.object(object_id))
     base = {n: data for n, data in stored_pages if n <= fold.meta.page_count} if fold.meta.page_count else {}
     for _, at_ms, body in turns(records):
         fold.take(body, at_ms, base.get)
@@ -193,15 +198,12 @@ def image(object_id: bytes, records: list[bytes], source: Source, stored_pages: 
     except KeyError as error:
         raise DamagedPages(f"page {error} is missing") from error
     meta = fold.final_meta()
-    exists = stored is not None or bool(records)
-    return Image(exists, count, blob, meta.keys, meta.restoring, meta.wake_ms, meta.sockets)
+    return Image(fold.exists, count, blob, meta.keys, meta.restoring, meta.wake_ms, meta.sockets)
 
 
 def meta_of(records: list[bytes], stored: bytes | None) -> ObjectMeta | None:
-    """Class, name and sockets of an object after the records above its pages; None: there is no such object."""
-    if stored is None and not records:
-        return None
+    """What there is of an object after some records, but for its pages and keys; None: there is no such object."""
     found = start(stored)
     for _, at_ms, body in turns(records):
         found.take(structs.replace(body, commit=None), at_ms, lambda _: None)  # its pages are not asked for
-    return found.meta
+    return found.meta if found.exists else None

@@ -47,6 +47,7 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True):
         ends: the object is whole again. Until then nothing of it runs.
         wake_ms: when the earliest of its alarms rings, in milliseconds since 1970; 0: none does; None: as before.
         sockets: what it did to the object's sockets.
+        gone: the object is deleted. As with `begins` everything is forgotten, and nothing takes its place.
     """
 
     class_name: str = ""
@@ -59,6 +60,7 @@ class TurnBody(msgspec.Struct, array_like=True, frozen=True):
     ends: bool = False
     wake_ms: int | None = None
     sockets: SocketChanges | None = None
+    gone: bool = False
 
 
 class ObjectMeta(msgspec.Struct, array_like=True):
@@ -74,6 +76,7 @@ class ObjectMeta(msgspec.Struct, array_like=True):
         restoring: that restore has not come to its end.
         wake_ms: when the earliest of its alarms rings, in milliseconds since 1970; 0: none does.
         sockets: those that are open; None: it has had none.
+        written_ms: when it was last written, in milliseconds since 1970; 0: not known.
     """
 
     class_name: str
@@ -84,6 +87,7 @@ class ObjectMeta(msgspec.Struct, array_like=True):
     restoring: bool = False
     wake_ms: int = 0
     sockets: SocketsMeta | None = None
+    written_ms: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
