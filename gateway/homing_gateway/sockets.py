@@ -292,7 +292,7 @@ class SocketHub:
             self._forwarder.refresh_soon(held.slot)
         elif m.kind == call_pb2.SOCKET_FRAME_GONE:
             self._detach(held)
-            held.end(INTERNAL, "the object does not know this socket")
+            held.end(m.code or INTERNAL, m.reason or "the object does not know this socket")
             self._forget(held)
         elif m.kind == call_pb2.SOCKET_FRAME_ATTACH:
             held.tries = 0

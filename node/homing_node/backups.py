@@ -7,26 +7,19 @@ What is read is of one moment: pages are brought up to what was committed when t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 
-from homing.errors import BadRequest, NotFound, NotOwner, TooLarge, Unavailable
-from homing.ids import OBJECT_ID_BYTES, slot_of
+from homing.errors import BadRequest, NotFound, NotOwner, Unavailable
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
-from homing_node.log import limits as log_limits
-from homing_node.log import record
 from homing_node.log.replica import Replica
 from homing_node.log.shell import LogShell
-from homing_node.log.store import ObjectPart, Store
-from homing_node.objects.activation import PendingCall
-from homing_node.objects.host import ObjectHost
-from homing_node.objects.images import turns
+from homing_node.log.store import ObjectPart
 from homing_node.objects.restored import Incoming, Whole, messages
-from homing_node.objects.turn_record import decode_meta, encode_body
+from homing_node.outside import NO_OBJECT, Outside
 
 _FIRST_PAGE = (1).to_bytes(4, "big")
-_ENVELOPE_BYTES = 256  # of a record around its body, generously
 _POLL_S = 0.01
 
 Write = Callable[[wire.SlotPart], Awaitable[None]]
@@ -40,17 +33,18 @@ class Backups:
     Args:
         cluster, node: the names of the cluster and of this node.
         slots: how many the cluster has.
-        log, store, host: where objects are.
+        log: has the pages.
+        outside: writes objects.
         raise_above: (slot, epoch) claims a slot that was just resigned under an epoch above that one.
         owner_of: (slot) to (epoch, owner's node id) as this node knows it.
     """
 
     def __init__(
-        self, cluster: str, node: str, slots: int, *, log: LogShell, store: Store, host: ObjectHost,
-        raise_above: Raise, owner_of: Owner,
+        self, cluster: str, node: str, slots: int, *, log: LogShell, outside: Outside, raise_above: Raise,
+        owner_of: Owner,
     ) -> None:  # fmt: skip
         self._cluster, self._node, self._slots = cluster, node, slots
-        self._log, self._store, self._host = log, store, host
+        self._log, self._outside = log, outside
         self._raise_above, self._owner_of = raise_above, owner_of
         self._readers = asyncio.Semaphore(limits.backups_at_once_max)
         self._writers = asyncio.Semaphore(limits.backups_at_once_max)
@@ -62,22 +56,22 @@ class Backups:
 
         Raises:
             NotOwner: this node does not serve the slot, or ceased to.
-            NotFound: the object never existed.
+            NotFound: there is no such object.
             BadRequest: no object id, or of another slot.
             Unavailable: the pages cannot be read here, or nobody confirms the epoch.
             TimeoutError: the reader takes no part for `backup_patience_s`.
         """
-        if asked.object and (len(asked.object) != OBJECT_ID_BYTES or self._slot_of(asked.object) != asked.slot):
-            raise BadRequest(f"no id of an object in slot {asked.slot}")
+        if asked.object:
+            self._outside.check_id(asked.object, asked.slot)
         async with self._readers:
-            epoch = self._epoch(asked.slot)
+            epoch = self._outside.epoch(asked.slot)
             if not epoch:
                 raise NotOwner(f"slot {asked.slot} is not served here")
             lsn = self._log.core.replica(asked.slot).commit
             begin = asyncio.timeout(limits.backup_begin_s)
             try:
                 async with begin:
-                    await self._settled(asked.slot, lsn, wrote=False)
+                    await self._outside.settled(asked.slot, lsn, wrote=False)
                     async with self._log.still(asked.slot, lsn) as replica:
                         begin.reschedule(None)
                         await self._parts(asked, epoch, replica, write)
@@ -96,7 +90,7 @@ class Backups:
         whole = Whole()
         while True:
             part = await self._log.part(slot, place, limits.backup_part_bytes)
-            if self._epoch(slot) != epoch or not replica.healthy or replica.base_lsn != base:
+            if self._outside.epoch(slot) != epoch or not replica.healthy or replica.base_lsn != base:
                 raise NotOwner(f"slot {slot} is not served here any more")
             objects = [each for each in part.objects if wanted in (b"", each.object)]
             place, found = part.next_place, found or bool(objects)
@@ -107,7 +101,7 @@ class Backups:
             if last:
                 break
         if wanted and not found:
-            raise NotFound("this object has never existed")
+            raise NotFound(NO_OBJECT)
         await _patiently(write, wire.SlotPart(end=True))
 
     def _check(self, slot: int, whole: Whole, objects: Iterable[ObjectPart], *, last: bool) -> None:
@@ -134,22 +128,20 @@ class Backups:
             if not target.restore or target.slot >= self._slots or target.above > limits.restore_epoch_max:
                 raise BadRequest("the restore names no slot of this cluster, no run, or no possible epoch")
             epoch = await self._epoch_above(target.slot, target.above)
-            run = _Run(self._log, self._store, self._host, target, epoch, self._slots)
-            try:
+            async with AsyncExitStack() as alone:
+                run = Restore(self._outside, target, epoch, alone)
                 while not (part := await _next(parts)).end:
                     for piece in part.objects:
                         await run.take(piece)
-                    await self._settled(target.slot, run.last_lsn, wrote=True)
+                    await run.settled()
                 run.check_complete()
-            finally:
-                run.close()
             return wire.RestoreReply(epoch=epoch, objects=run.objects)
 
     async def _epoch_above(self, slot: int, above: int) -> int:
         """The epoch under which the slot is served here; if it is not above another, the slot is claimed anew."""
         try:
             async with asyncio.timeout(limits.restore_patience_s):
-                while (epoch := self._epoch(slot)) <= above:
+                while (epoch := self._outside.epoch(slot)) <= above:
                     if epoch:
                         self._log.resign(slot, f"what is restored into it was written under epoch {above}")
                         self._raise_above(slot, above)
@@ -160,53 +152,33 @@ class Backups:
         except TimeoutError as error:
             raise Unavailable(f"slot {slot} could not be claimed above epoch {above} in time") from error
 
-    # -- both -------------------------------------------------------------------------------------------------
 
-    def _epoch(self, slot: int) -> int:
-        """The epoch under which log and host serve the slot, or 0."""
-        served, epoch = self._host.gate.slots.get(slot), self._log.serving(slot)
-        return epoch if served is not None and served.epoch == epoch else 0
+class Restore:
+    """One run that writes objects into a slot.
 
-    def _slot_of(self, object_id: bytes) -> int:
-        return slot_of(object_id, self._slots)
-
-    async def _settled(self, slot: int, lsn: int, *, wrote: bool) -> None:
-        """Wait as an effect does: until a record is committed and, without one of its own, the epoch confirmed."""
-        if not self._epoch(slot):
-            raise NotOwner(f"slot {slot} is not served here any more")
-        waits: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        def answer(reply: wire.Reply) -> None:
-            if not waits.done():
-                waits.set_result(not reply.HasField("failure"))
-
-        call = PendingCall(0, wire.Call(slot=slot), answer, time.monotonic_ns(), 0)
-        self._host.gate.hold(slot, lsn, call, wire.Reply(), wrote=wrote)
-        if not await waits:
-            raise NotOwner(f"slot {slot} was lost")
-
-
-class _Run:
-    """One slot's restore.
+    Args:
+        outside: writes them.
+        target: the slot, and what may be replaced.
+        epoch: under which they are written.
+        alone: keeps from starting the object that is being written; its owner closes it.
 
     Attributes:
-        last_lsn: of the newest record that was written.
         objects: how many are complete.
     """
 
-    def __init__(
-        self, log: LogShell, store: Store, host: ObjectHost, target: wire.RestoreTarget, epoch: int, slots: int
-    ) -> None:
-        self._log, self._store, self._host = log, store, host
-        self._target, self._epoch, self._slots = target, epoch, slots
+    def __init__(self, outside: Outside, target: wire.RestoreTarget, epoch: int, alone: AsyncExitStack) -> None:
+        self._outside, self._target, self._epoch, self._alone = outside, target, epoch, alone
         self._now: Incoming | None = None
-        self._shut = b""
         self._skipped: bytes = b""  # an object that this run restored before, on another stream
-        self.last_lsn = log.last_lsn(target.slot)
+        self._last_lsn = outside.last_lsn(target.slot)  # of the newest record that was written
         self.objects = 0
 
     async def take(self, piece: wire.StoredObject) -> None:
-        """Write what can be written after one more part of an object."""
+        """Write what can be written after one more part of an object.
+
+        Raises:
+            HomingError: as `Backups.restore`.
+        """
         if piece.object == self._skipped:
             return
         if self._now is None or self._now.object != piece.object:
@@ -216,36 +188,25 @@ class _Run:
                 self._skipped = bytes(piece.object)
                 return
         for body in self._now.take(piece):
-            data = encode_body(body)
-            if len(data) > log_limits.record_bytes_max - _ENVELOPE_BYTES:
-                raise TooLarge("the backup holds an answer under a key that is larger than a record can be")
-            if self._log.serving(self._target.slot) != self._epoch:
-                raise NotOwner(f"slot {self._target.slot} is not served here any more")
-            at_ms = self._host.gate.slots[self._target.slot].times_ms(time.monotonic_ns())[0]
-            self.last_lsn = self._log.propose(self._target.slot, record.TURN, at_ms, piece.object, data)
-            if body.wake_ms is not None:
-                self._host.bell.turned(self._target.slot, piece.object, body.wake_ms)
+            self._last_lsn = self._outside.write(self._target.slot, self._epoch, piece.object, body)
         if self._now.done:
             self.objects += 1
-            self.close()
+            await self._alone.aclose()
+
+    async def settled(self) -> None:
+        """Wait until what was written is committed.
+
+        Raises:
+            NotOwner: the slot is lost.
+        """
+        await self._outside.settled(self._target.slot, self._last_lsn, wrote=True)
 
     async def _begin(self, object_id: bytes) -> Incoming | None:
         """Shut an object, and end what runs of it; None if this run has restored it already."""
-        if len(object_id) != OBJECT_ID_BYTES or slot_of(object_id, self._slots) != self._target.slot:
-            raise BadRequest(f"no id of an object in slot {self._target.slot}")
+        self._outside.check_id(object_id, self._target.slot)
         if not self._may_write(object_id):
             return None
-        if object_id in self._host.shut:
-            raise Unavailable("another restore of the object is under way")
-        self._host.shut.add(object_id)
-        self._shut = object_id
-        self._host.evictions.end(object_id, "it is being restored from a backup")
-        try:
-            async with asyncio.timeout(limits.restore_patience_s):
-                while self._host.runs(object_id):
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError as error:
-            raise Unavailable("the object's activation did not end in time") from error
+        await self._alone.enter_async_context(self._outside.alone(object_id, "it is being restored from a backup"))
         return Incoming(object_id, self._target.restore)
 
     def _may_write(self, object_id: bytes) -> bool:
@@ -254,20 +215,10 @@ class _Run:
         Raises:
             BadRequest: it exists, and may not be replaced.
         """
-        stored = self._store.object(object_id)
-        meta = decode_meta(stored) if stored is not None else None
-        restore, restoring = (meta.restore, meta.restoring) if meta is not None else (b"", False)
-        exists = meta is not None
-        mine = (
-            data for data in self._log.records_above_pages(self._target.slot) if record.object_of(data) == object_id
-        )
-        for _, _, body in turns(mine):
-            exists = True
-            if body.restore:
-                restore, restoring = body.restore, not body.ends
-        if restoring or not exists:
+        meta = self._outside.meta(self._target.slot, object_id)
+        if meta is None or meta.restoring:
             return True
-        if restore == self._target.restore:
+        if meta.restore == self._target.restore:
             return False
         if not self._target.overwrite:
             raise BadRequest(f"object {object_id.hex()} exists")
@@ -281,11 +232,6 @@ class _Run:
         """
         if self._now is not None and not self._now.done:
             raise BadRequest("the parts of an object are not complete")
-
-    def close(self) -> None:
-        """Let the object that was shut start again, if it can."""
-        self._host.shut.discard(self._shut)
-        self._shut = b""
 
 
 async def _patiently(write: Write, part: wire.SlotPart) -> None:

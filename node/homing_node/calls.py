@@ -115,9 +115,9 @@ class _Exchange:
             )
         self._pace.ready()
 
-    def tell(self, handle: int, kind: wire.SocketFrame) -> None:
+    def tell(self, handle: int, kind: wire.SocketFrame, code: int = 0, reason: str = "") -> None:
         """See `GatewayPort`."""
-        self._said.append(wire.ToSockets(handles=(handle,), kind=kind))
+        self._said.append(wire.ToSockets(handles=(handle,), kind=kind, code=code, reason=reason))
         self._pace.ready()
 
     def handled(self, handle: int, seq: int) -> None:

@@ -35,6 +35,7 @@ from homing_node.metrics import NodeMetrics
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
+from homing_node.outside import Outside
 from homing_node.settings import NodeSettings, split_address
 from homing_node.testing import AheadClock, HandOfTests
 from homing_node.verifier import Verifier
@@ -124,8 +125,9 @@ class Node:
         await self.workforce.start(self.host)
         server = grpc.aio.server(options=GRPC_OPTIONS)
         inspector = Inspector(settings, self.log, self.store, self.host, self.workforce, lambda: self._metrics_address)
+        outside = Outside(settings.slots, self.log, self.store, self.host)
         backups = Backups(
-            settings.cluster, settings.node_id, settings.slots, log=self.log, store=self.store, host=self.host,
+            settings.cluster, settings.node_id, settings.slots, log=self.log, outside=outside,
             raise_above=self.keeper.fenced, owner_of=self._owner_of,
         )  # fmt: skip
         calls = CallService(

@@ -18,6 +18,7 @@ from homing_node.log.shell import LogShell
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.ports import ReadImage
+from homing_node.outside import Outside
 from homing_node.workers.inside import pages
 from host_world import Worker
 
@@ -39,8 +40,9 @@ class BackupWorld:
         self.log.attach(self.host, self, self)
         self.owner = "n1"
         self.claims_wanted: list[int] = []
+        self.outside = Outside(1, self.log, self.store, self.host)
         self.backups = Backups(
-            "c", "n1", 1, log=self.log, store=self.store, host=self.host, raise_above=self.claim_above,
+            "c", "n1", 1, log=self.log, outside=self.outside, raise_above=self.claim_above,
             owner_of=lambda slot: (0, self.owner),
         )  # fmt: skip
         self.replies: dict[int, wire.Reply] = {}
@@ -104,7 +106,9 @@ class BackupWorld:
         await self.until(lambda: call in self.replies)
         return self.replies[call]
 
-    async def write(self, name: str, value: int, *, count: int = 1, key: str = "") -> wire.Reply:
+    async def write(
+        self, name: str, value: int, *, count: int = 1, key: str = "", wake_ms: int | None = None
+    ) -> wire.Reply:
         """A call whose handler fills the object's `count` pages with a value; returns when it is acknowledged."""
         before = len(self.worker.frames(3))
         call = self.call(name, key=key)
@@ -114,7 +118,8 @@ class BackupWorld:
         event = self.worker.frames(3)[-1]
         self._turns[event[1]] = number = self._turns.get(event[1], 0) + 1
         commit = pages.encode(count, [(n, None, page(value)) for n in range(1, count + 1)])
-        self.host.on_frame(self.worker, [2, event[1], number, commit, event[2], [[event[2], 0, b"%d" % value, 1, 2]]])
+        effects = [[event[2], 0, b"%d" % value, 1, 2]]
+        self.host.on_frame(self.worker, [2, event[1], number, commit, event[2], effects, wake_ms])
         return await self.answered(call)
 
     def closed(self) -> None:

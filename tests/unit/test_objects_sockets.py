@@ -30,7 +30,7 @@ class Gateway:
     def say(self, handles: Sequence[int], said: Said) -> None:
         self.said.append((list(handles), str(said.data)))
 
-    def tell(self, handle: int, kind: wire.SocketFrame) -> None:
+    def tell(self, handle: int, kind: wire.SocketFrame, code: int = 0, reason: str = "") -> None:
         self.told.append((handle, wire.SocketFrame.Name(kind).removeprefix("SOCKET_FRAME_")))
 
     def handled(self, handle: int, seq: int) -> None:

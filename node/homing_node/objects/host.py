@@ -92,7 +92,7 @@ class ObjectHost(SlotHost):
         self.bell = AlarmBell(log, store, self._clock, self)
         self.sockets = Sockets(self, self._clock)
         self.draining = False
-        self.shut: set[bytes] = set()  # objects that are being restored: none of them may start
+        self.shut: set[bytes] = set()  # objects that are being restored or deleted: none of them may start
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class ObjectHost(SlotHost):
                 self._fail_not_owner(call)
         elif m.object in self.shut:
             for call in calls:
-                self._fail(call, Unavailable("the object is being restored from a backup", retry_after_s=1.0))
+                self._fail(call, Unavailable("the object is being restored or deleted", retry_after_s=1.0))
         elif found.restoring:
             for call in calls:
                 self._fail(call, Unavailable("its restore from a backup did not finish: restore it again"))

@@ -18,8 +18,8 @@ class GatewayPort(Protocol):
         """Pass on what an object says."""
         ...
 
-    def tell(self, handle: int, kind: wire.SocketFrame) -> None:
-        """ATTACH, LOST or GONE."""
+    def tell(self, handle: int, kind: wire.SocketFrame, code: int = 0, reason: str = "") -> None:
+        """ATTACH, LOST or GONE; with a code, GONE says what to close with."""
         ...
 
     def handled(self, handle: int, seq: int) -> None:

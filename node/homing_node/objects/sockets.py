@@ -234,13 +234,22 @@ class Sockets:
     def lost(self, slot: int) -> None:
         """The slot is served elsewhere: gateways look for its owner."""
         for owner in [each for each in self._objects.values() if each.slot == slot]:
-            del self._objects[owner.object]
-            for socket in owner.open.values():
-                gateway, handle = socket.gateway, socket.handle
-                self._detach(socket)
-                self._restless.pop(socket, None)
-                if gateway is not None:
-                    gateway.tell(handle, wire.SOCKET_FRAME_LOST)
+            for gateway, handle in self._leave(owner):
+                gateway.tell(handle, wire.SOCKET_FRAME_LOST)
+
+    def forget(self, object_id: bytes) -> list[tuple[GatewayPort, int]]:
+        """The object is no more, or another is in its place; returns who must close its sockets, as `_leave`."""
+        owner = self._objects.get(object_id)
+        return self._leave(owner) if owner is not None else []
+
+    def _leave(self, owner: ObjectSockets) -> list[tuple[GatewayPort, int]]:
+        """Know nothing of an object's sockets any more; returns the gateways that hold them, and their handles."""
+        del self._objects[owner.object]
+        left = [(each.gateway, each.handle) for each in owner.open.values() if each.gateway is not None]
+        for socket in owner.open.values():
+            self._detach(socket)
+            self._restless.pop(socket, None)
+        return left
 
     async def run(self) -> None:
         """Look after those that wait, until cancelled."""
