@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,7 +15,8 @@ from homing_node.metrics import NodeMetrics
 from homing_node.objects import limits as object_limits
 from homing_node.objects.host import ObjectHost
 from homing_node.settings import NodeSettings
-from homing_node.workers.inside.channel import CLOCK
+from homing_node.workers.inside.channel import CLOCK, SEEN
+from homing_node.workers.looks import Looks
 from homing_node.workers.pool import PoolConfig, WorkerPool
 from homing_node.workers.process import AppFailed, WorkerProcess
 
@@ -33,6 +34,9 @@ class Workforce:
         metrics: counts restarts.
         code: the versions of the application.
         ahead_ms: how far ahead the clock of object code is; None: it is the machine's.
+
+    Attributes:
+        looks: questions to databases.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Workforce:
         self._wanted: Serving = ()
         self._wanted_changed = asyncio.Event()
         self.on_loaded: Callable[[], None] = lambda: None  # told when other code serves
+        self.looks = Looks(self.pick)
 
     async def start(self, host: ObjectHost) -> None:
         """Start every worker and return when the application is imported in all.
@@ -68,7 +73,7 @@ class Workforce:
             turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits, ahead_ms=self._ahead_ms,
             apply_migrations=settings.apply_migrations,
         )  # fmt: skip
-        pool = WorkerPool(config, host.on_frame, self._on_death, self._on_retire)
+        pool = WorkerPool(config, self._frames_to(host), self._on_death, self._on_retire)
         serving = await self._code.serving()
         newest = serving[0][1]
         await pool.start(await self._code.bundle(newest, pool), newest)
@@ -76,10 +81,22 @@ class Workforce:
         await self._serve(pool, serving)
         _log.info("workers are ready", workers=[w.pid for w in pool.workers], classes=sorted(pool.classes()))
 
+    def _frames_to(self, host: ObjectHost) -> Callable[[WorkerProcess, list[Any]], None]:
+        on_frame = host.on_frame
+
+        def take(worker: WorkerProcess, frame: list[Any]) -> None:
+            if frame[0] == SEEN and len(frame) == 4:
+                self.looks.seen(worker, *frame[1:])
+            else:
+                on_frame(worker, frame)
+
+        return take
+
     def _on_death(self, worker: WorkerProcess, reason: str) -> None:
         if self._host is not None:
             self._metrics.restarts.add()
             self._host.on_worker_death(worker, reason)
+        self.looks.on_death(worker, reason)
 
     def _on_retire(self, worker: WorkerProcess, keeps: Callable[[bytes], bool]) -> None:
         if self._host is not None:

@@ -67,3 +67,7 @@ restart_backoff_first_s = 0.1
 restart_backoff_s_max = 10.0
 restart_settled_s = 30.0
 retire_grace_s = 30.0
+
+# --- questions to databases ---
+look_answer_s_max = 30.0  # more than a worker gives the question itself
+look_refusal_chars_max = 1_000

@@ -16,6 +16,7 @@ from homing_node.objects.frames import ABORT, CALL, CLOSE, CLOSED, EVENT, OPEN, 
 from homing_node.workers.inside import pages
 from homing_node.workers.inside.channel import ALARM, FAILURE, METHOD
 from homing_node.workers.inside.limits import page_bytes
+from homing_node.workers.looks import Looks
 
 if TYPE_CHECKING:
     from homing_node.objects.host import ObjectHost
@@ -253,6 +254,7 @@ class Workforce:
         self._loop.workforce = self
         self._count = 0
         self._worker = self._new()
+        self.looks = Looks(self.pick)
         self.host: ObjectHost
 
     def _new(self) -> Worker:

@@ -19,7 +19,7 @@ from homing_node.workers.inside.database import Database
 
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = ?"
 _ALARMS, _SCHEDULES = "_homing_alarms", "_homing_schedules"
-_CREATE = (
+CREATE = (
     "CREATE TABLE _homing_alarms(name TEXT PRIMARY KEY, setting INTEGER NOT NULL, at_ms INTEGER NOT NULL, "
     "due_ms INTEGER NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID"
 )
@@ -74,7 +74,7 @@ class Alarms:
         if not self._handled:
             raise NotSupported("the class has no alarm handler; define `async def alarm(self, alarm)` in it")
         if not self._exist():
-            self._change(_CREATE, ())
+            self._change(CREATE, ())
         self._change(_SET, (name, _setting(), at_ms))
         if schedule and not self._exist(_SCHEDULES):
             self._change(_CREATE_SCHEDULES, ())

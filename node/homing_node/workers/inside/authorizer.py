@@ -33,6 +33,7 @@ _ACTIONS = frozenset(
         apsw.SQLITE_UPDATE,
     )
 )
+_READS = frozenset((apsw.SQLITE_FUNCTION, apsw.SQLITE_PRAGMA, apsw.SQLITE_RECURSIVE, apsw.SQLITE_SELECT))
 _MODULES = frozenset(("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly"))
 _FUNCTIONS_REFUSED = frozenset(("load_extension", "fts3_tokenizer"))
 
@@ -119,3 +120,14 @@ class Guard:
             return apsw.SQLITE_OK
         # A plain ANALYZE goes over every table; it passes over the runtime's own instead of failing.
         return apsw.SQLITE_IGNORE if action == apsw.SQLITE_ANALYZE else apsw.SQLITE_DENY
+
+
+class Reader(Guard):
+    """The authorizer of one who may look at everything, the runtime's own tables too, and change nothing."""
+
+    __slots__ = ()
+
+    def __call__(self, action: int, first: str | None, second: str | None, database: str | None, by: str | None) -> int:
+        """Called by SQLite when a statement is prepared."""
+        reads = action == apsw.SQLITE_READ or (action in _READS and allows(action, first, second, database))
+        return apsw.SQLITE_OK if reads or not self.user else apsw.SQLITE_DENY

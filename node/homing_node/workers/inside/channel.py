@@ -26,6 +26,7 @@ PING = 6
 REPLY = 7
 SOCKETS = 8
 CLOCK = 9
+LOOK = 10
 
 # Worker to node
 READY = 0
@@ -37,6 +38,7 @@ LOG = 5
 BEAT = 6
 RESET = 7
 CALL = 8
+SEEN = 9
 
 # The kind of an EVENT
 RPC = 1

@@ -15,7 +15,7 @@ from homing_node.workers.inside import limits
 from homing_node.workers.inside.sqlite_types import Cursor, Tracer
 from homing_node.workers.inside.transactions import Transactions, mapped_error
 
-_KV_CREATE = "CREATE TABLE _homing_kv(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID"
+KV_CREATE = "CREATE TABLE _homing_kv(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID"
 _KV_EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = '_homing_kv'"
 _KV_GET = "SELECT v FROM _homing_kv WHERE k = ?"
 _KV_PUT = "INSERT INTO _homing_kv VALUES (?1, ?2) ON CONFLICT DO UPDATE SET v = excluded.v"
@@ -150,7 +150,7 @@ class Database(Transactions):
         if not self.in_transaction:
             self.begin()
         if not self._has_kv and not self._find_kv():
-            self.run_own(_KV_CREATE, ())
+            self.run_own(KV_CREATE, ())
             self._has_kv = True
         try:
             self._kv(_KV_PUT, (key, value))

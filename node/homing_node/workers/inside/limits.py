@@ -50,6 +50,11 @@ thread_stack_bytes = 512 * 1024  # with the default of 8 MiB few threads fit int
 collector_threshold = 20_000  # objects made before the youngest are collected; many objects live long here
 give_back_after_s = 1.0  # after the first activation that ended, the memory of all that did goes back to the system
 
+# Looks: questions to a database without its object
+look_s_max = 10.0
+look_steps = 10_000  # of SQLite's, after which it is seen whether that is over
+look_bytes_max = 1024 * 1024  # of the values in an answer
+
 # Logs
 log_line_bytes_max = 8 * 1024
 log_lines_per_s_max = 500  # of one worker; what is dropped is counted in one line

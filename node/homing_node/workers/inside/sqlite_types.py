@@ -77,3 +77,7 @@ class Connection(Protocol):
     def pragma(self, name: str) -> Any:
         """Read a setting."""
         ...
+
+    def set_progress_handler(self, callable: Callable[[], bool] | None, nsteps: int = 100) -> None:  # noqa: A002 - apsw's name
+        """Ask now and then whether to break off."""
+        ...

@@ -8,6 +8,7 @@ pages only inside COMMIT, so that what is taken after COMMIT is the transaction,
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any, cast
 
 import apsw
@@ -134,14 +135,15 @@ class PageFile:
 
 
 class _PageVfs(apsw.VFS):
-    """Opens the one file that is about to be opened, and no other."""
+    """Opens the one file that its thread is about to open, and no other."""
 
     def __init__(self) -> None:
-        self.next: PageFile | None = None
+        self.next = threading.local()  # `file`: that one
         super().__init__(VFS_NAME, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:
-        file, self.next = self.next, None
+        file: PageFile | None = getattr(self.next, "file", None)
+        self.next.file = None
         if file is None:  # a temporary file or a journal: the settings should have kept it in memory
             raise apsw.CantOpenError("no other file can be opened")
         flags[1] = flags[0]
@@ -193,6 +195,6 @@ _vfs = _PageVfs()
 
 def connect(file: PageFile) -> Connection:
     """A connection whose database is `file`."""
-    _vfs.next = file
+    _vfs.next.file = file
     connection = apsw.Connection("pages", vfs=VFS_NAME, statementcachesize=limits.statement_cache_entries)
     return cast("Connection", connection)

@@ -18,6 +18,7 @@ from homing_node.workers.inside import application, channel, failures, limits, t
 from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
 from homing_node.workers.inside.framing import BadFrame
+from homing_node.workers.inside.looks import Looks
 from homing_node.workers.inside.loops import WorkerLoop
 from homing_node.workers.inside.outgoing import Stubs
 from homing_node.workers.inside.output import LineBudget
@@ -43,6 +44,7 @@ class Worker:
         self._application: Application | None = None
         self._activations: dict[int, Activation] = {}
         self.stubs = Stubs(self._current)
+        self._looks = Looks(self._send_from_any)
         self._budget = LineBudget(time.monotonic)
         self._thread = threading.get_ident()
         self._ended = 0  # activations that ended since memory was last given back
@@ -56,6 +58,7 @@ class Worker:
             channel.REPLY: self._reply,
             channel.SOCKETS: self._know_sockets,
             channel.CLOCK: self._set_clock,
+            channel.LOOK: self._look,
         }
         loop.owner = self
         loop.set_task_factory(self._make_task)
@@ -115,6 +118,11 @@ class Worker:
         activation = self._activations.get(message[1])
         if activation is not None:
             activation.add_pages(message[2])
+        elif message[1] < 0:
+            self._looks.add_pages(message[1], message[2])
+
+    def _look(self, message: Event) -> None:
+        self._looks.ask(*message[1:4])
 
     def _close(self, message: Event) -> None:
         activation = self._activations.get(message[1])
@@ -178,11 +186,11 @@ class Worker:
         allowed, dropped = self._budget.take()
         request_id, traceparent = (event[7], event[8]) if event is not None else ("", "")
         if dropped:
-            self._send_log((channel.LOG, act, "", "error", f"{dropped} lines of output were dropped", ""))
+            self._send_from_any((channel.LOG, act, "", "error", f"{dropped} lines of output were dropped", ""))
         if allowed:
-            self._send_log((channel.LOG, act, request_id, stream, text, traceparent))
+            self._send_from_any((channel.LOG, act, request_id, stream, text, traceparent))
 
-    def _send_log(self, message: tuple[Any, ...]) -> None:
+    def _send_from_any(self, message: tuple[Any, ...]) -> None:
         if self.wire is None:
             return
         if threading.get_ident() == self._thread:
