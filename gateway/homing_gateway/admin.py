@@ -7,12 +7,14 @@ from urllib.parse import parse_qs
 
 from homing.errors import BadRequest, HomingError, NotFound, Unavailable
 from homing.ids import OBJECT_ID_BYTES
+from homing.listing import LIST_OBJECTS_MAX
 from homing.wire.v1 import call_pb2
-from homing_gateway.limits import LIST_OBJECTS_DEFAULT, LIST_OBJECTS_MAX, VERIFY_S_MAX
+from homing_gateway.limits import LIST_OBJECTS_DEFAULT, VERIFY_S_MAX
 from homing_gateway.routes import Route
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.limits import RETRY_S_MAX
 from homing_placement.routing.link import NodeLink
+from homing_placement.routing.listing import every_link, list_objects
 from homing_placement.routing.policy import error_of
 
 DRAIN = "/homing.wire.v1.Calls/Drain"
@@ -69,16 +71,10 @@ class Admin:
         known = self._forwarder.classes.known
         if known and class_name not in known:
             raise NotFound(f"there is no class {class_name[:100]}")
-        request = call_pb2.InspectRequest(
-            list=call_pb2.ListObjects(class_name=class_name, after=after, limit=limit + 1)
-        )
-        replies = await asyncio.gather(*(link.inspect(request) for link in self._every_link()))
-        found = {facts.object: facts for reply in replies for facts in _checked(reply).objects}
-        page = sorted(found)[:limit]
-        more = len(found) > limit or any(reply.next for reply in replies)
+        found = await list_objects(await every_link(self._forwarder), class_name, after, limit)
         return {
-            "objects": [_object_row(found[key]) for key in page],
-            "cursor": page[-1].hex() if page and more else None,
+            "objects": [{"class": class_name, **each._asdict()} for each in found.objects],
+            "cursor": found.cursor,
         }
 
     async def any_object(self) -> dict[str, object]:
@@ -88,7 +84,7 @@ class Admin:
             Unavailable: a node did not answer.
         """
         request = call_pb2.InspectRequest(any=call_pb2.InspectAny())
-        replies = await asyncio.gather(*(link.inspect(request) for link in self._every_link()))
+        replies = await asyncio.gather(*(link.inspect(request) for link in await every_link(self._forwarder)))
         found = [facts for reply in replies for facts in _checked(reply).objects]
         return {"objects": [_object_row(facts) for facts in found[:1]]}
 
@@ -204,14 +200,6 @@ class Admin:
             await self._forwarder.refresh(route.slot)
             await asyncio.sleep(RETRY_S_MAX)
         raise error
-
-    def _every_link(self) -> list[NodeLink]:
-        """The links of all registered nodes; each must stand, or objects would be missing silently."""
-        links = [self._forwarder.links.get(node_id) for node_id in self._forwarder.table.nodes]
-        standing = [link for link in links if link is not None and link.up]
-        if not standing or len(standing) < len(links):
-            raise Unavailable("a node cannot be reached, so the list would be incomplete", retry_after_s=1.0)
-        return standing
 
     async def _node_facts(self, node_id: str) -> tuple[str, call_pb2.NodeFacts | None]:
         link = self._forwarder.links.get(node_id)

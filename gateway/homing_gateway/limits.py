@@ -13,7 +13,6 @@ LENGTH_DIGITS_MAX = 18
 TIMEOUT_MS_DEFAULT = 30_000
 TIMEOUT_MS_MAX = 600_000
 BODY_WAIT_S_MAX = 30.0
-LIST_OBJECTS_MAX = 1_000
 LIST_OBJECTS_DEFAULT = 100
 
 # Backups
@@ -22,6 +21,14 @@ SLOT_TRIES_MAX = 6
 RESTORE_ID_BYTES_MAX = 16
 STREAM_STALLED_S = 30.0
 """A client that takes nothing of what a backup reads for so long is gone."""
+
+# Databases as files
+DATABASE_BYTES_MAX = 64 * 1_048_576  # nodes have the same bound
+DATABASE_PAGE_BYTES = 1_024
+IMPORT_PIECE_BYTES = 262_144
+QUERY_BYTES_MAX = 100_000
+QUERY_S_MAX = 75.0  # above what a node and its worker give it
+DELETE_S_MAX = 40.0  # above a node's patience with what still runs in the object
 
 # Sockets
 SOCKETS_MAX = 100_000

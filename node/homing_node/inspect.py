@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from homing.wire.v1 import call_pb2 as wire
 from homing_node.log.shell import LogShell
 from homing_node.log.store import Store
 from homing_node.objects import limits
+from homing_node.objects.activation import Activation
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import PAGE_BYTES, start, turns
 from homing_node.objects.turn_record import ObjectMeta, decode_meta
+from homing_node.outside import NO_OBJECT
 from homing_node.settings import NodeSettings, host_name
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class Inspector:
         """Answer one question.
 
         Raises:
-            NotFound: the object never existed.
+            NotFound: there is no such object.
             NotOwner: this node does not serve its slot.
             BadRequest: no known question.
         """
@@ -76,7 +79,7 @@ class Inspector:
             facts = wire.ObjectFacts(
                 object=act.object, class_name=act.class_name, name=act.name or "", active=True,
                 database_bytes=act.database_bytes, alarm_ms=act.wake_ms,
-                sockets=self._host.sockets.count(act.object),
+                sockets=self._host.sockets.count(act.object), used_ms=_used_ms(act),
             )  # fmt: skip
             return wire.InspectReply(objects=[facts])
         fold = start(self._store.object(asked.object))
@@ -84,7 +87,7 @@ class Inspector:
             if object_id == asked.object:
                 fold.take(body, at_ms, lambda number: self._store.page(asked.object, number))
         if not fold.exists:
-            raise NotFound("this object has never existed")
+            raise NotFound(NO_OBJECT)
         return wire.InspectReply(objects=[_facts(asked.object, fold.meta)])
 
     async def _list(self, asked: wire.ListObjects) -> wire.InspectReply:
@@ -99,7 +102,7 @@ class Inspector:
             for object_id, data in some:
                 after = object_id
                 if self._log.core.serving(slot_of(object_id, self._settings.slots)):
-                    found.append(_facts(object_id, decode_meta(data), active=object_id in self._host.objects))
+                    found.append(_facts(object_id, decode_meta(data), self._host.objects.get(object_id)))
                 if len(found) == limit:
                     return wire.InspectReply(objects=found, next=after)
             if len(some) < limit:
@@ -137,9 +140,15 @@ class Inspector:
             )  # fmt: skip
 
 
-def _facts(object_id: bytes, meta: ObjectMeta, *, active: bool = False) -> wire.ObjectFacts:
+def _facts(object_id: bytes, meta: ObjectMeta, act: Activation | None = None) -> wire.ObjectFacts:
     return wire.ObjectFacts(
-        object=object_id, class_name=meta.class_name, name=meta.name or "", active=active,
+        object=object_id, class_name=meta.class_name, name=meta.name or "", active=act is not None,
         database_bytes=meta.page_count * PAGE_BYTES, alarm_ms=meta.wake_ms,
         sockets=len(meta.sockets.open) if meta.sockets is not None else 0,
+        used_ms=meta.written_ms if act is None else _used_ms(act),
     )  # fmt: skip
+
+
+def _used_ms(act: Activation) -> int:
+    """When a call last came to it, by the clock on the wall."""
+    return int(1_000 * (time.time() - (time.monotonic() - act.used_at)))

@@ -54,11 +54,11 @@ cron_start_s = 10.0  # for the call that starts a cron trigger
 cron_retry_s = 1.0
 
 # Requests of object code to the outside
-outside_s_max = 120.0
-outside_redirects_max = 20  # as the Fetch standard has it
-outside_connections_max = 200
-outside_connections_kept_max = 50
-outside_kept_s = 30.0
+outbound_s_max = 120.0
+outbound_redirects_max = 20  # as the Fetch standard has it
+outbound_connections_max = 200
+outbound_connections_kept_max = 50
+outbound_kept_s = 30.0
 
 # Tests of applications
 test_call_ms = 60_000  # a function of a test that runs in an object, or an alarm that it rings

@@ -21,7 +21,7 @@ from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.backups import Backups
-from homing_node.broker.outside import Outside
+from homing_node.broker.outbound import Outbound
 from homing_node.calls import CallService
 from homing_node.code import Code
 from homing_node.crons import Crons
@@ -105,7 +105,7 @@ class Node:
             host=self.host, metrics=self.metrics, credentials=self._channel_credentials(),
         )  # fmt: skip
         self.verifier = Verifier(self.log, self.metrics)
-        self.outside = self.host.outgoing.outside = Outside()
+        self.outbound = self.host.outgoing.outbound = Outbound()
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -170,7 +170,7 @@ class Node:
             await asyncio.sleep(0.02)
         await self.keeper.stop()
         await self._etcd.close()
-        await self.outside.close()
+        await self.outbound.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

@@ -120,6 +120,11 @@ class ObjectId:
         return hash(self.raw)
 
 
+def first_id(class_key: str) -> ObjectId:
+    """The lowest id that an object of a class could have; a list begins above it."""
+    return ObjectId(bytes(2) + class_tag(class_key) + bytes(22))
+
+
 def slot_of(raw: bytes, slots: int) -> int:
     """The slot of a 32-byte id: the first bits of its hash."""
     return ((raw[0] << 8 | raw[1]) * slots) >> 16

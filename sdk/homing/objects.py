@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
+from homing.errors import BadRequest
 from homing.http import Request, Response, as_request
-from homing.ids import ObjectId
+from homing.ids import ObjectId, first_id
+from homing.listing import LIST_OBJECTS_MAX, ObjectList
 from homing.sockets import Sockets, WebSocket, WebSocketRequestResponsePair, checked_tags
 
 if TYPE_CHECKING:
@@ -282,6 +284,10 @@ class Caller(Protocol):
         """Begin a request to the object's `fetch`."""
         ...
 
+    def list_objects(self, class_key: str, above: ObjectId, limit: int) -> asyncio.Future[ObjectList]:
+        """Begin to ask for a page of a class's objects, with those above an id."""
+        ...
+
 
 class DurableObjectStub:
     """An address to call: every public method of the object's class is one of the stub.
@@ -400,3 +406,24 @@ class DurableObjectNamespace:
     def get_by_name(self, name: str) -> DurableObjectStub:
         """The stub of a name's object."""
         return self.get(self.id_from_name(name))
+
+    def list(self, *, limit: int = 100, cursor: str | None = None) -> asyncio.Future[ObjectList]:
+        """One page of the objects that exist, in the order of their ids. It wakes none, and goes to every node.
+
+        Args:
+            limit: at most so many, up to 1,000.
+            cursor: of the page before.
+
+        Raises:
+            BadRequest: no such limit or cursor.
+            Overloaded: too many lists are asked for on this node; as what is awaited raises.
+            Unavailable: a node cannot be reached, so the list would have holes; as above.
+
+        Example:
+            >>> page = await self.env.ROOMS.list(limit=10)
+            >>> [each.name for each in page.objects]
+        """
+        if not 1 <= limit <= LIST_OBJECTS_MAX:
+            raise BadRequest(f"limit must be from 1 to {LIST_OBJECTS_MAX}")
+        above = first_id(self._class_key) if cursor is None else ObjectId.from_hex(self._class_key, cursor)
+        return self._caller.list_objects(self._class_key, above, limit)

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from homing.ids import ObjectId
+from homing.ids import ObjectId, first_id
+from homing.listing import ListedObject, ObjectList, encode
 from homing.sent import Sender
 from homing_node.workers.inside import channel
 from worker_harness import WorkerHarness
@@ -47,6 +48,24 @@ def test_a_call_says_whom_and_what(worker: WorkerHarness) -> None:
     assert (url, headers, target) == ("", [], [0, 0])
     answer(worker, act, 1, {"back": [1 << 70, 3]})
     assert worker.answer(call) == {"back": [1 << 70, 3]}
+
+
+def test_a_list_says_of_what_and_from_where(worker: WorkerHarness) -> None:
+    code = "page = await self.env.PLAIN.list(limit=2)\nreturn [[each.name for each in page.objects], page.cursor]"
+    act, call = begin(worker, code)
+    frame = made(worker, 1)
+    assert (frame[4:6], frame[8:10]) == ([channel.LIST, "Plain"], ["", (2).to_bytes(4, "big")])
+    assert frame[6] == first_id("Plain").raw
+    found = ListedObject(ObjectId.from_name("Plain", "b").raw.hex(), "b", True, 1_024, None, 0, 5, "n1")
+    worker.send(channel.REPLY, act, 1, channel.RESULT, encode(ObjectList([found], found.id)))
+    assert worker.answer(call) == [["b"], found.id]
+    call = worker.event(act, "arun", f"return (await self.env.PLAIN.list(cursor={found.id!r})).cursor")
+    assert made(worker, 2)[6] == bytes.fromhex(found.id)
+    worker.send(channel.REPLY, act, 2, channel.RESULT, b"nonsense")
+    assert worker.effect(call)[1] == channel.FAILURE
+    for wrong in ("limit=0", "limit=1_001", "cursor='x'", f"cursor='{ObjectId.from_name('Counter', 'a')}'"):
+        act, call = begin(worker, f"await self.env.PLAIN.list({wrong})")
+        assert worker.effect(call)[2][2] == "BadRequest", wrong
 
 
 def test_a_request_and_its_response(worker: WorkerHarness) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from homing import alarms, errors, ids, sockets, storage
+from homing import alarms, errors, ids, listing, sockets, storage
 from homing.bindings import kv
 from homing.errors import HomingError
 from homing_gateway import limits as gateway
@@ -58,7 +58,7 @@ EXPECTED = {
     "time that `Homing-Timeout-Ms` may name": time(gateway.TIMEOUT_MS_MAX / 1_000),
     "time for a body to come": time(gateway.BODY_WAIT_S_MAX),
     "time for a call out of an alarm or a timer": time(objects.outgoing_s_max),
-    "objects in a page of a listing": f"{gateway.LIST_OBJECTS_MAX:,}",
+    "objects in a page of a listing": f"{listing.LIST_OBJECTS_MAX:,}",
     "calls of an object that run or wait": f"{objects.calls_per_object_max:,}",
     "bytes in their bodies": size(objects.calls_bytes_per_object_max),
     "time that a call waits behind others": time(inside.queued_s_max),

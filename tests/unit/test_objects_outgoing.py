@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from homing import errors
-from homing.ids import ObjectId
+from homing.ids import ObjectId, first_id
 from homing_node.objects import limits
-from homing_placement.routing.pending import KIND_FETCH, KIND_METHOD, Pending
+from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Pending
 from host_world import HostWorld
 
 OTHER = ObjectId.from_name("Counter", "other")
@@ -21,9 +21,13 @@ class Port:
 
     def __init__(self) -> None:
         self.sent: list[Pending] = []
+        self.lists: list[Pending] = []
 
     def submit(self, pending: Pending) -> None:
         self.sent.append(pending)
+
+    def list(self, pending: Pending) -> None:
+        self.lists.append(pending)
 
 
 @pytest.fixture
@@ -281,3 +285,21 @@ def test_what_is_refused_for_good_holds_up_nobody(world: HostWorld, monkeypatch:
     world.host.rest(0, resting=False)
     refused.append(world.call("a", lane=b"l", order=4, before=3))
     assert [world.replies[number].failure.code for number in refused] == ["not-owner", "not-owner", "unavailable"]
+
+
+def test_a_list_goes_to_no_object(world: HostWorld) -> None:
+    world.call("a")
+    act = world.event()[1]
+    above = first_id("Counter").raw
+    made = [1, KIND_LIST, "Counter", above, "", "", (9).to_bytes(4, "big"), "", [], 0, 0]
+    world.host.on_frame(world.worker, [CALL, act, 0, *made])
+    port = world.host.outgoing.port
+    assert isinstance(port, Port)
+    assert [(each.class_name, each.object_id, each.body[-1]) for each in port.lists] == [("Counter", above, 9)]
+    assert not port.sent
+    port.lists[0].answer = b"page"
+    port.lists[0].on_done(port.lists[0])
+    assert world.worker.frames(REPLY)[-1][1:] == (act, 1, 0, b"page")
+    foreign = [2, KIND_LIST, "Nothing", above, "", "", b"", "", [], 0, 0]
+    world.host.on_frame(world.worker, [CALL, act, 0, *foreign])
+    assert world.worker.killed, "an id of another class is none that a list can begin at"

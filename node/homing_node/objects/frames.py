@@ -12,7 +12,7 @@ from homing_node.objects.images import Image
 
 OPEN, PAGES, EVENT, CLOSE, ABORT, REPLY, SOCKETS = 1, 2, 3, 4, 5, 7, 8
 TURN, CLOSED, LOG, RESET, CALL = 2, 3, 5, 7, 8
-OUTSIDE = 10  # the kind of a call
+OUTBOUND = 11  # the kind of a call: a request to the outside
 
 
 def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, ...]:

@@ -12,9 +12,9 @@ from homing.ids import ObjectId
 from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
-from homing_node.objects.frames import OUTSIDE, REPLY
-from homing_node.objects.ports import CallPort, OutsidePort, PoolPort, WorkerPort
-from homing_placement.routing.pending import KIND_FETCH, KIND_METHOD, Lane, Pending
+from homing_node.objects.frames import OUTBOUND, REPLY
+from homing_node.objects.ports import CallPort, OutboundPort, PoolPort, WorkerPort
+from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
 
 
@@ -71,7 +71,7 @@ class OutgoingCalls:
     def __init__(self, pool: PoolPort, clock: Clock) -> None:
         self.port: CallPort | None = None  # set when the node knows where slots live
         self.slots = 0  # of the cluster
-        self.outside: OutsidePort | None = None
+        self.outbound: OutboundPort | None = None
         self._pool, self._clock = pool, clock
         self._callers: dict[int, _Caller] = {}
         self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
@@ -94,12 +94,12 @@ class OutgoingCalls:
         number, kind, class_name, raw, name, method, body, url, headers, activation, target = call
         if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
             raise ValueError("a call of nobody")
-        if kind not in (KIND_FETCH, KIND_METHOD, OUTSIDE) or type(body) is not bytes:
+        if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND) or type(body) is not bytes:
             raise ValueError("a call of an unknown kind")
         if {type(text) for text in (class_name, name, method, url)} != {str}:
             raise ValueError("a call of something else")
         now_ns = self._clock.monotonic_ns()
-        slot = 0 if kind == OUTSIDE else _target(class_name, raw, name).slot(self.slots)
+        slot = 0 if kind == OUTBOUND else _target(class_name, raw, name).slot(self.slots)
         pending = Pending(
             kind, class_name, name, raw, slot, method, body, "",
             now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, worker, act_id, caller),
@@ -122,12 +122,14 @@ class OutgoingCalls:
         pending.chain, pending.request_id, pending.traceparent = m.chain, m.request_id, m.traceparent
 
     def _send(self, worker: WorkerPort, pending: Pending) -> None:
-        if pending.kind == OUTSIDE and self.outside is not None:
-            self.outside.submit(pending, worker.fetch_hosts)
-        elif self.port is None or pending.kind == OUTSIDE:
+        if pending.kind == OUTBOUND and self.outbound is not None:
+            self.outbound.submit(pending, worker.fetch_hosts)
+        elif self.port is None or pending.kind == OUTBOUND:
             self._refuse(pending, Unavailable("this node does not know yet where objects are"))
         elif pending.class_name not in self._pool.classes():
             self._refuse(pending, NotFound(f"there is no class {pending.class_name[:100]}"))
+        elif pending.kind == KIND_LIST:
+            self.port.list(pending)
         else:
             self.port.submit(pending)
 
@@ -172,7 +174,7 @@ def _answer(pending: Pending) -> tuple[int, Any]:
         return replies.FAILURE, (
             told.code, told.message, told.error_type, error.overloaded, again, told.retry_after_ms,
         )  # fmt: skip
-    if pending.kind in (KIND_FETCH, OUTSIDE):
+    if pending.kind in (KIND_FETCH, OUTBOUND):
         ref = pending.socket
         socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number)]
         return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket)

@@ -75,8 +75,12 @@ class CallPort(Protocol):
         """Take a call; its `on_done` is called once, possibly before this returns."""
         ...
 
+    def list(self, pending: Pending, /) -> None:
+        """Take a question for a page of a class's objects, above the id that it names; as `submit`."""
+        ...
 
-class OutsidePort(Protocol):
+
+class OutboundPort(Protocol):
     """Who carries out requests to the outside."""
 
     def submit(self, pending: Pending, hosts: Sequence[str], /) -> None:

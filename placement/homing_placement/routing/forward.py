@@ -22,6 +22,7 @@ from homing_placement.records import NodeRecord
 from homing_placement.routing.classes import Classes
 from homing_placement.routing.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
 from homing_placement.routing.link import NodeLink
+from homing_placement.routing.listing import Lists
 from homing_placement.routing.pending import KIND_DEFAULT, Lane, Pending
 from homing_placement.routing.policy import Verdict, backoff_s, decide, error_of
 from homing_placement.routing.sides import SocketSide
@@ -67,6 +68,7 @@ class Forwarder:
         self._parked: dict[Pending, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refreshing: set[int] = set()
+        self._lists = Lists(self)
         self._turn = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -132,6 +134,18 @@ class Forwarder:
             return None, 0
         link = self.links.get(node.id)
         return (link if link is not None and link.up else None), record.epoch
+
+    def list(self, pending: Pending) -> None:
+        """Take a question for a page of a class's objects; `pending.on_done` is called once."""
+        if self._group is None:
+            pending.error = Unavailable()
+            pending.on_done(pending)
+        else:
+            self._group.create_task(self._lists.answer(pending), name="list")
+
+    def link_to(self, node: NodeRecord) -> NodeLink | None:
+        """The link to a node, made if need be; None before `run` and after it."""
+        return self.links.get(node.id) or self._open_link(node)
 
     # What links report
 
@@ -200,7 +214,7 @@ class Forwarder:
             link = self._any_link()
         else:
             node, record = self.table.route(pending.slot)
-            link = None if node is None else self.links.get(node.id) or self._open_link(node)
+            link = None if node is None else self.link_to(node)
             if record is not None:
                 pending.epoch = record.epoch
         if link is None or not link.up:

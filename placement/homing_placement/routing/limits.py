@@ -9,6 +9,7 @@ MESSAGE_BYTES_MAX = 16_777_216
 # Queues
 IN_FLIGHT_MAX = 16_384
 PENDING_PER_NODE_MAX = 8_192
+LISTS_AT_ONCE_MAX = 4  # that the objects of a node ask for: each goes to every node
 
 # Waiting for an owner, and trying again
 OWNER_WAIT_S_MAX = 6.0

@@ -33,7 +33,7 @@ _END = "DELETE FROM _homing_alarms WHERE name = ? AND setting = ?"
 _NEXT = "UPDATE _homing_alarms SET setting = ?3, at_ms = ?4, due_ms = ?4, failures = 0 WHERE name = ?1 AND setting = ?2"
 _AGAIN = "UPDATE _homing_alarms SET due_ms = ?3, failures = ?4 WHERE name = ?1 AND setting = ?2"
 
-_CREATE_SCHEDULES = "CREATE TABLE _homing_schedules(name TEXT PRIMARY KEY, schedule TEXT NOT NULL) WITHOUT ROWID"
+CREATE_SCHEDULES = "CREATE TABLE _homing_schedules(name TEXT PRIMARY KEY, schedule TEXT NOT NULL) WITHOUT ROWID"
 _SET_SCHEDULE = "INSERT OR REPLACE INTO _homing_schedules VALUES (?, ?)"
 _GET_SCHEDULE = "SELECT schedule FROM _homing_schedules WHERE name = ?"
 _DELETE_SCHEDULE = "DELETE FROM _homing_schedules WHERE name = ?"
@@ -77,7 +77,7 @@ class Alarms:
             self._change(CREATE, ())
         self._change(_SET, (name, _setting(), at_ms))
         if schedule and not self._exist(_SCHEDULES):
-            self._change(_CREATE_SCHEDULES, ())
+            self._change(CREATE_SCHEDULES, ())
         if schedule:
             self._change(_SET_SCHEDULE, (name, schedule))
         else:

@@ -50,9 +50,8 @@ MESSAGE = 6
 SOCKET_CLOSE = 7
 SOCKET_ERROR = 8
 RUN = 9
-
-# The kind of a call, beside FETCH and METHOD: a request to the outside
-OUTSIDE = 10
+LIST = 10
+OUTBOUND = 11
 
 # The status of an effect
 RESULT = 0

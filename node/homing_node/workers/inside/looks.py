@@ -18,7 +18,7 @@ from homing_node.workers.inside.authorizer import HIDDEN_PREFIX, Reader
 from homing_node.workers.inside.channel import SEEN
 from homing_node.workers.inside.database import Database
 
-_OWN_TABLES = {database.KV_CREATE, alarms.CREATE}
+_OWN_TABLES = {database.KV_CREATE, alarms.CREATE, alarms.CREATE_SCHEDULES}
 _OWN = "SELECT sql FROM sqlite_schema WHERE lower(substr(name, 1, 8)) = ?1 OR lower(substr(tbl_name, 1, 8)) = ?1"
 
 

@@ -12,11 +12,13 @@ from typing import Any, Protocol, cast
 from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
 from homing.http import Headers, Request, Response
 from homing.ids import OBJECT_ID_BYTES, ObjectId
+from homing.listing import ObjectList
+from homing.listing import decode as decode_list
 from homing.objects import Reference, RpcTarget, Runtime
 from homing.sent import Sender
 from homing.sockets import PassedSocket
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, METHOD, OUTSIDE
+from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OUTBOUND
 
 Made = tuple[int, int, str, bytes, str, str, bytes, str, Sequence[tuple[str, str]], int, int]
 """A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target."""
@@ -220,15 +222,18 @@ class Stubs:
         outgoing = self._caller().outgoing()
         return outgoing.begin(FETCH, to, request.method, request.body, _response, request.url, headers)
 
-    def call_outside(self, request: Request, redirect: str) -> asyncio.Future[Response]:
+    def call_outbound(self, request: Request, redirect: str) -> asyncio.Future[Response]:
         """Begin a request to the outside; see `homing.http.fetch`."""
         _bound(request.body)
-        to = Reference(
-            "", ObjectId(bytes(OBJECT_ID_BYTES), redirect), 0, 0
-        )  # no object: what the node reads is the name
+        nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
         outgoing = self._caller().outgoing()
-        headers = request.headers.raw()
-        return outgoing.begin(OUTSIDE, to, request.method, request.body, _response, request.url, headers)
+        to, headers = Reference("", nowhere, 0, 0), request.headers.raw()
+        return outgoing.begin(OUTBOUND, to, request.method, request.body, _response, request.url, headers)
+
+    def list_objects(self, class_key: str, above: ObjectId, limit: int) -> asyncio.Future[ObjectList]:
+        """See `homing.objects.Caller`."""
+        to = Reference(class_key, above, 0, 0)
+        return self._caller().outgoing().begin(LIST, to, "", limit.to_bytes(4, "big"), decode_list)
 
     def encode_result(self, result: Any) -> bytes:
         """The bytes of what a method returned to another object; raises what `Packer.encode` raises."""

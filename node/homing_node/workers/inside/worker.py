@@ -95,7 +95,7 @@ class Worker:
             self.send((channel.FAILED, type(error).__name__, failures.message_of(error), failures.trace_of(error)))
             return
         self.env = self._application.env
-        let_fetch(self.stubs.call_outside)
+        let_fetch(self.stubs.call_outbound)
         if self._application.default is not None:
             self._activations[0] = Entrypoint(self, self._application.default, self._application.site)
         gc.collect()

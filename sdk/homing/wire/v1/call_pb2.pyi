@@ -19,6 +19,8 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_SOCKET_CLOSE: _ClassVar[CallKind]
     CALL_KIND_SOCKET_ERROR: _ClassVar[CallKind]
     CALL_KIND_RUN: _ClassVar[CallKind]
+    CALL_KIND_LIST: _ClassVar[CallKind]
+    CALL_KIND_OUTBOUND: _ClassVar[CallKind]
 
 class SocketFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +41,8 @@ CALL_KIND_MESSAGE: CallKind
 CALL_KIND_SOCKET_CLOSE: CallKind
 CALL_KIND_SOCKET_ERROR: CallKind
 CALL_KIND_RUN: CallKind
+CALL_KIND_LIST: CallKind
+CALL_KIND_OUTBOUND: CallKind
 SOCKET_FRAME_UNSPECIFIED: SocketFrame
 SOCKET_FRAME_ATTACH: SocketFrame
 SOCKET_FRAME_TEXT: SocketFrame
@@ -304,7 +308,7 @@ class InspectNode(_message.Message):
     def __init__(self) -> None: ...
 
 class ObjectFacts(_message.Message):
-    __slots__ = ("object", "class_name", "name", "active", "database_bytes", "alarm_ms", "sockets")
+    __slots__ = ("object", "class_name", "name", "active", "database_bytes", "alarm_ms", "sockets", "used_ms")
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -312,6 +316,7 @@ class ObjectFacts(_message.Message):
     DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ALARM_MS_FIELD_NUMBER: _ClassVar[int]
     SOCKETS_FIELD_NUMBER: _ClassVar[int]
+    USED_MS_FIELD_NUMBER: _ClassVar[int]
     object: bytes
     class_name: str
     name: str
@@ -319,7 +324,8 @@ class ObjectFacts(_message.Message):
     database_bytes: int
     alarm_ms: int
     sockets: int
-    def __init__(self, object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., active: bool = ..., database_bytes: _Optional[int] = ..., alarm_ms: _Optional[int] = ..., sockets: _Optional[int] = ...) -> None: ...
+    used_ms: int
+    def __init__(self, object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., active: bool = ..., database_bytes: _Optional[int] = ..., alarm_ms: _Optional[int] = ..., sockets: _Optional[int] = ..., used_ms: _Optional[int] = ...) -> None: ...
 
 class SlotFacts(_message.Message):
     __slots__ = ("slot", "epoch", "serving", "last_lsn", "commit_lsn", "applied_lsn", "lag_records")
@@ -428,12 +434,14 @@ class VerifyReply(_message.Message):
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., lsn: _Optional[int] = ..., equal: _Optional[_Iterable[str]] = ..., differing: _Optional[_Iterable[str]] = ..., silent: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReadSlotRequest(_message.Message):
-    __slots__ = ("slot", "object")
+    __slots__ = ("slot", "object", "whole")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     slot: int
     object: bytes
-    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ...) -> None: ...
+    whole: bool
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ..., whole: bool = ...) -> None: ...
 
 class SlotPart(_message.Message):
     __slots__ = ("failure", "head", "target", "objects", "end")
@@ -502,6 +510,68 @@ class RestoreReply(_message.Message):
     epoch: int
     objects: int
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., epoch: _Optional[int] = ..., objects: _Optional[int] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("slot", "object")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ...) -> None: ...
+
+class DeleteReply(_message.Message):
+    __slots__ = ("failure",)
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class QueryRequest(_message.Message):
+    __slots__ = ("slot", "object", "query")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    query: str
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ..., query: _Optional[str] = ...) -> None: ...
+
+class QueryReply(_message.Message):
+    __slots__ = ("failure", "body")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    body: bytes
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class ImportPart(_message.Message):
+    __slots__ = ("target", "data", "end")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    target: ImportTarget
+    data: bytes
+    end: bool
+    def __init__(self, target: _Optional[_Union[ImportTarget, _Mapping]] = ..., data: _Optional[bytes] = ..., end: bool = ...) -> None: ...
+
+class ImportTarget(_message.Message):
+    __slots__ = ("slot", "object", "class_name", "name", "overwrite")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OVERWRITE_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    class_name: str
+    name: str
+    overwrite: bool
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., overwrite: bool = ...) -> None: ...
+
+class ImportReply(_message.Message):
+    __slots__ = ("failure",)
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class TestRequest(_message.Message):
     __slots__ = ("run", "ring", "evict", "clock")

@@ -32,7 +32,7 @@ _OF_BODY = frozenset(("content-type", "content-encoding", "content-language", "c
 Headers = list[tuple[str, str]]
 
 
-class Outside:
+class Outbound:
     """The requests of a node's objects to the outside."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Outside:
                 await pool.aclose()
 
     async def _run(self, pending: Pending, hosts: Sequence[str]) -> None:
-        left_s = min(limits.outside_s_max, pending.deadline_s - time.monotonic())
+        left_s = min(limits.outbound_s_max, pending.deadline_s - time.monotonic())
         try:
             async with asyncio.timeout(max(0.0, left_s)):
                 await self._follow(pending, hosts)
@@ -79,7 +79,7 @@ class Outside:
         method, body, redirect = pending.method, pending.body, pending.name or FOLLOW
         headers = [(name, value) for name, value in pending.headers if name.lower() not in _OF_CONNECTION]
         target = destination(pending.url, hosts)
-        for _ in range(limits.outside_redirects_max + 1):
+        for _ in range(limits.outbound_redirects_max + 1):
             status, answered, answer = await self._ask(target, method, headers, body)
             location = next((value for name, value in answered if name.lower() == "location"), None)
             if status not in _REDIRECTS or location is None or redirect == MANUAL:
@@ -93,7 +93,7 @@ class Outside:
                 headers = _without(headers, _OF_BODY)
             if (before.host, before.port) != (target.host, target.port):
                 headers = _without(headers, _OF_ORIGIN)
-        raise BadRequest(f"{pending.url[:200]} redirects more than {limits.outside_redirects_max} times")
+        raise BadRequest(f"{pending.url[:200]} redirects more than {limits.outbound_redirects_max} times")
 
     async def _ask(self, to: Destination, method: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
         given = {name.lower() for name, _ in headers}
@@ -152,9 +152,9 @@ def _connector() -> httpcore.AsyncNetworkBackend:
 def _pool(backend: httpcore.AsyncNetworkBackend) -> httpcore.AsyncConnectionPool:
     return httpcore.AsyncConnectionPool(
         ssl_context=ssl.create_default_context(),
-        max_connections=limits.outside_connections_max,
-        max_keepalive_connections=limits.outside_connections_kept_max,
-        keepalive_expiry=limits.outside_kept_s,
+        max_connections=limits.outbound_connections_max,
+        max_keepalive_connections=limits.outbound_connections_kept_max,
+        keepalive_expiry=limits.outbound_kept_s,
         network_backend=backend,
     )
 
