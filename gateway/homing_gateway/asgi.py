@@ -10,7 +10,6 @@ import structlog
 
 from homing.errors import (
     HomingError,
-    NotSupported,
     Unavailable,
 )
 from homing_gateway.admin import Admin
@@ -20,6 +19,7 @@ from homing_gateway.exchange import Answer, ClientGone, Exchange, Receive, Scope
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
 from homing_gateway.metrics import outcome_of
+from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
@@ -29,6 +29,7 @@ from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
 
+_STREAMED = frozenset((Kind.BACKUP, Kind.EXPORT))
 _LABELS = {Kind.RPC: "rpc", Kind.FETCH: "fetch", Kind.DEFAULT: "default"}
 
 
@@ -56,6 +57,7 @@ class App:
         self._admin = admin
         self._streams = streams
         self._deploys = deploys
+        self._states = ObjectState(gateway.forwarder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -73,9 +75,8 @@ class App:
         try:
             exchange.route = self._gateway.router.parse(scope["raw_path"])
             self._gateway.doorkeeper.admit(exchange.route, scope["method"], asked)
-            if exchange.route.kind is Kind.BACKUP:
-                frames = await self._streams.read(exchange.route.slot, exchange.query)
-                await exchange.stream(send, frames)
+            if exchange.route.kind in _STREAMED:
+                await self._stream(exchange, send)
                 self._record(exchange, None, time.monotonic_ns())
                 return
             answer = await self._answer(exchange)
@@ -91,14 +92,33 @@ class App:
         await send_answer(send, answer)
         self._record(exchange, error, time.monotonic_ns())
 
+    async def _stream(self, exchange: Exchange, send: Send) -> None:
+        if exchange.route.kind is Kind.BACKUP:
+            frames = await self._streams.read(exchange.route.slot, exchange.query)
+            await exchange.stream(send, frames, b"application/octet-stream")
+            return
+        exported = await self._states.export(exchange.route)
+        try:
+            await exchange.stream(send, exported.pages, b"application/vnd.sqlite3", exported.size)
+        finally:
+            exported.close()
+
     async def _answer(self, exchange: Exchange) -> Answer:
         kind = exchange.route.kind
         if kind is Kind.RPC:
             return await self._rpc(exchange)
         if kind is Kind.FETCH or kind is Kind.DEFAULT:
             return await self._fetch(exchange)
-        if kind is Kind.EXPORT or exchange.verb == "DELETE":
-            raise NotSupported("export and delete of objects are not built yet")
+        if kind is Kind.SQL:
+            exchange.asked.check_json()
+            body = await exchange.body(self._gateway.rpc_bytes_max)
+            return exchange.respond(200, await self._states.query(exchange.route, body), b"application/json")
+        if kind is Kind.IMPORT:
+            await self._states.bring_in(exchange.route, exchange.query, exchange.pieces())
+            return exchange.nothing()
+        if exchange.verb == "DELETE":
+            await self._states.delete(exchange.route)
+            return exchange.nothing()
         if kind is Kind.HEALTHZ:
             return exchange.json({"status": "ok"})
         if kind is Kind.READYZ:

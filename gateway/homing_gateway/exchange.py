@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any
 
 import msgspec
+import structlog
 
 from homing.errors import ApplicationError, DeadlineExceeded, HomingError, MethodNotAllowed, TooLarge
 from homing_gateway.asked import Asked
@@ -17,6 +18,8 @@ from homing_gateway.limits import BODY_WAIT_S_MAX, LENGTH_DIGITS_MAX, STREAM_STA
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import Kind, Route
 from homing_placement.routing.pending import Pending
+
+_log = structlog.get_logger("homing.gateway")
 
 Message = dict[str, Any]
 Scope = Mapping[str, Any]
@@ -92,6 +95,10 @@ class Exchange:
         ]
         return status, headers, body
 
+    def nothing(self) -> Answer:
+        """An answer without a body."""
+        return 204, [(b"x-request-id", self.request_id.encode("ascii"))], b""
+
     async def body(self, limit: int) -> bytes:
         """The whole body, refused as soon as it is known to be too long.
 
@@ -144,9 +151,20 @@ class Exchange:
             self._unread = message.get("more_body", False)
             yield message.get("body", b"")
 
-    async def stream(self, send: Send, frames: AsyncGenerator[bytes]) -> None:
-        """Answer with frames as they come, no faster than the client takes them."""
-        headers = [(b"content-type", b"application/octet-stream"), (b"x-request-id", self.request_id.encode("ascii"))]
+    async def stream(
+        self, send: Send, frames: AsyncGenerator[bytes], content_type: bytes, size: int | None = None
+    ) -> None:
+        """Answer with frames as they come, no faster than the client takes them.
+
+        Args:
+            send: of ASGI.
+            frames: the body; where they raise a `HomingError`, the connection ends before the body does.
+            content_type: of the body.
+            size: of the body, if it is known.
+        """
+        headers = [(b"content-type", content_type), (b"x-request-id", self.request_id.encode("ascii"))]
+        if size is not None:
+            headers.append((b"content-length", b"%d" % size))
         gone = asyncio.ensure_future(self.until_gone())
         try:
             async with contextlib.aclosing(frames):
@@ -158,6 +176,9 @@ class Exchange:
                         await send({"type": "http.response.body", "body": frame, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
+            raise ClientGone from None
+        except HomingError as error:
+            _log.warning("an answer broke off", request_id=self.request_id, error=error.message)
             raise ClientGone from None
         finally:
             gone.cancel()

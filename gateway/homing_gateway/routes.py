@@ -29,6 +29,8 @@ class Kind(Enum):
     OBJECT = "object"
     LIST = "list"
     EXPORT = "export"
+    IMPORT = "import"
+    SQL = "sql"
     CLUSTER = "cluster"
     NODE = "node"
     SLOT = "slot"
@@ -49,7 +51,9 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.FETCH: None,
     Kind.OBJECT: ("GET", "HEAD", "DELETE"),
     Kind.LIST: ("GET", "HEAD"),
-    Kind.EXPORT: ("GET", "HEAD"),
+    Kind.EXPORT: ("GET",),
+    Kind.IMPORT: ("PUT",),
+    Kind.SQL: ("POST",),
     Kind.CLUSTER: ("GET", "HEAD"),
     Kind.NODE: ("POST",),
     Kind.SLOT: ("POST",),
@@ -105,6 +109,7 @@ _FIXED = {
     b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
+_STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL}
 _DEFAULT = Route(Kind.DEFAULT, guarded=False)
 _UNKNOWN = Route(Kind.UNKNOWN, guarded=False)
 _UNKNOWN_GUARDED = Route(Kind.UNKNOWN)
@@ -235,9 +240,7 @@ def _object_kind(has_more: bytes, verb: bytes, rest: bytes) -> Kind:
         return Kind.FETCH
     if verb == b"rpc" and rest and b"/" not in rest:
         return Kind.RPC
-    if verb == b"export" and not rest:
-        return Kind.EXPORT
-    return Kind.UNKNOWN
+    return Kind.UNKNOWN if rest else _STATES.get(verb, Kind.UNKNOWN)
 
 
 def _decode(segment: bytes) -> str:

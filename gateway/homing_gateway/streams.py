@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TypeVar
 from urllib.parse import parse_qs
 
 import grpc
@@ -25,6 +26,8 @@ from homing_placement.routing.link import NodeLink
 READ_SLOT = "/homing.wire.v1.Calls/ReadSlot"
 RESTORE_SLOT = "/homing.wire.v1.Calls/RestoreSlot"
 _LENGTH_BYTES = 4
+
+T = TypeVar("T")
 
 SlotReading = grpc.aio.UnaryStreamCall[call_pb2.ReadSlotRequest, bytes]
 
@@ -54,8 +57,8 @@ class SlotStreams:
         error: HomingError = Unavailable(f"slot {slot} has no owner at the moment", retry_after_s=1.0)
         for _ in range(SLOT_TRIES_MAX):
             try:
-                reading = _read(owner_of(self._forwarder, slot, self._slots), request)
-                first = await _next(reading)
+                reading = read_slot(owner_of(self._forwarder, slot, self._slots), request)
+                first = await next_part(reading)
                 part = call_pb2.SlotPart.FromString(first)
                 if not part.HasField("failure"):
                     return _frames(reading, first)
@@ -78,14 +81,15 @@ class SlotStreams:
             Unavailable: the slot has no owner that answers, or lost it; objects up to some place are there.
         """
         target = call_pb2.RestoreTarget(
-            slot=slot, above=_number(query, "above"), restore=_hex(query, "run", None, None),
-            overwrite=_number(query, "overwrite") > 0,
+            slot=slot, above=number_in(query, "above"), restore=_hex(query, "run", None, None),
+            overwrite=number_in(query, "overwrite") > 0,
         )  # fmt: skip
         try:
             async with contextlib.aclosing(_cut(body)) as frames:
-                reply = await _restore(
-                    owner_of(self._forwarder, slot, self._slots), call_pb2.SlotPart(target=target), frames
-                )
+                reply = await write_parts(
+                    owner_of(self._forwarder, slot, self._slots), RESTORE_SLOT,
+                    call_pb2.SlotPart(target=target).SerializeToString(), frames, call_pb2.RestoreReply.FromString,
+                )  # fmt: skip
             if reply.HasField("failure"):
                 raise as_error(reply.failure)
         except HomingError:
@@ -95,22 +99,24 @@ class SlotStreams:
         return {"slot": slot, "epoch": reply.epoch, "objects": reply.objects}
 
 
-def _read(link: NodeLink, request: call_pb2.ReadSlotRequest) -> SlotReading:
-    """Begin to read a slot; what comes is serialized `SlotPart`s."""
+def read_slot(link: NodeLink, request: call_pb2.ReadSlotRequest) -> SlotReading:
+    """Begin to read a slot, or an object of it; what comes is serialized `SlotPart`s."""
     return link.channel.unary_stream(READ_SLOT, call_pb2.ReadSlotRequest.SerializeToString, bytes)(request)
 
 
-async def _restore(link: NodeLink, target: call_pb2.SlotPart, parts: AsyncIterator[bytes]) -> call_pb2.RestoreReply:
-    """Write serialized `SlotPart`s into a slot.
+async def write_parts(
+    link: NodeLink, method: str, first: bytes, parts: AsyncIterator[bytes], decode: Callable[[bytes], T]
+) -> T:
+    """Write serialized parts to a node, after the one that says what they are; returns its answer.
 
     Raises:
         Unavailable: the node went away.
         HomingError: what `parts` raises.
     """
-    call = link.channel.stream_unary(RESTORE_SLOT, bytes, call_pb2.RestoreReply.FromString)()
+    call = link.channel.stream_unary(method, bytes, decode)()
     try:
         with contextlib.suppress(asyncio.InvalidStateError):  # it is answered already: no more is wanted
-            await call.write(target.SerializeToString())
+            await call.write(first)
             async for part in parts:
                 await call.write(part)
             await call.done_writing()
@@ -129,7 +135,7 @@ def _gone(error: BaseException) -> BaseException:
     return Unavailable("the slot's owner went away", retry_after_s=1.0)
 
 
-async def _next(reading: SlotReading) -> bytes:
+async def next_part(reading: SlotReading) -> bytes:
     """The next message; empty at the end.
 
     Raises:
@@ -148,7 +154,7 @@ async def _frames(reading: SlotReading, first: bytes) -> AsyncGenerator[bytes]:
     try:
         while part:
             yield _frame(part)
-            part = await _next(reading)
+            part = await next_part(reading)
     except Unavailable as error:
         failure = call_pb2.Failure(code=error.code, message=error.message)
         yield _frame(call_pb2.SlotPart(failure=failure).SerializeToString())
@@ -197,7 +203,12 @@ def field(query: bytes, name: str) -> str:
         raise BadRequest("the query cannot be understood") from error
 
 
-def _number(query: bytes, name: str) -> int:
+def number_in(query: bytes, name: str) -> int:
+    """A number of a query; 0 where it is not there.
+
+    Raises:
+        BadRequest: it is none.
+    """
     text = field(query, name) or "0"
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadRequest(f"{name} must be a number")

@@ -17,6 +17,7 @@ from homing_node.log.replica import Replica
 from homing_node.log.shell import LogShell
 from homing_node.log.store import ObjectPart
 from homing_node.objects.restored import Incoming, Whole, messages
+from homing_node.objects.turn_record import decode_meta
 from homing_node.outside import NO_OBJECT, Outside
 
 _FIRST_PAGE = (1).to_bytes(4, "big")
@@ -58,7 +59,8 @@ class Backups:
             NotOwner: this node does not serve the slot, or ceased to.
             NotFound: there is no such object.
             BadRequest: no object id, or of another slot.
-            Unavailable: the pages cannot be read here, or nobody confirms the epoch.
+            Unavailable: the pages cannot be read here, or nobody confirms the epoch; or the object should be whole and
+                is not.
             TimeoutError: the reader takes no part for `backup_patience_s`.
         """
         if asked.object:
@@ -96,6 +98,8 @@ class Backups:
             place, found = part.next_place, found or bool(objects)
             last = not place or not place.startswith(wanted)
             self._check(slot, whole, objects, last=last)
+            if asked.whole:
+                _check_restored(objects)
             for message in messages(objects):
                 await _patiently(write, message)
             if last:
@@ -232,6 +236,11 @@ class Restore:
         """
         if self._now is not None and not self._now.done:
             raise BadRequest("the parts of an object are not complete")
+
+
+def _check_restored(objects: Iterable[ObjectPart]) -> None:
+    if any(each.data and decode_meta(each.data).restoring for each in objects):
+        raise Unavailable("its restore from a backup did not finish: restore it again")
 
 
 async def _patiently(write: Write, part: wire.SlotPart) -> None:

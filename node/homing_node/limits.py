@@ -73,5 +73,6 @@ backup_part_bytes = 256 << 10  # of an object's data or pages in one message
 restore_patience_s = 30.0  # for the next part, for a new epoch, or for an activation to end
 restore_record_bytes = 1 << 20  # of pages in one record
 restore_data_bytes_max = 32 << 20  # of what is kept of an object beside its pages, mostly recorded answers
+databases_at_once_max = 2  # that a node has in memory as a whole, to query them or bring them in; others wait
 restore_epoch_max = 1 << 48  # a backup with a greater one is not ours
 """Epochs only grow, so one that is far too great could never be taken back."""

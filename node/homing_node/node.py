@@ -25,6 +25,8 @@ from homing_node.broker.outbound import Outbound
 from homing_node.calls import CallService
 from homing_node.code import Code
 from homing_node.crons import Crons
+from homing_node.databases import Databases
+from homing_node.deletions import Deletions
 from homing_node.inspect import Inspector
 from homing_node.keeper import Keeper
 from homing_node.log.core import LogCore
@@ -32,6 +34,7 @@ from homing_node.log.links import GRPC_OPTIONS, Links
 from homing_node.log.rocks_store import RocksStore
 from homing_node.log.shell import LogShell
 from homing_node.metrics import NodeMetrics
+from homing_node.object_service import ObjectService
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
@@ -136,7 +139,9 @@ class Node:
             HandOfTests(self.host, self.log.core.serving, self._clock, self.workforce.set_clock),
             self.workforce.prepare,
         )  # fmt: skip
-        server.add_generic_rpc_handlers((calls.handler(), self.links.handler()))
+        databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
+        states = ObjectService(Deletions(outside, self.host), databases)
+        server.add_generic_rpc_handlers((calls.handler(), states.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"

@@ -32,7 +32,7 @@ from homing.cli.ports import find_free
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md", "docs/how-to/cloudflare.md",
-    "docs/how-to/test.md", "docs/how-to/deploy.md", "docs/how-to/static-assets.md",
+    "docs/how-to/test.md", "docs/how-to/deploy.md", "docs/how-to/static-assets.md", "docs/how-to/look-inside.md",
 )  # fmt: skip
 DEFAULT_PORT = "8787"
 READY_S = 90

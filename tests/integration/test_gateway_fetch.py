@@ -200,8 +200,10 @@ async def test_routes_that_answer_http_only(gate: Running) -> None:
 @pytest.mark.parametrize(
     ("verb", "path", "status", "allow"),
     [
-        ("GET", OBJECT + "/export", 501, None),
-        ("DELETE", OBJECT, 501, None),
+        ("PUT", OBJECT + "/export", 405, "GET"),
+        ("POST", OBJECT + "/import", 405, "PUT"),
+        ("GET", OBJECT + "/sql", 405, "POST"),
+        ("POST", OBJECT + "/sql", 415, None),
         ("PUT", OBJECT, 405, "GET, HEAD, DELETE"),
         ("POST", "/_homing/v1/cluster", 405, "GET, HEAD"),
         ("POST", "/_homing/healthz", 405, "GET, HEAD"),

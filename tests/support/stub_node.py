@@ -49,6 +49,9 @@ class StubNode:
         self.asked = asyncio.Event()
         self.on_read: Callable[[wire.ReadSlotRequest], AsyncIterator[wire.SlotPart]] | None = None
         self.on_restore: Callable[[AsyncIterator[wire.SlotPart]], Awaitable[wire.RestoreReply]] | None = None
+        self.on_delete: Callable[[wire.DeleteRequest], wire.DeleteReply] | None = None
+        self.on_query: Callable[[wire.QueryRequest], wire.QueryReply] | None = None
+        self.on_import: Callable[[AsyncIterator[wire.ImportPart]], Awaitable[wire.ImportReply]] | None = None
         self.classes = ["Counter"]
         self.has_default = True
         self.calls: list[wire.Call] = []
@@ -88,6 +91,15 @@ class StubNode:
             "RestoreSlot": grpc.stream_unary_rpc_method_handler(
                 self._restore_slot, wire.SlotPart.FromString, wire.RestoreReply.SerializeToString
             ),
+            "Delete": grpc.unary_unary_rpc_method_handler(
+                self._delete, wire.DeleteRequest.FromString, wire.DeleteReply.SerializeToString
+            ),
+            "Query": grpc.unary_unary_rpc_method_handler(
+                self._query, wire.QueryRequest.FromString, wire.QueryReply.SerializeToString
+            ),
+            "Import": grpc.stream_unary_rpc_method_handler(
+                self._import, wire.ImportPart.FromString, wire.ImportReply.SerializeToString
+            ),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("homing.wire.v1.Calls", handlers),))
         port = self._server.add_insecure_port(address)
@@ -123,6 +135,18 @@ class StubNode:
     async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
         assert self.on_restore is not None
         return await self.on_restore(requests)
+
+    async def _delete(self, request: wire.DeleteRequest, _: object) -> wire.DeleteReply:
+        assert self.on_delete is not None
+        return self.on_delete(request)
+
+    async def _query(self, request: wire.QueryRequest, _: object) -> wire.QueryReply:
+        assert self.on_query is not None
+        return self.on_query(request)
+
+    async def _import(self, requests: AsyncIterator[wire.ImportPart], _: object) -> wire.ImportReply:
+        assert self.on_import is not None
+        return await self.on_import(requests)
 
     async def _exchange(self, requests: AsyncIterator[wire.CallBatch], context: grpc.aio.ServicerContext) -> None:
         queue: asyncio.Queue[wire.ReplyBatch | None] = asyncio.Queue()

@@ -48,6 +48,9 @@ router = Router()
         (OBJECTS + b"Counter/a/fetch", Kind.FETCH),
         (OBJECTS + b"Counter/a/fetch/x/y", Kind.FETCH),
         (OBJECTS + b"Counter/a/export", Kind.EXPORT),
+        (OBJECTS + b"Counter/a/export/x", Kind.UNKNOWN),
+        (OBJECTS + b"Counter/a/import", Kind.IMPORT),
+        (OBJECTS + b"Counter/a/sql", Kind.SQL),
         (OBJECTS + b"Counter/a/other", Kind.UNKNOWN),
         (OBJECTS, Kind.UNKNOWN),
     ],
@@ -63,6 +66,9 @@ def test_everything_under_v1_needs_the_token_and_nothing_else_does() -> None:
         b"/_homing/v1/cluster",
         b"/_homing/v1/nope",
         OBJECTS + b"C/a/fetch/",
+        OBJECTS + b"C/a/export",
+        OBJECTS + b"C/a/import",
+        OBJECTS + b"C/a/sql",
     ):
         assert router.parse(path).guarded, path
     for path in (b"/", b"/_homing/healthz", b"/_homing/readyz"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import click
 import httpx
@@ -37,6 +38,17 @@ def gateway_options(command: _Command) -> _Command:
         help="The gateway.",
     )  # fmt: skip
     return url_option(token_option(json_option(command)))
+
+
+def object_path(class_name: str, name: str, what: str = "") -> str:
+    """The path of an object, or of something of it; `id:…` names it by id.
+
+    Example:
+        >>> object_path("Counter", "a/b", "/export")
+        '/objects/Counter/a%2Fb/export'
+    """
+    # The colon of an id must stay; everything else that is special in a path must not.
+    return f"/objects/{quote(class_name, safe='')}/{quote(name, safe=':')}{what}"
 
 
 class GatewayApi:
@@ -95,21 +107,44 @@ class GatewayApi:
         except httpx.HTTPError as error:
             raise self._unanswered(error) from error
 
-    def send(self, path: str, body: Iterable[bytes], **query: str | int) -> bytes:
-        """Post a body as it is made; returns that of the answer.
+    def send(self, path: str, body: Iterable[bytes], *, verb: str = "POST", **query: str | int) -> bytes:
+        """Send a body as it is made; returns that of the answer.
 
         Raises:
             HomingError: as `get`, and what `body` raises.
         """
-        return self._ask("POST", path, query, body)
+        return self._ask(verb, path, query, body)
+
+    def send_json(self, path: str, value: object) -> bytes:
+        """Post a value; returns the body of the answer.
+
+        Raises:
+            HomingError: as `get`.
+        """
+        return self._ask("POST", path, {}, msgspec.json.encode(value), {"content-type": "application/json"})
+
+    def delete(self, path: str) -> None:
+        """Let something be no more.
+
+        Raises:
+            HomingError: as `get`.
+        """
+        self._ask("DELETE", path, {})
 
     def _unanswered(self, error: httpx.HTTPError) -> HomingError:
         return Unavailable(f"no gateway answers at {self._url} ({error}); is it running? See --url")
 
-    def _ask(self, verb: str, path: str, query: Mapping[str, str | int], body: Iterable[bytes] | None = None) -> bytes:
-        timeout_s = HTTP_TIMEOUT_S if body is None else STREAM_TIMEOUT_S
+    def _ask(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Iterable[bytes] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        patience = httpx.USE_CLIENT_DEFAULT if body is None else STREAM_TIMEOUT_S
         try:
-            answer = self._client.request(verb, path, params=query, content=body, timeout=timeout_s)
+            answer = self._client.request(verb, path, params=query, content=body, headers=headers, timeout=patience)
         except httpx.HTTPError as error:
             raise self._unanswered(error) from error
         if not answer.is_success:

@@ -88,3 +88,12 @@ ARCHIVE_BUFFER_BYTES = 8_388_608
 
 ARCHIVE_PARTS_AT_ONCE = 2
 """Of one file, on their way to the store."""
+
+DATABASE_BYTES_MAX = 67_108_864
+"""Of one object; nodes have the same bound."""
+DATABASE_PAGE_BYTES = 1_024
+"""Of an object's database."""
+FILE_PIECE_BYTES = 262_144
+"""Of a file, sent at a time."""
+DELETE_TIMEOUT_S = 45.0
+"""How long `homing objects delete` waits; a node gives what runs in the object a little less to end."""

@@ -1,18 +1,18 @@
-"""`homing objects`: which objects a class has, and where one lives."""
+"""`homing objects`: which objects a class has, and where one lives; see `object_state.py` for what is in one."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import click
 import msgspec
 
-from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.tables import table
-from homing.errors import NotSupported
-
-PAGE_OBJECTS = 1_000
+from homing.cli.gateway_api import GatewayApi, gateway_options, object_path
+from homing.cli.object_state import clone_object, delete_object, export_object, import_object, query_object
+from homing.cli.tables import Cell, table
+from homing.listing import LIST_OBJECTS_MAX
 
 
 class Page(msgspec.Struct):
@@ -24,7 +24,11 @@ class Page(msgspec.Struct):
 
 @click.group()
 def objects() -> None:
-    """Look at objects."""
+    """Look at objects, and into them."""
+
+
+for command in (clone_object, delete_object, export_object, import_object, query_object):
+    objects.add_command(command)
 
 
 @objects.command("ls")
@@ -37,7 +41,7 @@ def list_objects(class_name: str, limit: int | None, url: str, token: str, as_js
     with GatewayApi(url, token) as api:
         cursor: str | None = ""
         while cursor is not None and (limit is None or len(found) < limit):
-            wanted = PAGE_OBJECTS if limit is None else min(PAGE_OBJECTS, limit - len(found))
+            wanted = LIST_OBJECTS_MAX if limit is None else min(LIST_OBJECTS_MAX, limit - len(found))
             query = {"cursor": cursor} if cursor else {}
             body = api.get(f"/objects/{quote(class_name, safe='')}", limit=wanted, **query)
             page = msgspec.json.decode(body, type=Page)
@@ -46,12 +50,20 @@ def list_objects(class_name: str, limit: int | None, url: str, token: str, as_js
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
-        click.echo(table(["NAME", "ID", "BYTES", "ACTIVE"], [_row(each) for each in found]))
+        head = ["NAME", "ID", "BYTES", "ACTIVE", "LAST USE", "ALARM", "OWNER"]
+        click.echo(table(head, [_row(each) for each in found]))
 
 
-def _row(each: dict[str, Any]) -> list[str]:
-    active = "yes" if each.get("active") else "no"
-    return [str(each.get("name") or "-"), str(each.get("id", "-")), str(each.get("database_bytes", "-")), active]
+def _row(each: dict[str, Any]) -> list[Cell]:
+    return [
+        str(each.get("name") or "-"), str(each.get("id", "-")), int(each.get("database_bytes", 0)),
+        "yes" if each.get("active") else "no", _when(each.get("last_use")), _when(each.get("alarm")),
+        str(each.get("owner") or "-"),
+    ]  # fmt: skip
+
+
+def _when(at_ms: int | None) -> str:
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="seconds") if at_ms else "-"
 
 
 @objects.command("show")
@@ -60,9 +72,8 @@ def _row(each: dict[str, Any]) -> list[str]:
 @gateway_options
 def show_object(class_name: str, name: str, url: str, token: str, as_json: bool) -> None:
     """Show where the object NAME of CLASS lives; `id:…` names it by id. It wakes nothing."""
-    # The colon of an id must stay; everything else that is special in a path must not.
     with GatewayApi(url, token) as api:
-        body = api.get(f"/objects/{quote(class_name, safe='')}/{quote(name, safe=':')}")
+        body = api.get(object_path(class_name, name))
     if as_json:
         click.echo(body.decode())
         return
@@ -70,24 +81,6 @@ def show_object(class_name: str, name: str, url: str, token: str, as_json: bool)
     width = max(map(len, fields), default=0)
     for field, value in fields.items():
         click.echo(f"{field:<{width}}  {_text(value)}")
-
-
-@objects.command("sql")
-@click.argument("class_name", metavar="CLASS")
-@click.argument("name")
-@click.argument("query")
-def query_object(class_name: str, name: str, query: str) -> None:
-    """Query the database of an object (not in this version)."""
-    raise NotSupported(f"`homing objects sql`: {class_name}/{name} cannot be queried from outside in this version")
-
-
-@objects.command("export")
-@click.argument("class_name", metavar="CLASS")
-@click.argument("name")
-@click.argument("file", type=click.Path())
-def export_object(class_name: str, name: str, file: str) -> None:
-    """Write the database of an object to FILE (not in this version)."""
-    raise NotSupported(f"`homing objects export`: {class_name}/{name} cannot be exported in this version")
 
 
 def _text(value: object) -> str:

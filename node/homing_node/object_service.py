@@ -1,0 +1,72 @@
+"""The gRPC service for what is done to one object from outside: it is deleted, queried, brought in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import grpc
+
+from homing.errors import HomingError
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.databases import Databases
+from homing_node.deletions import Deletions
+from homing_node.objects import replies
+
+
+class ObjectService:
+    """Serves `Delete`, `Query` and `Import` of `homing.wire.v1.Calls`.
+
+    Args:
+        deletions: deletes objects.
+        databases: queries them, and brings them in.
+    """
+
+    def __init__(self, deletions: Deletions, databases: Databases) -> None:
+        self._deletions, self._databases = deletions, databases
+
+    async def _delete(self, request: wire.DeleteRequest, _: object) -> wire.DeleteReply:
+        try:
+            return await self._deletions(request)
+        except HomingError as error:
+            return wire.DeleteReply(failure=_failure(error))
+
+    async def _query(self, request: wire.QueryRequest, _: object) -> wire.QueryReply:
+        try:
+            return await self._databases.query(request)
+        except HomingError as error:
+            return wire.QueryReply(failure=_failure(error))
+
+    async def _bring_in(self, requests: AsyncIterator[wire.ImportPart], _: object) -> wire.ImportReply:
+        parts = aiter(requests)
+        try:
+            return await self._databases.bring_in(parts)
+        except HomingError as error:
+            async for _ in parts:  # gRPC loses an answer that comes while the other side still writes
+                pass
+            return wire.ImportReply(failure=_failure(error))
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What the node's gRPC server serves for gateways."""
+        methods = {
+            "Delete": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._delete),
+                request_deserializer=wire.DeleteRequest.FromString,
+                response_serializer=wire.DeleteReply.SerializeToString,
+            ),
+            "Query": grpc.unary_unary_rpc_method_handler(
+                cast(Any, self._query),
+                request_deserializer=wire.QueryRequest.FromString,
+                response_serializer=wire.QueryReply.SerializeToString,
+            ),
+            "Import": grpc.stream_unary_rpc_method_handler(
+                cast(Any, self._bring_in),
+                request_deserializer=wire.ImportPart.FromString,
+                response_serializer=wire.ImportReply.SerializeToString,
+            ),
+        }
+        return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
+
+
+def _failure(error: HomingError) -> wire.Failure:
+    return replies.of_error(0, error, started=False).failure
