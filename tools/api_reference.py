@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any, get_overloads
 
 import homing
-from homing import alarms, client, errors, http, ids, objects, sockets, storage, testing, workflows
+from homing import alarms, client, errors, http, ids, objects, sockets, storage, stubs, testing, workflows
 from homing.bindings import cron, d1, kv, workflow_step
 from homing.bindings import workflows as bound_workflows
 
@@ -60,14 +60,14 @@ GROUPS = (
         "Objects",
         "An application extends the first three, and is given the others.",
         given=(
-            objects.DurableObject, objects.WorkerEntrypoint, objects.RpcTarget, objects.DurableObjectState,
+            objects.DurableObject, objects.WorkerEntrypoint, stubs.RpcTarget, objects.DurableObjectState,
             objects.ExecutionContext,
         ),
     ),
     Group(
         "Calls to other objects",
         "`self.env` has a namespace for each class. More: [calls between objects](../calls.md).",
-        given=(objects.DurableObjectNamespace, objects.DurableObjectStub, objects.RpcStub, ids.ObjectId),
+        given=(stubs.DurableObjectNamespace, stubs.DurableObjectStub, stubs.RpcStub, ids.ObjectId),
     ),
     Group(
         "Storage",

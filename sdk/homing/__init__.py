@@ -18,16 +18,10 @@ from typing import TYPE_CHECKING, Any
 from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
-from homing.objects import (
-    DurableObject,
-    DurableObjectNamespace,
-    DurableObjectState,
-    ExecutionContext,
-    RpcTarget,
-    WorkerEntrypoint,
-)
+from homing.objects import DurableObject, DurableObjectState, ExecutionContext, WorkerEntrypoint
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
 from homing.storage import SqlCursor, Storage, Transaction
+from homing.stubs import DurableObjectNamespace, RpcTarget
 from homing.workflows import NonRetryableError, WorkflowEntrypoint, WorkflowEvent
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import msgspec
 
 from homing.errors import HomingError
 from homing.ids import ObjectId
-from homing.objects import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
+from homing.stubs import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
 from homing.values import Packer, as_base
 
 _EXT_DATACLASS = 4  # [module, qualified name, {field: value}]

@@ -13,8 +13,8 @@ from tests.fuzz.target import Check
 
 from homing import values
 from homing.ids import ObjectId, class_tag
-from homing.objects import DurableObjectStub, RpcStub
 from homing.sent import Sender
+from homing.stubs import DurableObjectStub, RpcStub
 
 TOO_DEEP = "nested too deeply"
 _encode = msgspec.msgpack.encode

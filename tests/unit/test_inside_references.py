@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from homing.objects import RpcStub
 from homing.sent import Sender
+from homing.stubs import RpcStub
 from homing_node.workers.inside import channel
 from worker_harness import WorkerHarness
 

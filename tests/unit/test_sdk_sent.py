@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homing.ids import ObjectId
-from homing.objects import DurableObjectStub, Reference, RpcStub, RpcTarget
 from homing.sent import Sender
+from homing.stubs import DurableObjectStub, Reference, RpcStub, RpcTarget
 
 NOBODY: Any = None
 HERE = ObjectId.from_name("Room", "here")

@@ -22,7 +22,7 @@ _numbers = itertools.count(2_000_000)
 
 
 class Cluster:
-    """`homing.objects.Caller`: every object lives in one worker."""
+    """`homing.stubs.Caller`: every object lives in one worker."""
 
     def __init__(self, worker: WorkerHarness) -> None:
         self._worker = worker

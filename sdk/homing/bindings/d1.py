@@ -13,7 +13,8 @@ from typing import Any, cast
 import apsw
 
 from homing.errors import NotSupported, StorageError
-from homing.objects import Caller, DurableObject, DurableObjectNamespace
+from homing.objects import DurableObject
+from homing.stubs import Caller, DurableObjectNamespace
 
 D1_CLASS = "homing.d1"
 

@@ -17,7 +17,8 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from homing.errors import BadRequest, TooLarge
-from homing.objects import Caller, DurableObject, DurableObjectNamespace
+from homing.objects import DurableObject
+from homing.stubs import Caller, DurableObjectNamespace
 
 KV_CLASS = "homing.kv"
 SHARDS = 16

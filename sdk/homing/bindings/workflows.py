@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from homing.bindings import workflow_rules as rules
 from homing.bindings.workflow_log import DO
 from homing.errors import BadRequest, NotFound
-from homing.objects import Caller, DurableObjectNamespace
+from homing.stubs import Caller, DurableObjectNamespace
 
 WORKFLOW_CLASS = "homing.workflow"
 

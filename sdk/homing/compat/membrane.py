@@ -22,9 +22,10 @@ from homing.bindings.services import Service
 from homing.bindings.workflows import Workflow, WorkflowInstance
 from homing.http import Request, Response
 from homing.ids import ObjectId
-from homing.objects import DurableObjectNamespace, DurableObjectState, DurableObjectStub, Env, ExecutionContext
+from homing.objects import DurableObjectState, Env, ExecutionContext
 from homing.sockets import WebSocket, WebSocketRequestResponsePair
 from homing.storage import AsyncKv, Done, Kv, Sql, SqlCursor
+from homing.stubs import DurableObjectNamespace, DurableObjectStub
 
 _FACED = (
     DurableObjectState,

@@ -19,16 +19,8 @@ from homing.bindings.workflow_object import WorkflowKind, workflow_objects
 from homing.bindings.workflow_rules import STEPS_DEFAULT
 from homing.bindings.workflows import WORKFLOW_CLASS, Workflow
 from homing.compat.unsupported import Unsupported
-from homing.objects import (
-    HANDLERS,
-    Caller,
-    DurableObject,
-    DurableObjectNamespace,
-    DurableObjectState,
-    Env,
-    ExecutionContext,
-    WorkerEntrypoint,
-)
+from homing.objects import HANDLERS, DurableObject, DurableObjectState, Env, ExecutionContext, WorkerEntrypoint
+from homing.stubs import Caller, DurableObjectNamespace
 from homing.workflows import WorkflowEntrypoint
 from homing_node.workers.inside.channel import MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
 from homing_node.workers.inside.services import services_of

@@ -14,9 +14,10 @@ from homing.http import Headers, Request, Response
 from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing.listing import ObjectList
 from homing.listing import decode as decode_list
-from homing.objects import Reference, RpcTarget, Runtime
+from homing.objects import Runtime
 from homing.sent import Sender
 from homing.sockets import PassedSocket
+from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OUTBOUND
 
@@ -182,7 +183,7 @@ class Caller(Runtime, Protocol):
 
 
 class Stubs:
-    """`homing.objects.Caller`, and how values are sent.
+    """`homing.stubs.Caller`, and how values are sent.
 
     Args:
         current: the activation whose code runs.
@@ -195,19 +196,19 @@ class Stubs:
         self.decode_arguments = self._sender.decode_arguments
 
     def runtime(self) -> Runtime:
-        """See `homing.objects.Caller`."""
+        """See `homing.stubs.Caller`."""
         return self._caller()
 
     def call_method(
         self, class_key: str, object_id: ObjectId, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> asyncio.Future[Any]:
-        """See `homing.objects.Caller`."""
+        """See `homing.stubs.Caller`."""
         return self.call_target(Reference(class_key, object_id, 0, 0), method, args, kwargs)
 
     def call_target(
         self, reference: Reference, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> asyncio.Future[Any]:
-        """See `homing.objects.Caller`."""
+        """See `homing.stubs.Caller`."""
         outgoing = self._caller().outgoing()
         body = self._sender.encode([args, kwargs]) if args or kwargs else b""
         self._exporter = None
@@ -215,7 +216,7 @@ class Stubs:
         return outgoing.begin(METHOD, reference, method, body, self._sender.decode)
 
     def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
-        """See `homing.objects.Caller`."""
+        """See `homing.stubs.Caller`."""
         _bound(request.body)
         to = Reference(class_key, object_id, 0, 0)
         headers = request.headers.raw()
@@ -231,7 +232,7 @@ class Stubs:
         return outgoing.begin(OUTBOUND, to, request.method, request.body, _response, request.url, headers)
 
     def list_objects(self, class_key: str, above: ObjectId, limit: int) -> asyncio.Future[ObjectList]:
-        """See `homing.objects.Caller`."""
+        """See `homing.stubs.Caller`."""
         to = Reference(class_key, above, 0, 0)
         return self._caller().outgoing().begin(LIST, to, "", limit.to_bytes(4, "big"), decode_list)
 

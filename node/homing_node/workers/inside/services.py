@@ -16,8 +16,9 @@ from homing.bindings.services import Service
 from homing.compat.unsupported import Unsupported
 from homing.errors import ApplicationError, HomingError, NotFound
 from homing.http import Headers, Request, Response
-from homing.objects import Caller, ExecutionContext, RpcTarget
+from homing.objects import ExecutionContext
 from homing.sent import Copier
+from homing.stubs import Caller, RpcTarget
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.outgoing import error_of
 

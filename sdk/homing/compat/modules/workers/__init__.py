@@ -16,7 +16,7 @@ from homing.compat import ENV
 from homing.compat.forms import File, FormData, read_form
 from homing.compat.membrane import FetchResponse, JsObject, faced, plain
 from homing.http import Headers, HeadersLike
-from homing.objects import RpcTarget
+from homing.stubs import RpcTarget
 from homing.workflows import WorkflowStepEvent
 
 __all__ = [
