@@ -9,9 +9,12 @@ from homing import alarms, errors, ids, listing, sockets, storage
 from homing.bindings import kv
 from homing.errors import HomingError
 from homing_gateway import limits as gateway
+from homing_node import limits as node
 from homing_node.objects import limits as objects
 from homing_node.workers import limits as workers
 from homing_node.workers.inside import limits as inside
+from homing_placement import limits as placement
+from homing_placement.deployments import VERSIONS_KEPT_MAX
 from homing_placement.routing import limits as routing
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "limits.md").read_text()
@@ -59,6 +62,11 @@ EXPECTED = {
     "time for a body to come": time(gateway.BODY_WAIT_S_MAX),
     "time for a call out of an alarm or a timer": time(objects.outgoing_s_max),
     "objects in a page of a listing": f"{listing.LIST_OBJECTS_MAX:,}",
+    "an answer to `fetch` out of an object": size(routing.RESPONSE_BYTES_MAX),
+    "time for it, redirects included": time(node.outbound_s_max),
+    "redirects that it follows": f"{node.outbound_redirects_max}",
+    "time for a query of an operator's": time(inside.look_s_max),
+    "bytes in what it finds": size(inside.look_bytes_max),
     "calls of an object that run or wait": f"{objects.calls_per_object_max:,}",
     "bytes in their bodies": size(objects.calls_bytes_per_object_max),
     "time that a call waits behind others": time(inside.queued_s_max),
@@ -100,6 +108,14 @@ EXPECTED = {
     "objects that hold the keys of a namespace": f"{kv.SHARDS}",
     "files of an application": f"{workers.app_files_max:,}",
     "bytes in them": size(workers.app_bytes_max),
+    "an application that is deployed, packed": size(placement.PACKAGE_BYTES_MAX),
+    "versions that a cluster keeps": f"{VERSIONS_KEPT_MAX}",
+    "packages in its list": f"{workers.requirements_max}",
+    "bytes in these, installed": size(workers.packages_bytes_max),
+    "time to install them": time(workers.install_s_max),
+    "a static asset": size(workers.asset_bytes_max),
+    "cron triggers": f"{workers.app_crons_max}",
+    "hosts in `fetch_hosts`": f"{workers.app_hosts_max:,}",
     "address space of a worker": size(workers.worker_address_space_bytes_max),
     "open files of a worker": f"{workers.worker_files_max}",
     "objects of a worker in memory": f"{objects.activations_per_worker_max:,}",
