@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +64,11 @@ def fuzz(target: Target, corpus: Path, seconds: int) -> Ran:
         f"-artifact_prefix={folder}/", "-print_final_stats=1",
     ]  # fmt: skip
     log = folder / "log.txt"
-    with log.open("w") as output:
+    with log.open("w") as output, tempfile.TemporaryDirectory() as scratch:  # libFuzzer ends without cleaning up
         code = subprocess.run(
-            command, cwd=ROOT, stdout=output, stderr=output, timeout=seconds + SLACK_S, check=False
-        ).returncode
+            command, cwd=ROOT, stdout=output, stderr=output, timeout=seconds + SLACK_S, check=False,
+            env={**os.environ, "TMPDIR": scratch},
+        ).returncode  # fmt: skip
     text = log.read_text(errors="replace")
     done = re.findall(r"stat::number_of_executed_units: *(\d+)", text) or re.findall(r"^#(\d+)\t", text, re.MULTILINE)
     finds = sorted(set(_finds(folder)) - before)
