@@ -13,6 +13,8 @@ import pytest
 from tests.chaos.cluster import DevCluster
 
 APP = """
+from js import fetch as js_fetch
+from pyodide.ffi import to_js
 from workers import DurableObject, Response, WorkerEntrypoint, fetch
 
 
@@ -23,6 +25,10 @@ class Thing(DurableObject):
         except Exception as error:
             return [type(error).__name__, str(error)]
         return [answer.status, await answer.text(), answer.headers.get("x-said")]
+
+    async def ask_as_javascript(self, url):
+        answer = await js_fetch(url, to_js({"method": "POST", "body": "data"}))
+        return [answer.status, answer.ok, answer.headers.get("x-said")]
 
     async def write_then_ask(self, url):
         await self.ctx.storage.put("n", 1)
@@ -91,6 +97,8 @@ def test_a_named_host_is_reached(client: httpx.Client, server: tuple[str, Seen])
     verb, path, headers, body = seen[-1]
     assert (verb, path, headers["x-mine"], body) == ("POST", "/p", "1", b"data")
     assert headers["Host"] == url.removeprefix("http://")
+    answer = client.post("/_homing/v1/objects/Thing/a/rpc/ask_as_javascript", json={"args": [f"{url}/js"]})
+    assert answer.json() == {"result": [201, True, "yes"]}
     assert client.get("/anything").text == "/hello", "the entrypoint reaches it, too"
     answer = client.post("/_homing/v1/objects/Thing/a/rpc/write_then_ask", json={"args": [url]})
     assert answer.json() == {"result": 200}

@@ -253,7 +253,9 @@ class Request(workers.Request):
         return cls(str(url), **{key: given[key] for key in ("method", "headers", "body") if key in given})
 
 
-fetch = workers.fetch
+async def fetch(resource: Any, options: Mapping[str, Any] | None = None, **more: Any) -> workers.FetchResponse:
+    """Send a request to a host that the application's configuration names; see `homing.fetch`."""
+    return await workers.fetch(resource, **dict(options or {}), **more)
 
 
 def __getattr__(name: str) -> Any:
