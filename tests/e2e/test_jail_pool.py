@@ -33,7 +33,7 @@ class Host:
             replace(config, **settings),
             lambda worker, frame: self.frames.append((worker, frame)),
             lambda worker, reason: self.deaths.append((worker, reason)),
-            self.retired.append,
+            lambda worker, _: self.retired.append(worker),
         )
 
     async def until(self, condition: Any) -> None:

@@ -67,8 +67,9 @@ def _check_config(config: AppConfig, name: str) -> None:
 
 def _check_bindings(bindings: dict[str, Any], values: Any) -> None:
     msgspec.msgpack.encode(bindings)
-    parts = {kind: bindings.get(kind, {}) for kind in ("vars", "kv", "d1", "missing", "objects")}
-    assert set(bindings) <= set(parts)
+    kinds = ("vars", "kv", "d1", "missing", "objects", "assets", "services", "workflows")
+    parts = {kind: bindings.get(kind, {}) for kind in kinds}
+    assert set(bindings) <= {*parts, "crons", "fetch_hosts"}
     names = [name for part in parts.values() for name in part]
     assert all(type(name) is str and name.isidentifier() for name in names)
     assert len(set(names)) == len(names)

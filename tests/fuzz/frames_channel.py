@@ -233,7 +233,7 @@ async def _check_frames(data: bytes) -> None:
         for at in range(0, len(part), step):
             node.say(part[at : at + step])
         if part is head and retired:
-            node.host.retire(node.worker)
+            node.host.retire(node.worker, lambda _: False)
             node.call(OTHER)
     if flags & 4:
         node.world.wait(20.0)

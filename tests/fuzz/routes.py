@@ -19,7 +19,7 @@ TARGET = Target(
         f"{GATEWAY}/fingerprints.py": (),
         f"{GATEWAY}/gateway.py": ("Gateway.rpc", "Gateway.fetch"),
         f"{GATEWAY}/admin.py": ("_page",),
-        f"{GATEWAY}/streams.py": ("_cut", "_field", "_number", "_hex"),
+        f"{GATEWAY}/streams.py": ("_cut", "field", "number_in", "_hex"),
         f"{GATEWAY}/testing.py": (),
         f"{GATEWAY}/socket_app.py": ("SocketApp._begin", "SocketApp._ask", "_exchange", "_end_of", "_accepted",
         "_refuse"),

@@ -17,10 +17,12 @@ from tests.fuzz.target import Check
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from homing.errors import Unavailable
 from homing.wire.v1 import call_pb2 as wire
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
 from homing_gateway.asked import Doorkeeper
+from homing_gateway.deploys import Deploys
 from homing_gateway.gateway import Gateway
 from homing_gateway.lane import lane_protocol
 from homing_gateway.metrics import GatewayMetrics
@@ -28,6 +30,7 @@ from homing_gateway.routes import Router
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
+from homing_placement.deployments import Deployment
 from homing_placement.records import NodeRecord
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.link import NodeLink
@@ -40,6 +43,20 @@ FAILED = b"the gateway failed on this request"
 UNPARSED = b"Invalid HTTP request received"
 _OWN = re.compile(rb'(?im)^(?:date|x-request-id|connection|content-length): .*\r\n|"request_id":"[^"]*"')
 _loop = asyncio.new_event_loop()
+
+
+class Deployed:
+    """In the place of what etcd holds of deployments: nothing, and it takes nothing."""
+
+    async def read(self) -> Deployment:
+        """Nothing is deployed."""
+        return Deployment()
+
+    async def add(self, *_: Any) -> Any:
+        """There is no room."""
+        raise Unavailable("etcd is full")
+
+    change = add
 
 
 class Channel:
@@ -165,7 +182,8 @@ class Side:
             router, forwarder, Doorkeeper(token), GatewayMetrics(), rpc_bytes_max=2_048, fetch_bytes_max=2_048
         )
         sockets = SocketApp(gateway, SocketHub(forwarder))
-        self.app = App(gateway, Admin(forwarder, table.slots), SlotStreams(forwarder, table.slots), sockets)
+        deploys = Deploys(forwarder, cast("Any", Deployed()))
+        self.app = App(gateway, Admin(forwarder, table.slots), SlotStreams(forwarder, table.slots), sockets, deploys)
         self.config = uvicorn.Config(
             self.app, lifespan="off", log_config=None, access_log=False, http="httptools", ws="none",
             server_header=False,

@@ -176,7 +176,7 @@ def check_query(data: bytes) -> None:
         assert len(after) in (0, OBJECT_ID_BYTES)
 
     def number() -> None:
-        assert 0 <= streams._number(data, "above") < 1 << 64
+        assert 0 <= streams.number_in(data, "above") < 1 << 64
 
     def run() -> None:
         assert 0 < len(streams._hex(data, "run", None, None)) <= limits.RESTORE_ID_BYTES_MAX

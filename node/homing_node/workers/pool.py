@@ -209,6 +209,7 @@ class WorkerPool:
 
     def serve(self, serving: Sequence[tuple[int, str]]) -> None:
         """Say which versions serve, each prepared before, and for how many of a hundred objects. Others are retired."""
+        before = [generation for _, generation in self._serving]
         self._serving = [(percent, self._started[version]) for percent, version in serving]
         kept = [generation for _, generation in self._serving]
         self._started = {generation.version: generation for generation in kept}
@@ -218,7 +219,8 @@ class WorkerPool:
                 self._spawn(self._end_after_grace(generation), f"end of generation {generation.number}")
                 for worker in generation.processes:
                     worker.usable = False
-            if self._on_retire is not None:
+        if self._on_retire is not None:
+            for generation in before:
                 for worker in list(generation.processes):
                     self._on_retire(worker, lambda key, one=generation: chosen(self._serving, key) is one)
 
