@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +85,21 @@ def _named(word: str, head: list[str]) -> str:
     return next((line.removeprefix(word).strip() for line in head if line.startswith(word)), "")
 
 
-def copy_packages(to: Path) -> None:
-    """The packages as they are."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
+@contextmanager
+def copied_packages() -> Generator[Path]:
+    """A folder with the packages as they are, and what was compiled of them."""
+    with tempfile.TemporaryDirectory(prefix="homing-mutant-") as folder:
+        to = Path(folder)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(compiled(ROOT / package), compiled(to / package))
+        yield to
+        shutil.rmtree(compiled(to))
+
+
+def compiled(folder: Path) -> Path:
+    """Where Python keeps what it has compiled of a folder."""
+    return Path(os.environ["PYTHONPYCACHEPREFIX"] + str(folder))
 
 
 def environment(packages: Path) -> dict[str, str]:
@@ -136,9 +148,7 @@ def pytest(packages: Path, tests: Sequence[str]) -> tuple[bool, str]:
 def judge(mutant: Mutant) -> Outcome:
     """Apply a patch to a copy and see whether that is noticed."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="homing-mutant-") as folder:
-        packages = Path(folder)
-        copy_packages(packages)
+    with copied_packages() as packages:
         patch = PATCHES / f"{mutant.name}.patch"
         applied = subprocess.run(
             ["git", "apply", "-p1", str(patch)],
@@ -206,19 +216,16 @@ def thin_areas(found: list[Mutant]) -> list[str]:
 
 def control(seeds: dict[str, int], tests: list[str], jobs: int) -> list[str]:
     """The same seeds of each world, and the same tests, over the packages as they are; returns what was wrong."""
-    with tempfile.TemporaryDirectory(prefix="homing-control-") as folder:
-        packages = Path(folder)
-        copy_packages(packages)
-        with ThreadPoolExecutor(jobs) as pool:
-            parts = [
-                pool.submit(simulate, packages, min(share, count - i), i, world)
-                for world, count in seeds.items()
-                if (share := -(-count // jobs))
-                for i in range(0, count, share)
-            ]
-            runs = [pool.submit(pytest, packages, tests[i::jobs]) for i in range(min(jobs, len(tests)))]
-            wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
-            wrong += [f"unmutated: {said}" for green, said in (r.result() for r in runs) if not green or said]
+    with copied_packages() as packages, ThreadPoolExecutor(jobs) as pool:
+        parts = [
+            pool.submit(simulate, packages, min(share, count - i), i, world)
+            for world, count in seeds.items()
+            if (share := -(-count // jobs))
+            for i in range(0, count, share)
+        ]
+        runs = [pool.submit(pytest, packages, tests[i::jobs]) for i in range(min(jobs, len(tests)))]
+        wrong = [f"unmutated: {said}" for violations, _, said in (p.result() for p in parts) if violations != 0]
+        wrong += [f"unmutated: {said}" for green, said in (r.result() for r in runs) if not green or said]
     return wrong
 
 
@@ -241,6 +248,7 @@ def main() -> int:
         # What all runs import is compiled once: most of the time of a short one would go there.
         os.environ["PYTHONPYCACHEPREFIX"] = cache
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        subprocess.run([sys.executable, "-m", "compileall", "-q", *PACKAGES], cwd=ROOT, check=True)
         return judge_all(options)
 
 
