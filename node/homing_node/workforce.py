@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from homing.errors import HomingError
+from homing.errors import HomingError, Unavailable
 from homing_node import limits
 from homing_node.code import Code, Serving
 from homing_node.metrics import NodeMetrics
@@ -148,6 +148,8 @@ class Workforce:
         for _, version_id in serving:
             if version_id not in pool.versions:
                 await pool.prepare(await self._code.bundle(version_id, pool), version_id)
+        if not {version_id for _, version_id in serving} <= set(pool.versions):
+            raise Unavailable("other versions were loaded meanwhile")
         pool.serve(serving)
 
     def _want(self, serving: Serving) -> None:

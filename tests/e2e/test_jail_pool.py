@@ -176,6 +176,25 @@ async def test_a_reload_of_the_same_code_does_nothing(app: Path):
         assert host.pool.workers == old
 
 
+async def test_two_versions_serve_and_one_that_never_did_makes_room(app: Path):
+    """Seen to fail when a version that is loaded ends every other that does not serve: of two new ones one is gone."""
+    async with running(app) as host:
+        pool = host.pool
+        for version in ("a", "b", "c"):
+            await pool.prepare(await pool.bundle(write_app(app, note=f"# {version}")), version)
+        assert pool.versions == ["", "b", "c"]
+        assert host.retired == []
+        first = set(pool.workers[:2])
+        pool.serve([(50, "c"), (50, "b")])
+        assert set(host.retired) == first
+        assert pool.serving == [(50, "c"), (50, "b")]
+        picked = [pool.pick(object_id(number)) for number in range(64)]
+        assert {worker.generation for worker in picked if worker is not None} == {3, 4}
+        assert picked == [pool.pick(object_id(number)) for number in range(64)]
+        pool.serve([(100, "c")])
+        assert {worker.generation for worker in map(pool.pick, map(object_id, range(64))) if worker is not None} == {4}
+
+
 async def test_an_application_that_fails_does_not_start(tmp_path: Path):
     before = set(children_of(os.getpid()))
     host = Host()

@@ -186,9 +186,10 @@ class WorkerPool:
             if version in self._started:
                 return
             serving = [generation for _, generation in self._serving]
-            for spare in [one for one in self._started.values() if one not in serving]:
-                spare.end("it was never told to serve")
-                del self._started[spare.version]
+            spare = [one for one in self._started.values() if one not in serving]
+            for old in spare[:-1]:  # two versions serve at most, so the newest may be about to
+                old.end("it was never told to serve")
+                del self._started[old.version]
             self._started[version] = await self._start_generation(version, bundle)
 
     async def reload(self, bundle: AppBundle) -> None:
