@@ -18,7 +18,7 @@ from homing_node.log.shell import LogShell
 from homing_node.log.store import ObjectPart
 from homing_node.objects.restored import Incoming, Whole, messages
 from homing_node.objects.turn_record import decode_meta
-from homing_node.outside import NO_OBJECT, Outside
+from homing_node.outside import NO_OBJECT, Outside, next_part
 
 _FIRST_PAGE = (1).to_bytes(4, "big")
 _POLL_S = 0.01
@@ -128,13 +128,13 @@ class Backups:
             Unavailable: no new epoch came about in time, or the parts ceased to come.
         """
         async with self._writers:
-            target = (await _next(parts)).target
+            target = (await next_part(parts, "backup")).target
             if not target.restore or target.slot >= self._slots or target.above > limits.restore_epoch_max:
                 raise BadRequest("the restore names no slot of this cluster, no run, or no possible epoch")
             epoch = await self._epoch_above(target.slot, target.above)
             async with AsyncExitStack() as alone:
                 run = Restore(self._outside, target, epoch, alone)
-                while not (part := await _next(parts)).end:
+                while not (part := await next_part(parts, "backup")).end:
                     for piece in part.objects:
                         await run.take(piece)
                     await run.settled()
@@ -246,13 +246,3 @@ def _check_restored(objects: Iterable[ObjectPart]) -> None:
 async def _patiently(write: Write, part: wire.SlotPart) -> None:
     async with asyncio.timeout(limits.backup_patience_s):
         await write(part)
-
-
-async def _next(parts: AsyncIterator[wire.SlotPart]) -> wire.SlotPart:
-    try:
-        async with asyncio.timeout(limits.restore_patience_s):
-            return await anext(parts)
-    except TimeoutError as error:
-        raise Unavailable("the next part of the backup did not come in time") from error
-    except StopAsyncIteration as error:
-        raise BadRequest("the backup ends too early") from error

@@ -297,12 +297,12 @@ class CallService:
                 request_deserializer=wire.CallBatch.FromString,
                 response_serializer=wire.ReplyBatch.SerializeToString,
             ),
-            "Inspect": _unary(self._ask, wire.InspectRequest, wire.InspectReply),
-            "Drain": _unary(self._leave, wire.DrainRequest, wire.DrainReply),
-            "Move": _unary(self._give, wire.MoveRequest, wire.MoveReply),
-            "Verify": _unary(self._compare, wire.VerifyRequest, wire.VerifyReply),
-            "Prepare": _unary(self._load, wire.PrepareRequest, wire.PrepareReply),
-            "Test": _unary(self._do_for_test, wire.TestRequest, wire.TestReply),
+            "Inspect": unary(self._ask, wire.InspectRequest, wire.InspectReply),
+            "Drain": unary(self._leave, wire.DrainRequest, wire.DrainReply),
+            "Move": unary(self._give, wire.MoveRequest, wire.MoveReply),
+            "Verify": unary(self._compare, wire.VerifyRequest, wire.VerifyReply),
+            "Prepare": unary(self._load, wire.PrepareRequest, wire.PrepareReply),
+            "Test": unary(self._do_for_test, wire.TestRequest, wire.TestReply),
             "ReadSlot": grpc.unary_stream_rpc_method_handler(
                 cast(Any, self._read_slot),
                 request_deserializer=wire.ReadSlotRequest.FromString,
@@ -317,7 +317,8 @@ class CallService:
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
 
 
-def _unary(serve: object, request: type[Message], reply: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+def unary(serve: object, request: type[Message], reply: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A method of a gRPC service that takes one message and gives one."""
     return grpc.unary_unary_rpc_method_handler(
         cast(Any, serve), request_deserializer=request.FromString, response_serializer=reply.SerializeToString
     )

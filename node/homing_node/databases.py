@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 from homing.alarms import TIME_MS_MAX
-from homing.errors import BadRequest, NotFound, NotOwner, TooLarge, Unavailable
+from homing.errors import BadRequest, NotFound, NotOwner, TooLarge
 from homing.ids import ObjectId
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
@@ -20,7 +20,7 @@ from homing_node.objects.database_file import check_header
 from homing_node.objects.images import PAGE_BYTES
 from homing_node.objects.limits import database_bytes_max
 from homing_node.objects.turn_record import ObjectMeta, encode_meta
-from homing_node.outside import Outside
+from homing_node.outside import Outside, next_part
 from homing_node.workers.looks import Looks
 
 _PIECE_PAGES = limits.restore_record_bytes // PAGE_BYTES
@@ -71,7 +71,7 @@ class Databases:
             Unavailable: no worker can look at it, the parts cease to come, or the object does not end in time.
         """
         async with self._turns:
-            target = (await _next(parts)).target
+            target = (await next_part(parts, "file")).target
             self._check(target)
             file = await _whole(parts)
             check_header(file)
@@ -116,18 +116,8 @@ def _pieces(target: wire.ImportTarget, file: bytes, wake_ms: int) -> Iterator[wi
 
 async def _whole(parts: AsyncIterator[wire.ImportPart]) -> bytes:
     file = bytearray()
-    while not (part := await _next(parts)).end:
+    while not (part := await next_part(parts, "file")).end:
         file += part.data
         if len(file) > database_bytes_max:
             raise TooLarge(f"a database has at most {database_bytes_max} bytes")
     return bytes(file)
-
-
-async def _next(parts: AsyncIterator[wire.ImportPart]) -> wire.ImportPart:
-    try:
-        async with asyncio.timeout(limits.restore_patience_s):
-            return await anext(parts)
-    except TimeoutError as error:
-        raise Unavailable("the next part of the file did not come in time") from error
-    except StopAsyncIteration as error:
-        raise BadRequest("the file ends too early") from error

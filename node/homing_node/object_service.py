@@ -9,6 +9,7 @@ import grpc
 
 from homing.errors import HomingError
 from homing.wire.v1 import call_pb2 as wire
+from homing_node.calls import unary
 from homing_node.databases import Databases
 from homing_node.deletions import Deletions
 from homing_node.objects import replies
@@ -49,16 +50,8 @@ class ObjectService:
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         methods = {
-            "Delete": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._delete),
-                request_deserializer=wire.DeleteRequest.FromString,
-                response_serializer=wire.DeleteReply.SerializeToString,
-            ),
-            "Query": grpc.unary_unary_rpc_method_handler(
-                cast(Any, self._query),
-                request_deserializer=wire.QueryRequest.FromString,
-                response_serializer=wire.QueryReply.SerializeToString,
-            ),
+            "Delete": unary(self._delete, wire.DeleteRequest, wire.DeleteReply),
+            "Query": unary(self._query, wire.QueryRequest, wire.QueryReply),
             "Import": grpc.stream_unary_rpc_method_handler(
                 cast(Any, self._bring_in),
                 request_deserializer=wire.ImportPart.FromString,

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 from homing.errors import BadRequest, NotOwner, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES, slot_of
@@ -24,6 +25,7 @@ from homing_node.objects.images import meta_of
 from homing_node.objects.socket_state import GatewayPort
 from homing_node.objects.turn_record import ObjectMeta, TurnBody, encode_body
 
+_Part = TypeVar("_Part")
 NO_OBJECT = "this object has never existed, or was deleted"
 _ENVELOPE_BYTES = 256  # of a record around its body, generously
 _POLL_S = 0.01
@@ -129,6 +131,22 @@ class Outside:
         self._host.gate.hold(slot, lsn, call, wire.Reply(), wrote=wrote)
         if not await waits:
             raise NotOwner(f"slot {slot} was lost")
+
+
+async def next_part(parts: AsyncIterator[_Part], what: str) -> _Part:
+    """The next of the parts that come of something.
+
+    Raises:
+        Unavailable: it does not come in time.
+        BadRequest: there is none.
+    """
+    try:
+        async with asyncio.timeout(limits.restore_patience_s):
+            return await anext(parts)
+    except TimeoutError as error:
+        raise Unavailable(f"the next part of the {what} did not come in time") from error
+    except StopAsyncIteration as error:
+        raise BadRequest(f"the {what} ends too early") from error
 
 
 def _close(sockets: list[tuple[GatewayPort, int]]) -> None:
