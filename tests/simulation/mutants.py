@@ -92,14 +92,12 @@ def copied_packages() -> Generator[Path]:
         to = Path(folder)
         for package in PACKAGES:
             shutil.copytree(ROOT / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
-            shutil.copytree(compiled(ROOT / package), compiled(to / package))
+        cache = os.environ.get("PYTHONPYCACHEPREFIX")  # where Python keeps what it has compiled, by path
+        for package in PACKAGES if cache else ():
+            shutil.copytree(f"{cache}{ROOT / package}", f"{cache}{to / package}")
         yield to
-        shutil.rmtree(compiled(to))
-
-
-def compiled(folder: Path) -> Path:
-    """Where Python keeps what it has compiled of a folder."""
-    return Path(os.environ["PYTHONPYCACHEPREFIX"] + str(folder))
+        if cache:
+            shutil.rmtree(f"{cache}{to}")
 
 
 def environment(packages: Path) -> dict[str, str]:
