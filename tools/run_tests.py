@@ -31,6 +31,7 @@ REPORTS = ROOT / "reports"
 SKIPS = ROOT / "tests" / "skips_reviewed.txt"
 
 SIMULATION_SEEDS = 2_000
+NODE_SEEDS = 50  # of whole nodes: fewer than `make sim` takes, for the sake of the time
 CHAOS_SECONDS = 60
 STEP_TIMEOUT_S = 1_200
 WRONG = re.compile(r"seed \d+: |not caught: |unmutated: |failed  ")  # what a program that judges itself says was wrong
@@ -53,7 +54,7 @@ CHECKS: dict[str, Sequence[str]] = {
     "API reference": (f"{BIN}/python", "tools/api_reference.py", "--check"),
 }
 PROGRAMS: dict[str, Sequence[str]] = {
-    "simulation": ("tests/simulation/run.py", "--seeds", str(SIMULATION_SEEDS)),
+    "simulation": ("tests/simulation/run.py", "--seeds", str(SIMULATION_SEEDS), "--nodes", str(NODE_SEEDS)),
     "mutants": ("tests/simulation/mutants.py",),
     "chaos": ("tests/chaos/run.py", "--seconds", str(CHAOS_SECONDS), "--network", "no"),
 }
