@@ -239,7 +239,7 @@ class CallService:
         try:
             return await self._inspect(request)
         except HomingError as error:
-            return wire.InspectReply(failure=replies.of_error(0, error, started=False).failure)
+            return wire.InspectReply(failure=replies.failure_of(error))
 
     async def _leave(self, request: wire.DrainRequest, _: object) -> wire.DrainReply:
         self._drain(not request.stay)
@@ -249,45 +249,44 @@ class CallService:
         try:
             self._move(request.slot, request.node)
         except HomingError as error:
-            return wire.MoveReply(failure=replies.of_error(0, error, started=False).failure)
+            return wire.MoveReply(failure=replies.failure_of(error))
         return wire.MoveReply()
 
     async def _compare(self, request: wire.VerifyRequest, _: object) -> wire.VerifyReply:
         try:
             return await self._verify(request.slot)
         except HomingError as error:
-            return wire.VerifyReply(failure=replies.of_error(0, error, started=False).failure)
+            return wire.VerifyReply(failure=replies.failure_of(error))
 
     async def _do_for_test(self, request: wire.TestRequest, _: object) -> wire.TestReply:
         try:
             return await self._test(request)
         except HomingError as error:
-            return wire.TestReply(failure=replies.of_error(0, error, started=False).failure)
+            return wire.TestReply(failure=replies.failure_of(error))
 
     async def _load(self, request: wire.PrepareRequest, _: object) -> wire.PrepareReply:
         try:
             await self._prepare(request.version)
         except AppFailed as error:
             told = ApplicationError(f"{error.message}\n{error.traceback}", error_type="AppFailed")
-            return wire.PrepareReply(failure=replies.of_error(0, told, started=False).failure)
+            return wire.PrepareReply(failure=replies.failure_of(told))
         except HomingError as error:
-            return wire.PrepareReply(failure=replies.of_error(0, error, started=False).failure)
+            return wire.PrepareReply(failure=replies.failure_of(error))
         return wire.PrepareReply()
 
     async def _read_slot(self, request: wire.ReadSlotRequest, context: Any) -> None:
         try:
             await self._backups.read(request, context.write)
         except HomingError as error:
-            await context.write(wire.SlotPart(failure=replies.of_error(0, error, started=False).failure))
+            await context.write(wire.SlotPart(failure=replies.failure_of(error)))
 
     async def _restore_slot(self, requests: AsyncIterator[wire.SlotPart], _: object) -> wire.RestoreReply:
         parts = aiter(requests)
         try:
             return await self._backups.restore(parts)
         except HomingError as error:
-            async for _ in parts:  # gRPC loses an answer that comes while the other side still writes
-                pass
-            return wire.RestoreReply(failure=replies.of_error(0, error, started=False).failure)
+            await read_out(parts)
+            return wire.RestoreReply(failure=replies.failure_of(error))
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
@@ -315,6 +314,12 @@ class CallService:
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
+
+
+async def read_out(parts: AsyncIterator[Message]) -> None:
+    """Read what the other side still writes: gRPC loses an answer that comes meanwhile."""
+    async for _ in parts:
+        pass
 
 
 def unary(serve: object, request: type[Message], reply: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:

@@ -9,7 +9,7 @@ import grpc
 
 from homing.errors import HomingError
 from homing.wire.v1 import call_pb2 as wire
-from homing_node.calls import unary
+from homing_node.calls import read_out, unary
 from homing_node.databases import Databases
 from homing_node.deletions import Deletions
 from homing_node.objects import replies
@@ -30,22 +30,21 @@ class ObjectService:
         try:
             return await self._deletions(request)
         except HomingError as error:
-            return wire.DeleteReply(failure=_failure(error))
+            return wire.DeleteReply(failure=replies.failure_of(error))
 
     async def _query(self, request: wire.QueryRequest, _: object) -> wire.QueryReply:
         try:
             return await self._databases.query(request)
         except HomingError as error:
-            return wire.QueryReply(failure=_failure(error))
+            return wire.QueryReply(failure=replies.failure_of(error))
 
     async def _bring_in(self, requests: AsyncIterator[wire.ImportPart], _: object) -> wire.ImportReply:
         parts = aiter(requests)
         try:
             return await self._databases.bring_in(parts)
         except HomingError as error:
-            async for _ in parts:  # gRPC loses an answer that comes while the other side still writes
-                pass
-            return wire.ImportReply(failure=_failure(error))
+            await read_out(parts)
+            return wire.ImportReply(failure=replies.failure_of(error))
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
@@ -59,7 +58,3 @@ class ObjectService:
             ),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)
-
-
-def _failure(error: HomingError) -> wire.Failure:
-    return replies.of_error(0, error, started=False).failure

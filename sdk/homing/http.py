@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
+from homing.errors import NotSupported
+
 if TYPE_CHECKING:
     from homing.sockets import WebSocket
 
@@ -216,13 +218,24 @@ class Response:
 
 Redirect = Literal["follow", "manual", "error"]
 Fetcher = Callable[[Request, Redirect], Awaitable[Response]]
-_fetcher: Fetcher | None = None
+
+
+class _State:
+    """Of this process.
+
+    Attributes:
+        fetcher: carries out `fetch`; None: this is no worker.
+    """
+
+    fetcher: Fetcher | None = None
+
+
+_state = _State()
 
 
 def let_fetch(fetcher: Fetcher) -> None:
     """Say who carries out `fetch`; the runtime of a worker does."""
-    global _fetcher  # noqa: PLW0603 - a module's function serves whatever code runs in this process
-    _fetcher = fetcher
+    _state.fetcher = fetcher
 
 
 async def fetch(request: Request | str, *, redirect: Redirect = "follow", **options: Any) -> Response:
@@ -244,14 +257,9 @@ async def fetch(request: Request | str, *, redirect: Redirect = "follow", **opti
     Example:
         >>> answer = await homing.fetch("https://api.example.com/", headers={"accept": "text/plain"})  # doctest: +SKIP
     """
-    if isinstance(request, str):
-        request = Request(request, **options)
-    elif options:
-        raise TypeError("options go with a URL, not with a Request")
+    request = as_request(request, options)
     if redirect not in ("follow", "manual", "error"):
         raise ValueError(f"redirect is follow, manual or error, not {redirect!r}")
-    if _fetcher is None:
-        from homing.errors import NotSupported  # noqa: PLC0415 - keeps this module free of the tree
-
+    if _state.fetcher is None:
         raise NotSupported("fetch is for the code of an application, in a worker")
-    return await _fetcher(request, redirect)
+    return await _state.fetcher(request, redirect)

@@ -168,7 +168,7 @@ def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
 def _answer(pending: Pending) -> tuple[int, Any]:
     error = pending.error
     if error is not None:
-        told = replies.of_error(0, error, started=False).failure
+        told = replies.failure_of(error)
         own = isinstance(error, ApplicationError)  # then it says itself whether to try again
         again = (error.retryable if own else retryable(error, has_key=False)) and not error.overloaded
         return replies.FAILURE, (

@@ -101,6 +101,11 @@ def no_class(class_name: str) -> NotFound:
     return NotFound(f"there is no class {class_name}, or no such object in it")
 
 
+def failure_of(error: HomingError) -> wire.Failure:
+    """What a reply says of an error that is no call's."""
+    return of_error(0, error, started=False).failure
+
+
 def of_error(call_id: int, error: HomingError, *, started: bool) -> wire.Reply:
     """The frame for an error of the node itself."""
     failure = wire.Failure(code=error.code, message=error.message, started=started)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -21,7 +21,7 @@ from homing.bindings.workflow_step import WorkflowStep
 from homing.errors import StorageError
 from homing.objects import DurableObject, ExecutionContext
 from homing.values import from_stored, to_stored
-from homing.workflows import WorkflowEntrypoint, WorkflowEvent
+from homing.workflows import WorkflowEvent
 
 QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
 PAUSING, PAUSED = "waitingForPause", "paused"
@@ -33,11 +33,13 @@ class WorkflowKind(NamedTuple):
     """A workflow of the application.
 
     Attributes:
-        make: its class.
+        instance: makes one of its class, of a context and an environment.
+        adapt: gives what it is given the face that it knows.
         steps_max: steps that an instance may come to.
     """
 
-    make: type[WorkflowEntrypoint]
+    instance: Callable[[Any, Any], Any]
+    adapt: Callable[[Any], Any]
     steps_max: int
 
 
@@ -196,15 +198,15 @@ class WorkflowObject(DurableObject):
         self._save(state=RUNNING, cut=cut + 1)
         self._watch_ms, self._progress = min(rules.WATCH_FIRST_MS << cut, rules.WATCH_LAST_MS), False
         keeper = Keeper(self._came_further, self._ring_by, self._settle, _report)
-        self._pass = Pass(self._log, keeper, kind.make.homing_adapt, kind.steps_max)
-        self._task = asyncio.ensure_future(self._drive(kind.make, facts, self._pass))
+        self._pass = Pass(self._log, keeper, kind.adapt, kind.steps_max)
+        self._task = asyncio.ensure_future(self._drive(kind, facts, self._pass))
         self._ring(now_ms() + self._watch_ms)
         self._ring_by(self._log.next_ms())
 
-    async def _drive(self, make: type[WorkflowEntrypoint], facts: dict[str, Any], under: Pass) -> None:
+    async def _drive(self, kind: WorkflowKind, facts: dict[str, Any], under: Pass) -> None:
         """A pass, to the end of `run`, or until it is closed."""
         try:
-            state, outcome = COMPLETE, rules.packed(await self._run(make, facts, under), "what run returned")
+            state, outcome = COMPLETE, rules.packed(await self._run(kind, facts, under), "what run returned")
         except asyncio.CancelledError as error:
             state, outcome = ERRORED, rules.packed_error(error)  # unless it was closed, the application's own doing
         except RAISED as error:
@@ -214,14 +216,11 @@ class WorkflowObject(DurableObject):
         if not under.closed:
             self._end(state, outcome)
 
-    async def _run(self, make: type[WorkflowEntrypoint], facts: dict[str, Any], under: Pass) -> Any:
-        adapt, workflow = make.homing_adapt, cast("Any", make.__new__(make))
-        context, env = adapt(ExecutionContext(self.ctx)), adapt(self.env)
-        workflow.ctx, workflow.env = context, env  # for an __init__ that does not call its parent's
-        workflow.__init__(context, env)
+    async def _run(self, kind: WorkflowKind, facts: dict[str, Any], under: Pass) -> Any:
+        workflow = kind.instance(ExecutionContext(self.ctx), self.env)
         params = from_stored(self._kv.get("params"))
         event = WorkflowEvent(params, moment(facts["created_ms"]), facts["id"], facts["workflow"])
-        result = workflow.run(adapt(event), WorkflowStep(under))
+        result = workflow.run(kind.adapt(event), WorkflowStep(under))
         return await result if isawaitable(result) else result
 
     def _watch(self, under: Pass) -> None:

@@ -87,15 +87,15 @@ class Workflow:
         refused = await asyncio.gather(*map(self._create, once.values()))
         return [self._instance(instance_id) for instance_id, why in zip(once, refused, strict=True) if not why]
 
-    async def get(self, id: str) -> WorkflowInstance:  # noqa: A002 - as above
+    async def get(self, instance_id: str) -> WorkflowInstance:
         """An instance that exists, or has not been gone for long.
 
         Raises:
             NotFound: there is none.
         """
-        if not rules.is_identifier(id):
+        if not rules.is_identifier(instance_id):
             raise NotFound(rules.NOT_FOUND)
-        instance = self._instance(id)
+        instance = self._instance(instance_id)
         await instance.status()
         return instance
 

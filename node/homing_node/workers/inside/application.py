@@ -95,7 +95,7 @@ class Application:
     def __init__(self, module: ModuleType, caller: Caller, bindings: Mapping[str, Any]) -> None:
         self.classes: dict[str, ObjectClass] = {}
         self.default: ObjectClass | None = None
-        flows: dict[str, type[WorkflowEntrypoint]] = {}
+        flows: dict[str, ObjectClass] = {}
         for value in vars(module).values():
             if not isclass(value) or vars(value).get("homing_base"):
                 continue
@@ -104,7 +104,7 @@ class Application:
             elif issubclass(value, WorkerEntrypoint) and value.__name__ == "Default":
                 self.default = ObjectClass(value)
             elif issubclass(value, WorkflowEntrypoint):
-                flows[value.__name__] = value
+                flows[value.__name__] = ObjectClass(value)
         on_fetch = vars(module).get("on_fetch")
         if self.default is None and isinstance(on_fetch, FunctionType):
             self.default = ObjectClass(importlib.import_module("workers").entrypoint_of(on_fetch))
@@ -127,7 +127,8 @@ class Application:
         self._add_crons(bindings.get("crons") or [], module)
         workflows = _workflows(bindings.get("workflows"), flows, module.__name__)
         if workflows:
-            kinds = {each["name"]: WorkflowKind(flows[each["class"]], each["steps_max"]) for each in workflows.values()}
+            bound = [(each["name"], flows[each["class"]], each["steps_max"]) for each in workflows.values()]
+            kinds = {name: WorkflowKind(flow.instance, flow.adapt, steps_max) for name, flow, steps_max in bound}
             self.classes[WORKFLOW_CLASS] = ObjectClass(workflow_objects(kinds), WORKFLOW_CLASS)
         applied = bool(bindings.get("apply_migrations"))
         self.env = Env(
@@ -184,9 +185,7 @@ class Application:
         }
 
 
-def _workflows(
-    bound: Mapping[str, Any] | None, found: Mapping[str, type[WorkflowEntrypoint]], module: str
-) -> Mapping[str, Any]:
+def _workflows(bound: Mapping[str, Any] | None, found: Mapping[str, ObjectClass], module: str) -> Mapping[str, Any]:
     """The workflows that are bound; where the configuration names none, each under its class's own name."""
     if bound is None:
         return {upper_snake_case(name): {"name": name, "class": name, "steps_max": STEPS_DEFAULT} for name in found}

@@ -78,6 +78,6 @@ class Connection(Protocol):
         """Read a setting."""
         ...
 
-    def set_progress_handler(self, callable: Callable[[], bool] | None, nsteps: int = 100) -> None:  # noqa: A002 - apsw's name
+    def set_progress_handler(self, handler: Callable[[], bool] | None, nsteps: int = 100, /) -> None:
         """Ask now and then whether to break off."""
         ...
