@@ -121,10 +121,12 @@ class _Exchange:
         self._pace.ready()
 
     def handled(self, handle: int, seq: int) -> None:
-        """See `GatewayPort`."""
+        """See `GatewayPort`; like an answer, it leaves at once when nothing else runs."""
         self._handled[0].append(handle)
         self._handled[1].append(seq)
         self._pace.ready()
+        if not self._running and not self._target.sockets.running:
+            self._pace.hurry()
 
     def _keep(self, call: wire.Call) -> None:
         self._partial[call.id] = (call, [call.body])

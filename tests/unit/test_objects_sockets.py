@@ -66,6 +66,7 @@ class Node:
 
     def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
         self.running.append((event, reply))
+        assert self.sockets.running == len(self.running)
 
     def sockets_meta(self, object_id: bytes, slot: int) -> tuple[str, str | None, SocketsMeta] | None:
         return "Room", "r", self.meta
@@ -94,6 +95,7 @@ class Node:
     def end(self, error: HomingError | None = None) -> None:
         _, reply = self.running.pop(0)
         reply(wire.Reply(failure=wire.Failure(code=error.code)) if error is not None else wire.Reply())
+        assert self.sockets.running == len(self.running), "whoever waits for what runs learns of every end"
 
     def accept(self, *numbers: int) -> None:
         self.turn(*([ACCEPT, number, ["tag"]] for number in numbers), wrote=False)

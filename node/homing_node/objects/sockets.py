@@ -70,6 +70,7 @@ class Sockets:
         self._gateways: dict[GatewayPort, dict[int, tuple[ObjectSockets, Socket]]] = {}
         self._now = clock.monotonic_ns() * 1e-9
         self._restless: dict[Socket, ObjectSockets] = {}  # those that wait for something, or for a gateway
+        self.running = 0  # events of sockets that objects handle
 
     # -- what gateways say ----------------------------------------------------------------------------------------
 
@@ -217,6 +218,7 @@ class Sockets:
 
     def over(self, event: SocketEvent, reply: wire.Reply) -> None:
         """An event has its end, or did not come so far."""
+        self.running -= 1
         owner, socket = event.owner, event.socket
         socket.running.discard(event.seq)
         if self._objects.get(owner.object) is not owner or owner.open.get(socket.number) is not socket:
@@ -351,6 +353,7 @@ class Sockets:
                 self._wait(event)
             else:
                 socket.running.add(event.seq)
+                self.running += 1
                 self._host.on_socket(event, partial(self.over, event))
 
     def _wait(self, event: SocketEvent) -> None:
