@@ -12,18 +12,19 @@ from homing_node.objects.images import Image
 
 OPEN, PAGES, EVENT, CLOSE, ABORT, REPLY, SOCKETS = 1, 2, 3, 4, 5, 7, 8
 TURN, CLOSED, LOG, RESET, CALL = 2, 3, 5, 7, 8
+BY_HTTP = frozenset((wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT))
 OUTBOUND = 11  # the kind of a call: a request to the outside
 
 
 def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, ...]:
     """A call, for an activation; 0 is none. `awaited`: by a call that runs there, through others."""
     m = call.m
-    by_http = m.kind in (wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT)
-    http = [m.url, [[h.name, h.value] for h in m.headers]] if by_http else None
+    kind = m.kind
+    http = [m.url, [[h.name, h.value] for h in m.headers]] if kind in BY_HTTP else None
     if call.socket is not None:
         http = call.socket.details
     return (
-        EVENT, act, call.id, m.kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http, awaited,
+        EVENT, act, call.id, kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http, awaited,
         m.target,
     )  # fmt: skip
 

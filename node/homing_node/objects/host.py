@@ -41,9 +41,9 @@ from homing_node.objects.order import CallOrder
 from homing_node.objects.outgoing import OutgoingCalls
 from homing_node.objects.overload import overload
 from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
-from homing_node.objects.recording import take_commit, turn_body, verdict
+from homing_node.objects.recording import may_record, take_commit, turn_body, verdict
 from homing_node.objects.slot_host import SlotHost
-from homing_node.objects.socket_state import SocketEvent
+from homing_node.objects.socket_state import SocketEvent, SocketTurn
 from homing_node.objects.sockets import Sockets
 from homing_node.objects.stateless import StatelessCalls
 from homing_node.objects.turn_record import KeyEntry, encode_body
@@ -119,7 +119,7 @@ class ObjectHost(SlotHost):
         if (served.resting or self.draining) and not self._awaited(served, m.chain):
             self._fail_not_owner(call)
             return
-        if not self._order.admits(m):
+        if m.lane and not self._order.admits(m):
             self._fail(call, Unavailable("a call that was made before this one is to come first"))
             return
         served.load += 1 + (call.size >> 12)
@@ -144,7 +144,8 @@ class ObjectHost(SlotHost):
             self._fail(call, Overloaded("too many calls wait for this object", cause="calls"))
 
     def _deliver(self, act: Activation, call: PendingCall) -> None:
-        busy = overload(act, call, self._limits.calls_per_window_max, self._now)
+        now = self._now()
+        busy = overload(act, call, self._limits.calls_per_window_max, now)
         if busy is not None:
             self._fail(call, busy)
             return
@@ -153,7 +154,7 @@ class ObjectHost(SlotHost):
         awaited = bool(call.m.chain) and act.runs_part_of(call.m.chain)
         act.calls[call.id] = call
         act.calls_bytes += call.size
-        act.used_at = self._now()
+        act.used_at = now
         act.worker.send(event(act.id, call, awaited=awaited))
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
@@ -281,7 +282,6 @@ class ObjectHost(SlotHost):
         if act is None:
             return
         done, ready = replies.of_turn(act, effects)  # what cannot be told must not be recorded
-        at_ms, began_ms = self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns())
         runner = act.calls.get(call_id)
         event = runner.socket if runner is not None else None
         sockets = None
@@ -290,24 +290,34 @@ class ObjectHost(SlotHost):
             sockets = self.sockets.turn(act.address, said, event, ended)
         if commit is not None or wake_ms is not None:
             take_commit(act, n, commit, wake_ms)
-        body = turn_body(act, commit, runner, done, at_ms, began_ms, wake_ms, sockets)
-        if body is not None:
-            act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
-            act.exists = True
-            if act.keys is not None and body.keys:
-                act.keys.take(body, at_ms)
-            if wake_ms is not None:
-                act.wake_ms = wake_ms
-                self.bell.turned(act.slot, act.object, wake_ms)
+        wrote = may_record(commit, done, sockets) and self._record(act, commit, runner, done, wake_ms, sockets)
         if sockets is not None:
-            say = self.sockets.take(sockets, event, recorded=body is not None)
+            say = self.sockets.take(sockets, event, recorded=wrote)
             if say is not None:
-                self.gate.hold_call(act.slot, act.last_lsn, say, wrote=body is not None)
+                self.gate.hold_call(act.slot, act.last_lsn, say, wrote=wrote)
         for call, _ in done:
             if call is not None:
                 act.ended(call)
         for call, answer in ready:
-            self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=body is not None)
+            self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
+
+    def _record(
+        self, act: Activation, commit: bytes | None, runner: PendingCall | None, done: replies.Done,
+        wake_ms: int | None, sockets: SocketTurn | None,
+    ) -> bool:  # fmt: skip
+        """Propose the record of a turn; False: there is nothing to record."""
+        at_ms, began_ms = self.gate.slots[act.slot].times_ms(self._clock.monotonic_ns())
+        body = turn_body(act, commit, runner, done, at_ms, began_ms, wake_ms, sockets)
+        if body is None:
+            return False
+        act.last_lsn = self._log.propose(act.slot, record.TURN, at_ms, act.object, encode_body(body))
+        act.exists = True
+        if act.keys is not None and body.keys:
+            act.keys.take(body, at_ms)
+        if wake_ms is not None:
+            act.wake_ms = wake_ms
+            self.bell.turned(act.slot, act.object, wake_ms)
+        return True
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from homing.errors import Overloaded
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
 
 
-def overload(act: Activation, call: PendingCall, window_max: int, now_s: Callable[[], float]) -> Overloaded | None:
+def overload(act: Activation, call: PendingCall, window_max: int, now: float) -> Overloaded | None:
     """Why an activation cannot take a call, or None. A call that it takes is counted.
 
     Args:
         act: the activation.
         call: the next one for it.
         window_max: calls of one object within `limits.rate_window_s`; 0: any number.
-        now_s: monotonic seconds.
+        now: monotonic seconds.
     """
-    if len(act.calls) >= limits.calls_per_object_max:
-        return Overloaded("too many calls are queued for this object", cause="calls")
-    if act.calls_bytes + call.size > limits.calls_bytes_per_object_max and act.calls:
-        return Overloaded("too many bytes are queued for this object", cause="bytes")
+    if act.calls:
+        if len(act.calls) >= limits.calls_per_object_max:
+            return Overloaded("too many calls are queued for this object", cause="calls")
+        if act.calls_bytes + call.size > limits.calls_bytes_per_object_max:
+            return Overloaded("too many bytes are queued for this object", cause="bytes")
     if not window_max:
         return None
-    now = now_s()
     if now >= act.window_ends:
         act.window_ends, act.window_calls = now + limits.rate_window_s, 0
     if act.window_calls >= window_max:

@@ -31,6 +31,8 @@ from homing_node.workers.inside.sockets import ObjectSockets
 
 Event = list[Any]
 _now_ns = time.monotonic_ns
+_PLAIN = frozenset((RPC, ALARM, RUN))  # whose results are values without references
+_METHODS = frozenset((RPC, METHOD, RUN))  # events that call a function by its name
 
 
 class ConstructorFailed(Exception):
@@ -49,7 +51,7 @@ def prepare(
     Returns:
         Or None and (code, message, error type) where the event cannot be run. Nothing of the object was touched.
     """
-    if event[3] in (RPC, METHOD, RUN):
+    if event[3] in _METHODS:
         function = testing.run if event[3] == RUN else kind.methods.get(event[4])
         if event[11]:
             function = _passed(outgoing, event)
@@ -115,7 +117,7 @@ def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets:
     Raises:
         TypeError, ValueError: the result cannot be sent, or is too large.
     """
-    if event[3] in (RPC, ALARM, RUN):
+    if event[3] in _PLAIN:
         return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns())
     if event[3] == METHOD:
         return (event[2], RESULT, _bounded(stubs.encode_result(result)), started_ns, _now_ns())
@@ -165,7 +167,7 @@ def _bounded(data: bytes) -> bytes:
 
 def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfit: bool = True) -> Effect:
     """The effect that answers an event whose code raised; `may_misfit`: it may be that the arguments did not fit."""
-    if may_misfit and event[3] in (RPC, METHOD, RUN) and failures.is_misfit(error):
+    if may_misfit and event[3] in _METHODS and failures.is_misfit(error):
         return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
     return failures.of_error(event[2], error, started_ns, _now_ns())
 
