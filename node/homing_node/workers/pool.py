@@ -296,7 +296,7 @@ class WorkerPool:
 
     async def _keep(self, generation: Generation, place: int, worker: WorkerProcess) -> None:
         """Keep one place filled until its generation is over."""
-        backoff_s = limits.restart_backoff_first_s
+        backoff_s = 0.0  # whoever ends after a good while has a successor at once: its objects wait for that
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
@@ -306,13 +306,13 @@ class WorkerPool:
                 return
             self.restarts += 1
             if loop.time() - began_s > limits.restart_settled_s:
-                backoff_s = limits.restart_backoff_first_s
+                backoff_s = 0.0
             _log.error("a worker ended", worker=worker.id, pid=worker.pid, reason=reason, restart_in_s=backoff_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff_s):
                     await generation.over.wait()
                     return
-            backoff_s = min(2 * backoff_s, limits.restart_backoff_s_max)
+            backoff_s = min(max(2 * backoff_s, limits.restart_backoff_first_s), limits.restart_backoff_s_max)
             worker = self._new_worker(generation)
 
     async def _live(self, generation: Generation, place: int, worker: WorkerProcess) -> str:
