@@ -25,7 +25,12 @@ from homing.bindings import workflows as bound_workflows
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "api.md"
 LINE_CHARS_MAX = 100
 # Public for the runtime's sake: an application has no use for them.
-NOT_FOR_APPLICATIONS = frozenset({"SqlCursor.settle", "D1Database.submit", "ObjectId.from_address"})
+NOT_FOR_APPLICATIONS = frozenset(
+    {
+        "SqlCursor.settle", "D1Database.submit", "ObjectId.from_address", "ObjectId.bound", "ObjectId.check_bound",
+        "ObjectId.is_of",
+    }
+)  # fmt: skip
 
 BEGINNING = """# API
 

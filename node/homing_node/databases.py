@@ -87,8 +87,9 @@ class Databases:
         if target.class_name not in self._classes():
             raise NotFound(f"there is no class {target.class_name[:100]}")
         self._outside.check_id(target.object, target.slot)
-        ObjectId(target.object).check_class(target.class_name)
-        if target.name and ObjectId.from_name(target.class_name, target.name).raw != target.object:
+        object_id = ObjectId(target.object)
+        object_id.check_class(target.class_name)
+        if target.name and not object_id.is_of(target.class_name, target.name):
             raise BadRequest("the name is not that of the object")
 
     async def _write(self, target: wire.ImportTarget, file: bytes, wake_ms: int) -> None:

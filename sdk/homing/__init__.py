@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         CommitTooLarge,
         DatabaseFull,
         HomingError,
+        JurisdictionUnavailable,
         NotFound,
         NotSupported,
         ObjectReset,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         Overloaded,
         StorageError,
         Unavailable,
+        UnknownLocation,
     )
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "ExecutionContext",
     "Headers",
     "HomingError",
+    "JurisdictionUnavailable",
     "NonRetryableError",
     "NotFound",
     "NotSupported",
@@ -71,6 +74,7 @@ __all__ = [
     "StorageError",
     "Transaction",
     "Unavailable",
+    "UnknownLocation",
     "WebSocket",
     "WebSocketPair",
     "WebSocketRequestResponsePair",

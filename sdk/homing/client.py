@@ -26,7 +26,7 @@ from homing.client_wire import (
     read_failure,
 )
 from homing.errors import HomingError
-from homing.ids import ObjectId
+from homing.ids import ObjectId, in_jurisdiction
 
 URL_DEFAULT = "http://127.0.0.1:8787"
 
@@ -77,9 +77,15 @@ class Client:
         """Close its connections."""
         await self._http.aclose()
 
-    def get(self, class_name: str, name: str | ObjectId) -> Stub:
-        """A stub of one object: its public methods, awaitable."""
-        return Stub(self.call, class_name, name)
+    def get(self, class_name: str, name: str | ObjectId, *, jurisdiction: str | None = None) -> Stub:
+        """A stub of one object: its public methods, awaitable.
+
+        Args:
+            class_name: its class; `Room@eu` is the class `Room` with `jurisdiction="eu"`, here as in every method.
+            name: its name, or an `ObjectId`.
+            jurisdiction: that binds the object; None: a name is in none, an `ObjectId` says itself.
+        """
+        return Stub(self.call, in_jurisdiction(class_name, jurisdiction), name)
 
     async def call(
         self,
@@ -94,7 +100,7 @@ class Client:
         """Call a public method of an object.
 
         Args:
-            class_name: its class.
+            class_name: its class, as for `get`.
             name: its name, or an `ObjectId`.
             method: the method.
             *args: positional arguments.
@@ -216,9 +222,9 @@ class SyncClient:
         """Close its connections."""
         self._http.close()
 
-    def get(self, class_name: str, name: str | ObjectId) -> SyncStub:
-        """A stub of one object: its public methods."""
-        return SyncStub(self.call, class_name, name)
+    def get(self, class_name: str, name: str | ObjectId, *, jurisdiction: str | None = None) -> SyncStub:
+        """A stub of one object: its public methods; arguments as for `Client.get`."""
+        return SyncStub(self.call, in_jurisdiction(class_name, jurisdiction), name)
 
     def call(
         self,

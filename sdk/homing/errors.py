@@ -53,6 +53,13 @@ class BadRequest(HomingError):
     close_code = 1007
 
 
+class UnknownLocation(BadRequest):
+    """There is no such jurisdiction or location hint."""
+
+    code = "unknown-location"
+    hint = "Name one of those that the message lists; an operator gives the cluster its jurisdictions."
+
+
 class Unauthenticated(HomingError):
     """The request carries no valid token."""
 
@@ -190,6 +197,13 @@ class Unavailable(HomingError):
     grpc_status = "UNAVAILABLE"
     close_code = 1013
     retryable = True
+
+
+class JurisdictionUnavailable(Unavailable):
+    """No node in the zones of the object's jurisdiction can be reached; the object lives nowhere else."""
+
+    code = "jurisdiction-unavailable"
+    hint = "Bring back nodes in the zones that the message lists."
 
 
 class NotOwner(HomingError):

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from homing.ids import bound_of
+
 LIST_OBJECTS_MAX = 1_000
 """Of one page."""
 
@@ -45,6 +47,17 @@ class ObjectList(NamedTuple):
 
     objects: list[ListedObject]
     cursor: str | None
+
+
+def in_bounds(page: ObjectList, bound: int | None) -> ObjectList:
+    """Of a page that begins among a jurisdiction's objects, or before them, those that it binds; None: all.
+
+    They follow each other in the order of ids, so another one behind them says that this was the last page.
+    """
+    if bound is None:
+        return page
+    found = [each for each in page.objects if bound_of(bytes.fromhex(each.id)) == bound]
+    return ObjectList(found, page.cursor if len(found) == len(page.objects) else None)
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from homing.errors import BadRequest
 from homing.http import Request, Response, as_request
-from homing.ids import ObjectId, first_id
+from homing.ids import ObjectId, bound_by, first_id
 from homing.listing import LIST_OBJECTS_MAX, ObjectList
+from homing.locations import check_hint
 
 if TYPE_CHECKING:
     from homing.objects import Runtime
@@ -72,8 +73,10 @@ class Caller(Protocol):
         """Begin a request to the object's `fetch`."""
         ...
 
-    def list_objects(self, class_key: str, above: ObjectId, limit: int) -> asyncio.Future[ObjectList]:
-        """Begin to ask for a page of a class's objects, with those above an id."""
+    def list_objects(
+        self, class_key: str, above: ObjectId, limit: int, bound: int | None
+    ) -> asyncio.Future[ObjectList]:
+        """Begin to ask for a page of a class's objects, with those above an id, and only those of a jurisdiction."""
         ...
 
 
@@ -164,39 +167,85 @@ class RpcStub:
 
 
 class DurableObjectNamespace:
-    """The objects of one class, `env.NAME`.
+    """The objects of one class, `env.NAME`; or those of them that a jurisdiction binds, `env.NAME.jurisdiction("eu")`.
 
     Example:
         >>> stub = self.env.COUNTER.get_by_name("a")
     """
 
-    def __init__(self, caller: Caller, class_key: str) -> None:
+    def __init__(self, caller: Caller, class_key: str, bound: int | None = None) -> None:
         self._caller = caller
         self._class_key = class_key
+        self._bound = bound  # the number of the jurisdiction
+
+    def jurisdiction(self, name: str) -> DurableObjectNamespace:
+        """The objects that a jurisdiction binds: they are on nodes of its zones, and nowhere else, for ever.
+
+        A name stands for one object in each jurisdiction, and for one in none.
+
+        Args:
+            name: one that the operator gave the cluster (`HOMING_JURISDICTIONS`).
+
+        Raises:
+            UnknownLocation: there is none of that name.
+            BadRequest: this namespace is that of another jurisdiction.
+
+        Example:
+            >>> stub = self.env.PATIENTS.jurisdiction("eu").get_by_name("ada")
+        """
+        return DurableObjectNamespace(self._caller, self._class_key, self._bound_to(name))
+
+    def _bound_to(self, jurisdiction: str | None) -> int | None:
+        if jurisdiction is None:
+            return self._bound
+        bound = bound_by(jurisdiction)
+        if self._bound not in (None, bound):
+            raise BadRequest(f"this namespace is not that of the jurisdiction {jurisdiction}")
+        return bound
 
     def id_from_name(self, name: str) -> ObjectId:
         """The one id of a name."""
-        return ObjectId.from_name(self._class_key, name)
+        return ObjectId.from_name(self._class_key, name, self._bound)
 
     def id_from_string(self, text: str) -> ObjectId:
-        """The id that `str(id)` printed; raises `BadRequest` for an id of another class."""
-        return ObjectId.from_hex(self._class_key, text)
+        """The id that `str(id)` printed; raises `BadRequest` for an id of another class or jurisdiction."""
+        return self._checked(ObjectId.from_hex(self._class_key, text))
 
-    def new_unique_id(self) -> ObjectId:
-        """A new random id."""
-        return ObjectId.unique(self._class_key)
+    def new_unique_id(self, *, jurisdiction: str | None = None) -> ObjectId:
+        """A new random id; with a jurisdiction, as `jurisdiction(name).new_unique_id()`, which says what it raises."""
+        return ObjectId.unique(self._class_key, self._bound_to(jurisdiction))
 
-    def get(self, object_id: ObjectId) -> DurableObjectStub:
-        """A stub; neither creates nor wakes the object. Raises `BadRequest` for an id of another class."""
+    def get(self, object_id: ObjectId, *, location_hint: str | None = None) -> DurableObjectStub:
+        """A stub; neither creates nor wakes the object.
+
+        Args:
+            object_id: of an object of this class; a namespace of no jurisdiction takes those of any.
+            location_hint: where the reference would create the object, as `weur`. It must be one, and changes nothing:
+                an object's slot follows from its id, and many share it. A jurisdiction binds.
+
+        Raises:
+            BadRequest: the id is of another class or jurisdiction.
+            UnknownLocation: there is no such hint, or this process does not know the id's jurisdiction.
+        """
+        check_hint(location_hint)
         object_id.check_class(self._class_key)
-        return DurableObjectStub(self._caller, self._class_key, object_id)
+        return DurableObjectStub(self._caller, self._class_key, self._checked(object_id))
 
-    def get_by_name(self, name: str) -> DurableObjectStub:
-        """The stub of a name's object."""
-        return self.get(self.id_from_name(name))
+    def get_by_name(self, name: str, *, location_hint: str | None = None) -> DurableObjectStub:
+        """The stub of a name's object; `location_hint` as for `get`."""
+        return self.get(self.id_from_name(name), location_hint=location_hint)
+
+    def _checked(self, object_id: ObjectId) -> ObjectId:
+        if self._bound is not None:
+            object_id.check_bound(self._bound)
+        elif object_id.jurisdiction is not None:
+            bound_by(object_id.jurisdiction)
+        return object_id
 
     def list(self, *, limit: int = 100, cursor: str | None = None) -> asyncio.Future[ObjectList]:
         """One page of the objects that exist, in the order of their ids. It wakes none, and goes to every node.
+
+        Those that a jurisdiction binds follow each other, near the end of the list.
 
         Args:
             limit: at most so many, up to 1,000.
@@ -213,5 +262,9 @@ class DurableObjectNamespace:
         """
         if not 1 <= limit <= LIST_OBJECTS_MAX:
             raise BadRequest(f"limit must be from 1 to {LIST_OBJECTS_MAX}")
-        above = first_id(self._class_key) if cursor is None else ObjectId.from_hex(self._class_key, cursor)
-        return self._caller.list_objects(self._class_key, above, limit)
+        above = first_id(self._class_key, self._bound)
+        if cursor is not None:
+            above = ObjectId.from_hex(self._class_key, cursor)
+        if self._bound is not None:
+            above.check_bound(self._bound)
+        return self._caller.list_objects(self._class_key, above, limit, self._bound)

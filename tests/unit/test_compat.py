@@ -89,6 +89,22 @@ class Room(DurableObject):
         return [self.ctx.id.name, other.toString() == str(again), other.equals(again), other == again, said,
                 self.env.COLOR, self.env.LIMITS.most]
 
+    def bound(self):
+        rooms, options = self.env.ROOMS, to_js({"locationHint": "weur"}, dict_converter=Object.fromEntries)
+        eu = rooms.jurisdiction("eu")
+        unique = rooms.newUniqueId(to_js({"jurisdiction": "eu"}, dict_converter=Object.fromEntries))
+        mine = eu.idFromName("a")
+        said = []
+        for wrong in (lambda: eu.get(rooms.idFromName("a")), lambda: rooms.jurisdiction("mars"),
+                      lambda: rooms.getByName("a", {"locationHint": "mars"})):
+            try:
+                wrong()
+            except JsException as error:
+                said.append(type(error).__name__)
+        return [mine.jurisdiction, unique.jurisdiction, rooms.idFromName("a").jurisdiction,
+                eu.get(unique, options).id.equals(unique), rooms.get(mine).id.equals(mine),
+                eu.getByName("a", options).id == mine, said]
+
     async def refused(self, what):
         try:
             if what == "js":
@@ -140,7 +156,7 @@ class Default(WorkerEntrypoint):
 """
 BINDINGS = {
     "objects": {"ROOMS": "Room"}, "vars": {"COLOR": "red", "LIMITS": {"most": 3}},
-    "missing": {"CACHE": "kv_namespaces"},
+    "missing": {"CACHE": "kv_namespaces"}, "jurisdictions": ["us", "eu"],
 }  # fmt: skip
 
 
@@ -195,6 +211,13 @@ def test_an_alarm_s_handler_is_told_what_it_is(start: Callable[..., WorkerHarnes
 def test_ids_and_variables(room: tuple[WorkerHarness, int]) -> None:
     worker, act = room
     assert worker.call(act, "names") == ["a", True, True, True, "BadRequest", "red", 3]
+
+
+def test_jurisdictions_and_location_hints(room: tuple[WorkerHarness, int]) -> None:
+    """Seen to fail when an object of options in the last place is no option of these methods."""
+    worker, act = room
+    errors = ["BadRequest", "UnknownLocation", "UnknownLocation"]
+    assert worker.call(act, "bound") == ["eu", "eu", None, True, True, True, errors]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from homing.ids import ObjectId, first_id
+from homing.ids import ObjectId, first_id, name_jurisdictions
 from homing.listing import ListedObject, ObjectList, encode
 from homing.sent import Sender
 from homing_node.workers.inside import channel
@@ -66,6 +66,21 @@ def test_a_list_says_of_what_and_from_where(worker: WorkerHarness) -> None:
     for wrong in ("limit=0", "limit=1_001", "cursor='x'", f"cursor='{ObjectId.from_name('Counter', 'a')}'"):
         act, call = begin(worker, f"await self.env.PLAIN.list({wrong})")
         assert worker.effect(call)[2][2] == "BadRequest", wrong
+
+
+def test_a_list_of_a_jurisdiction_begins_and_ends_with_it(worker: WorkerHarness) -> None:
+    name_jurisdictions(["us", "eu"])
+    code = "page = await self.env.PLAIN.jurisdiction('eu').list()\n"
+    code += "return [[each.name for each in page.objects], page.cursor]"
+    act, call = begin(worker, code)
+    assert made(worker, 1)[6] == first_id("Plain", 1).raw
+    found = [
+        ListedObject(str(ObjectId.from_name("Plain", name, bound)), name, True, 1_024, None, 0, 5, "n1")
+        for name, bound in (("b", 1), ("c", 2))
+    ]
+    worker.send(channel.REPLY, act, 1, channel.RESULT, encode(ObjectList(found, found[1].id)))
+    assert worker.answer(call) == [["b"], None]
+    name_jurisdictions([])
 
 
 def test_a_request_and_its_response(worker: WorkerHarness) -> None:

@@ -157,7 +157,7 @@ def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
     try:
         object_id = ObjectId(raw, name)
         object_id.check_class(class_name)
-        named = not name or ObjectId.from_name(class_name, name) == object_id
+        named = not name or object_id.is_of(class_name, name)
     except BadRequest as error:
         raise ValueError(error.message) from error
     if not named:

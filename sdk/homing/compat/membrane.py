@@ -51,6 +51,7 @@ _CALLABLE = (FunctionType, MethodType, BuiltinMethodType)
 # Where an object with options may stand, by method.
 _OPTIONS_AT = {
     "list": 0,
+    "new_unique_id": 0,
     "raw": 0,
     "delete_all": 0,
     "get_alarm": 0,
@@ -60,6 +61,7 @@ _OPTIONS_AT = {
     "terminate": 0,
     "send_event": 0,
     "get": 1,
+    "get_by_name": 1,
     "get_with_metadata": 1,
     "delete": 1,
     "set_alarm": 1,

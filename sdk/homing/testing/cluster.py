@@ -89,9 +89,9 @@ class Cluster(ClusterProcess):
         self._http.close()
         super().__exit__(kind, error, trace)
 
-    def get(self, class_name: str, name: str | ObjectId) -> SyncStub:
+    def get(self, class_name: str, name: str | ObjectId, *, jurisdiction: str | None = None) -> SyncStub:
         """A stub of an object: its public methods."""
-        return self.client.get(class_name, name)
+        return self.client.get(class_name, name, jurisdiction=jurisdiction)
 
     def run_in_object(
         self, class_name: str, name: str | ObjectId, function: Callable[..., Any], *args: Any, **kwargs: Any

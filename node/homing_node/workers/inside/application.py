@@ -19,6 +19,7 @@ from homing.bindings.workflow_object import WorkflowKind, workflow_objects
 from homing.bindings.workflow_rules import STEPS_DEFAULT
 from homing.bindings.workflows import WORKFLOW_CLASS, Workflow
 from homing.compat.unsupported import Unsupported
+from homing.ids import name_jurisdictions
 from homing.objects import HANDLERS, DurableObject, DurableObjectState, Env, ExecutionContext, WorkerEntrypoint
 from homing.stubs import Caller, DurableObjectNamespace
 from homing.workflows import WorkflowEntrypoint
@@ -214,6 +215,7 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], pa
         sys.path.append(compat.MODULES)
     if packages and packages not in sys.path:
         sys.path.append(packages)
+    name_jurisdictions(bindings.get("jurisdictions") or ())
     vars(compat.ENV).update(bindings.get("vars", {}))
     module = importlib.import_module(main) if main else ModuleType("assets")
     application = Application(module, caller, bindings)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
 from homing.http import Headers, Request, Response
 from homing.ids import OBJECT_ID_BYTES, ObjectId
-from homing.listing import ObjectList
+from homing.listing import ObjectList, in_bounds
 from homing.listing import decode as decode_list
 from homing.objects import Runtime
 from homing.sent import Sender
@@ -231,10 +231,12 @@ class Stubs:
         to, headers = Reference("", nowhere, 0, 0), request.headers.raw()
         return outgoing.begin(OUTBOUND, to, request.method, request.body, _response, request.url, headers)
 
-    def list_objects(self, class_key: str, above: ObjectId, limit: int) -> asyncio.Future[ObjectList]:
+    def list_objects(
+        self, class_key: str, above: ObjectId, limit: int, bound: int | None
+    ) -> asyncio.Future[ObjectList]:
         """See `homing.stubs.Caller`."""
-        to = Reference(class_key, above, 0, 0)
-        return self._caller().outgoing().begin(LIST, to, "", limit.to_bytes(4, "big"), decode_list)
+        to, asked = Reference(class_key, above, 0, 0), limit.to_bytes(4, "big")
+        return self._caller().outgoing().begin(LIST, to, "", asked, lambda page: in_bounds(decode_list(page), bound))
 
     def encode_result(self, result: Any) -> bytes:
         """The bytes of what a method returned to another object; raises what `Packer.encode` raises."""
