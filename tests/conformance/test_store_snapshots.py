@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.conformance.store_subjects import TAG, Subject, page, put
 
-from homing.ids import SLOTS_DEFAULT, class_tag
+from homing.ids import BOUND_HASH, BOUND_MARK, SLOTS_DEFAULT, class_tag, slot_of, slots_of_each
 from homing_node.log import rocks_keys as keys
 from homing_node.log.store import (
     DropSlot,
@@ -24,14 +24,24 @@ from homing_node.log.store import (
     TrimRecords,
 )
 
+EACH = slots_of_each(SLOTS_DEFAULT)  # slots of a jurisdiction
+
 
 def ids_of(slot: int, tags: list[bytes], count: int) -> list[bytes]:
     """Objects of a slot, of several classes: the first and the last hash of the slot among them."""
-    first, end = keys.hash_range(slot, SLOTS_DEFAULT)
+    bound, place = divmod(slot - SLOTS_DEFAULT, EACH)
+    first, end = keys.hash_range(slot, SLOTS_DEFAULT) if bound < 0 else keys.hash_range(place, EACH)
     hashes = [first, end - 1] + [first + number % (end - first) for number in range(count - 2)]
-    return [
-        each.to_bytes(2, "big") + tag + number.to_bytes(22, "big") for number, each in enumerate(hashes) for tag in tags
-    ]
+    rests = [number.to_bytes(22, "big") for number in range(count)]
+    rests[1] = b"\xff" * 22  # of the last hash: the last id that there can be
+    found: list[bytes] = []
+    for each, rest in zip(hashes, rests, strict=True):
+        hashed = each.to_bytes(2, "big")
+        for tag in tags:
+            mark = BOUND_MARK + bytes([max(bound, 0)])
+            found.append(hashed + tag + rest if bound < 0 else BOUND_HASH + tag + mark + hashed + rest[:14])
+            assert slot_of(found[-1], SLOTS_DEFAULT) == slot
+    return found
 
 
 def parts(store: Store, slot: int, bytes_max: int) -> list[ObjectPart]:
@@ -63,7 +73,7 @@ def with_neighbours(store: Store, slot: int) -> dict[bytes, tuple[bytes, list[by
 
 
 @pytest.mark.parametrize("bytes_max", [1, 1_500, 1 << 20])
-@pytest.mark.parametrize("slot", [1, 511, 1_022])
+@pytest.mark.parametrize("slot", [1, 511, 1_022, 1_023, 1_024, 1_100, 1_151, 1_152, 2_046])
 def test_parts_hold_all_of_a_slot_and_nothing_else(subject: Subject, slot: int, bytes_max: int) -> None:
     content = with_neighbours(subject.store, slot)
     rebuilt: dict[bytes, tuple[bytes, list[bytes]]] = {}
@@ -105,6 +115,27 @@ def test_a_dropped_slot_has_its_promise_and_nothing_else(subject: Subject) -> No
             assert list(store.pages(found)) == []
         assert parts(store, 4, 1 << 20)
         assert parts(store, 6, 1 << 20)
+
+
+@pytest.mark.parametrize("slot", [1_022, 1_023, 1_024, 1_151, 1_152, 2_046])
+def test_a_slot_that_is_dropped_takes_nothing_of_a_jurisdictions(subject: Subject, slot: int) -> None:
+    """Nor the other way round. Seen to fail when the last slot for all goes as one range: a jurisdiction is in it."""
+    with_neighbours(subject.store, slot)
+    beside = [parts(subject.store, at, 1 << 20) for at in (slot - 1, slot + 1)]
+    subject.store.write([DropSlot(slot, votes=True)])
+    for store in subject.before_and_after_a_restart():
+        assert parts(store, slot, 1 << 20) == []
+        assert [parts(store, at, 1 << 20) for at in (slot - 1, slot + 1)] == beside
+        assert all(list(store.pages(found)) == [] for found in ids_of(slot, [TAG, class_tag("Other")], 5))
+
+
+def test_a_slot_that_is_dropped_takes_nothing_of_a_class_that_comes_with_it(subject: Subject) -> None:
+    """A batch is of many slots. Seen to fail when only the classes are left alone that the disk has already."""
+    found = ids_of(1_024, [class_tag("New")], 2)[0]
+    new: list[Op] = [PutObject(found, b"x"), PutPages(found, {1: page("1")}, 1)]
+    subject.store.write([*new, DropSlot(1_023, votes=True)])
+    for store in subject.before_and_after_a_restart():
+        assert [part.pages for part in parts(store, 1_024, 1 << 20)] == [[page("1")]]
 
 
 def test_a_slot_that_became_whole_says_so_after_a_restart(subject: Subject) -> None:

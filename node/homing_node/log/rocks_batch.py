@@ -33,7 +33,7 @@ class BatchBuilder:
     Args:
         known: reads how many pages an object has on disk, and when it is to be woken.
         tags: reads which classes have objects here.
-        slots: how many the cluster has.
+        slots: how many the cluster has for objects that no jurisdiction binds.
         disk_id: of the disk on which slots become whole.
 
     Invariant: what is remembered is true of the database with every batch built so far; after one that was not written,
@@ -112,10 +112,11 @@ class BatchBuilder:
         writes.delete(keys.slot_key(keys.APPLIED, slot))
         writes.delete_range(keys.record_key(slot, 0), keys.log_end(slot))
         writes.delete_range(*keys.wake_range(slot))
-        for kind in (keys.PAGE, keys.COUNT):
-            writes.delete_range(*keys.id_range(kind, slot, self._slots))
-        for tag in self._read_tags():
-            writes.delete_range(*keys.tag_range(tag, slot, self._slots))
+        # Also the classes that only this batch brings: objects of other slots that lie between must be left alone.
+        tags = {*self._read_tags(), *(object_id[2:10] for object_id in self._known)}
+        ranges = [each for kind in (keys.PAGE, keys.COUNT) for each in keys.id_ranges(kind, slot, self._slots, tags)]
+        for each in [*ranges, *(each for tag in tags for each in keys.tag_ranges(tag, slot, self._slots))]:
+            writes.delete_range(*each)
 
     def _pages(self, writes: WriteBatch, op: PutPages) -> None:
         put, pack = writes.put, keys.U32.pack

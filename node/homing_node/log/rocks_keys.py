@@ -17,11 +17,18 @@ table file exactly when all of the batch is. With several, a lost log file could
     G object id 32, page u32  a page
 
 Numbers are big endian, so that keys sort as numbers do.
+
+A slot's objects are those whose hash is in a range. An object that a jurisdiction binds has all ones there and its own
+hash behind a mark (`homing.ids`), so within a class the objects of each such slot follow each other, too, and all of
+them lie between others of the last slot that nothing binds.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
+
+from homing.ids import BOUND_HASH, BOUND_MARK, JURISDICTIONS_MAX, slots_of_each
 
 IDENTITY = b"I"
 BATCH, BATCH_END = b"B", b"C"
@@ -38,6 +45,9 @@ PAGE = b"G"
 
 batch_ring = 65_536
 """How many of the last batch numbers are kept: a log file lost from between others shows as a hole in them."""
+
+_BOUND_FIRST = BOUND_MARK + b"\0"
+_BOUND_END = BOUND_MARK + bytes([JURISDICTIONS_MAX])
 
 _LOG = struct.Struct(">cHQ")  # WAKE begins so, too
 _SLOT = struct.Struct(">cH")
@@ -89,18 +99,55 @@ def object_of_key(key: bytes) -> bytes:
 
 
 def hash_range(slot: int, slots: int) -> tuple[int, int]:
-    """The first two bytes of the ids of a slot's objects, as numbers: from, and to below."""
+    """The first two bytes of the hashes of a slot's objects, as numbers: from, and to below."""
     return -(-slot * 65_536 // slots), -(-(slot + 1) * 65_536 // slots)
 
 
-def id_range(kind: bytes, slot: int, slots: int) -> tuple[bytes, bytes]:
-    """The keys of a slot's objects in a kind that is ordered by id (PAGE, COUNT): from, and to below."""
-    return _id_start(kind, hash_range(slot, slots)[0]), _id_start(kind, hash_range(slot, slots)[1])
+def id_ranges(kind: bytes, slot: int, slots: int, tags: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The keys of a slot's objects in a kind that is ordered by id (PAGE, COUNT): each from, and to below.
+
+    Args:
+        kind: PAGE or COUNT.
+        slot: any of the cluster.
+        slots: how many there are for objects that nothing binds.
+        tags: every class that may have objects here.
+    """
+    if slot >= slots:
+        first, end = _bound_range(slot, slots)
+        for tag in tags:
+            stem = kind + BOUND_HASH + tag
+            yield stem + first, stem + end
+        return
+    first, end = hash_range(slot, slots)
+    start = _id_start(kind, first)
+    if slot == slots - 1:
+        # Between these objects are those of jurisdictions, class by class.
+        for tag in sorted(set(tags)):
+            stem = kind + BOUND_HASH + tag
+            yield start, stem + _BOUND_FIRST
+            start = stem + _BOUND_END
+    yield start, _id_start(kind, end)
 
 
-def tag_range(tag: bytes, slot: int, slots: int) -> tuple[bytes, bytes]:
-    """The keys of a slot's objects of one class: from, and to below."""
-    return _id_start(OBJECT + tag, hash_range(slot, slots)[0]), _id_start(OBJECT + tag, hash_range(slot, slots)[1])
+def tag_ranges(tag: bytes, slot: int, slots: int) -> list[tuple[bytes, bytes]]:
+    """The keys of a slot's objects of one class, ascending: each from, and to below."""
+    stem = OBJECT + tag
+    if slot >= slots:
+        first, end = _bound_range(slot, slots)
+        return [(stem + BOUND_HASH + first, stem + BOUND_HASH + end)]
+    start, end = (_id_start(stem, number) for number in hash_range(slot, slots))
+    if slot < slots - 1:
+        return [(start, end)]
+    return [(start, stem + BOUND_HASH + _BOUND_FIRST), (stem + BOUND_HASH + _BOUND_END, end)]
+
+
+def _bound_range(slot: int, slots: int) -> tuple[bytes, bytes]:
+    """What is behind hash and class in the ids of a jurisdiction's slot: from, and to below."""
+    each = slots_of_each(slots)
+    number, place = divmod(slot - slots, each)
+    stem = BOUND_MARK + bytes([number])
+    first, end = hash_range(place, each)
+    return _id_start(stem, first), stem + end.to_bytes(2, "big") if end < 65_536 else BOUND_MARK + bytes([number + 1])
 
 
 def tag_of_key(key: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Reading all that a slot's pages hold, part by part: for a snapshot.
 
-Objects are ordered by class first, so the slot's are a range within each class: one seek leads from one to the next.
+Objects are ordered by class first, so the slot's are a range or two within each class: a seek leads from one to the
+next.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def _objects(db: RocksDatabase, slot: int, slots: int, start_id: bytes) -> Itera
     while found:
         key = cursor.key()
         tag = keys.tag_of_key(key)
-        first, end = keys.tag_range(tag, slot, slots)
-        if key < first:
-            found = cursor.seek(first)
-        elif key >= end:
+        first = next((first for first, end in keys.tag_ranges(tag, slot, slots) if key < end), None)
+        if first is None:
             found = cursor.seek(keys.after_tag(tag))
+        elif key < first:
+            found = cursor.seek(first)
         else:
             yield keys.object_of_key(key), cursor.value()
             found = cursor.next()

@@ -43,8 +43,8 @@ class RocksStore:
     Writing is for one thread at a time (a lock sees to it); reading is for any.
     """
 
-    def __init__(self, path: Path, lock_fd: int, db: RocksDatabase, disk_id: str, batch: int, lost: str, slots: int,
-                 marks: MarkWriter) -> None:  # fmt: skip
+    def __init__(self, path: Path, lock_fd: int, db: RocksDatabase, disk_id: str, batch: int, lost: str,
+                 counts: tuple[int, int], marks: MarkWriter) -> None:  # fmt: skip
         self.path = path
         self.disk_id = disk_id
         self.trusted = not lost
@@ -53,22 +53,25 @@ class RocksStore:
         self._db = db
         self._batch = batch  # the last that was handed over
         self._synced = batch  # the last that is on disk
-        self._slots = slots
+        self._slots, self._slots_in_all = counts
         self.marks = marks
         self._writing = threading.Lock()
         self._failure: StoreFailed | None = None
         self._closed = False
-        self.builder = BatchBuilder(self._known, lambda: tags(db), slots, disk_id)
+        self.builder = BatchBuilder(self._known, lambda: tags(db), self._slots, disk_id)
 
     @classmethod
-    def open(cls, path: str | Path, *, cluster: str, node: str, slots: int = SLOTS_DEFAULT) -> RocksStore:
+    def open(
+        cls, path: str | Path, *, cluster: str, node: str, slots: int = SLOTS_DEFAULT, slots_in_all: int = 0
+    ) -> RocksStore:
         """Open the store of a node, or make it.
 
         Args:
             path: the directory; made if it is not there.
             cluster: the cluster's name, up to 128 bytes.
             node: the node's id, up to 128 bytes.
-            slots: how many slots the cluster has.
+            slots: how many slots the cluster has for objects that no jurisdiction binds.
+            slots_in_all: with those of jurisdictions; 0: there are none.
 
         Raises:
             ConfigurationError: another process has it, it is another node's, or a newer version wrote it.
@@ -98,7 +101,8 @@ class RocksStore:
         except BaseException:
             os.close(lock_fd)
             raise
-        return cls(home, lock_fd, found.db, found.disk_id, found.batch, found.lost, slots, marks)
+        counts = slots, max(slots, slots_in_all)
+        return cls(home, lock_fd, found.db, found.disk_id, found.batch, found.lost, counts, marks)
 
     # -- writing ----------------------------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class RocksStore:
         Raises:
             StoreFailed: the disk refused.
         """
-        images, found = load_slots(self._db, self._slots, self.disk_id)
+        images, found = load_slots(self._db, self._slots_in_all, self.disk_id)
         for slot, why in found.items():
             self._write_damage(slot, why)
         return images
