@@ -25,6 +25,9 @@ CORES = (
     "node/homing_node/log/record.py",
     "node/homing_node/log/replica.py",
     "node/homing_node/objects/alarm_clock.py",
+    "placement/homing_placement/creation.py",
+    "placement/homing_placement/planner.py",
+    "placement/homing_placement/routing/nobody.py",
 )
 IMPURE_MODULES = frozenset(
     {"asyncio", "grpc", "httpx", "multiprocessing", "os", "random", "secrets", "socket", "subprocess", "threading"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from homing.errors import HomingError
+from homing.locations import read_jurisdictions
 from homing.tuning import tune_process
 from homing_node import limits
 from homing_node.settings import NodeSettings, tls_from
@@ -25,6 +26,12 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--metrics-listen", envvar="HOMING_METRICS_LISTEN", default="127.0.0.1:9465", show_default=True)
 @click.option("--replicas", envvar="HOMING_REPLICAS", default=3, show_default=True, help="1, 3 or 5.")
 @click.option("--slots", envvar="HOMING_SLOTS", default=1_024, show_default=True, help="Fixed for the cluster's life.")
+@click.option(
+    "--jurisdictions",
+    envvar="HOMING_JURISDICTIONS",
+    default="",
+    help="What binds objects to zones: NAME=ZONE,ZONE;… They can be added to, never taken away.",
+)
 @click.option("--initial-nodes", envvar="HOMING_INITIAL_NODES", default=0, help="Wait for so many; default: replicas.")
 @click.option("--workers", envvar="HOMING_WORKERS", default=0, help="Jailed processes; 0: one for each core.")
 @click.option(
@@ -72,11 +79,13 @@ def node(**options: object) -> None:
     from homing_node.node import run_node  # noqa: PLC0415 - grpc and RocksDB are slow to import; --help is not
 
     etcd = str(options.pop("etcd"))
+    jurisdictions = str(options.pop("jurisdictions"))
     tls = tls_from(*(_text(options.pop(name)) for name in ("tls_cert", "tls_key", "tls_ca")))
     try:
         settings = NodeSettings(
             etcd=tuple(url.strip() for url in etcd.split(",") if url.strip()),
             tls=tls,
+            jurisdictions=read_jurisdictions(jurisdictions),
             **options,  # pyright: ignore[reportArgumentType] - click has checked the types
         )
         settings.check()

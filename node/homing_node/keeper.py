@@ -79,11 +79,12 @@ class Keeper:
         self._placer = placer = Placer(
             self._client, cluster=settings.cluster, node=node, slots=settings.slots, replicas=settings.replicas,
             initial_nodes=settings.registered_first, probe=self._probe, on_claimed=self._claimed, on_lost=self._lost,
+            jurisdictions=settings.jurisdictions,
         )  # fmt: skip
         placer.table.on_change(lambda seen: self._dial(fact.record for fact in seen.nodes))
-        sets = ReplicaSets(settings.node_id, settings.replicas, settings.replace_after_s)
+        sets = ReplicaSets(settings.node_id, settings.replicas, settings.replace_after_s, settings.layout)
         self._mover = Mover(settings.node_id, placer, self._links, self._log, self._host, sets)
-        self._forwarder = Forwarder(placer.table, credentials=self._credentials, lazy=True)
+        self._forwarder = Forwarder(placer.table, credentials=self._credentials, lazy=True, layout=settings.layout)
         self._host.outgoing.port, self._host.outgoing.slots = self._forwarder, settings.slots
         await placer.start()
         records = enumerate(placer.table.records)

@@ -119,8 +119,9 @@ class Node:
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         return RocksStore.open(
-            settings.data_dir / "store", cluster=settings.cluster, node=settings.node_id, slots=settings.slots
-        )
+            settings.data_dir / "store", cluster=settings.cluster, node=settings.node_id, slots=settings.slots,
+            slots_in_all=settings.layout.count,
+        )  # fmt: skip
 
     async def _serve(self) -> int:
         settings = self.settings

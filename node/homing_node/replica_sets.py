@@ -7,8 +7,9 @@ claim recovers from the old set and begins with the new one (rule 16), and the n
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from homing.locations import Layout, Part
 from homing_node import limits
 from homing_node.slot_loads import Swaps
 from homing_placement.loads import weights
@@ -27,6 +28,25 @@ class Seen:
     ready: bool  # it is not draining, and has a stream with that disk (the node itself: always)
 
 
+@dataclass(slots=True)
+class _Planned:
+    """What is wished for one part of the slots.
+
+    Attributes:
+        part: which.
+        wish: for each of these slots its nodes, the owner first; empty: there is none.
+        wished_for: what it was made from.
+        swaps: exchanges of owners for load, within the part.
+        crowded: more of these slots belong to this node than to the others.
+    """
+
+    part: Part
+    wish: list[list[str]] = field(default_factory=list[list[str]])
+    wished_for: object = None
+    swaps: Swaps = field(default_factory=Swaps)
+    crowded: bool = False
+
+
 class ReplicaSets:
     """What each slot's set should be.
 
@@ -34,26 +54,25 @@ class ReplicaSets:
         me: this node's id.
         copies: how many replicas a slot has.
         replace_after_s: a node that is gone for so long is no member any more.
+        layout: the cluster's slots. Each part of them is planned by itself, over the nodes that it admits.
 
     Attributes:
         settled: node to disk, of those that have been ready for `limits.settle_s`.
     """
 
-    def __init__(self, me: str, copies: int, replace_after_s: float) -> None:
+    def __init__(self, me: str, copies: int, replace_after_s: float, layout: Layout) -> None:
         self._me = me
         self._copies = copies
         self._replace_after_s = replace_after_s
+        self._layout = layout
+        self._planned = [_Planned(part) for part in layout.parts]
         self.settled: dict[str, str] = {}
         self._ready_since: dict[tuple[str, str], float] = {}
         self._draining_since: dict[str, float] = {}
         self._gone_since: dict[str, float] = {}
         self._zones: dict[str, str] = {}
         self._members: frozenset[str] = frozenset()
-        self._wish: list[list[str]] = []
-        self._wished_for: object = None
-        self._swaps = Swaps()
         self._now = 0.0
-        self._crowded = False  # more slots belong to this node than to the others
 
     def look(self, nodes: Iterable[Seen], now: float) -> None:
         """See which nodes are registered; `now` in monotonic seconds."""
@@ -75,7 +94,7 @@ class ReplicaSets:
     ) -> None:
         """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
-        There is none as long as this node or a set is not known.
+        There is none for a part of the slots as long as this node or a set of them is not known.
 
         Args:
             nodes: every registered node.
@@ -90,17 +109,35 @@ class ReplicaSets:
         leaving = {node for node, since in self._draining_since.items() if now - since >= limits.leaving_s}
         late = {node for node, since in self._gone_since.items() if now - since < self._replace_after_s}
         self._members = frozenset((there - leaving) | late) or frozenset(there)
-        wished_for = (self._members, tuple(map(tuple, sets)))
-        if self._me not in there or not all(sets):
-            self._wished_for, self._wish = None, []
-        elif wished_for != self._wished_for:
-            self._wished_for = wished_for
-            members = [Member(node, self._zones.get(node, "")) for node in sorted(self._members)]
-            self._wish = wish(len(sets), members, self._copies, sets)
-            mine = sum(each[0] == self._me for each in sets if each)
-            self._crowded = mine * len(members) > limits.crowded_share * len(sets)
-        told = loads and self._wish and self._members <= loads.keys()
-        self._swaps.look(sets, self._members, weights(loads.values()) if loads and told else {}, now)
+        for planned in self._planned:
+            self._plan_part(planned, sets[planned.part.first : planned.part.slots.stop], there, now, loads)
+
+    def _plan_part(
+        self,
+        planned: _Planned,
+        sets: Sequence[Sequence[str]],
+        there: Collection[str],
+        now: float,
+        loads: Mapping[str, LoadRecord] | None,
+    ) -> None:
+        part = planned.part
+        kept = {node for each in sets for node in each}
+        # The zone of a node that has been away since this one started is not known: it was right when it got its copy.
+        zones, old = self._zones, kept - self._zones.keys()
+        admitted = {node for node in self._members if node in old or part.admits(zones.get(node, ""))}
+        members = tuple(Member(node, zones.get(node, "")) for node in sorted(admitted))
+        wished_for = (members, tuple(map(tuple, sets)))
+        if self._me not in there or not members or len(sets) < part.count or not all(sets):
+            planned.wished_for, planned.wish = None, []
+        elif wished_for != planned.wished_for:
+            planned.wished_for = wished_for
+            planned.wish = wish(part.count, members, self._copies, sets, part.first)
+            mine = sum(each[0] == self._me for each in sets)
+            planned.crowded = mine * len(members) > limits.crowded_share * part.count
+        told = loads and planned.wish and admitted <= loads.keys()
+        hot = weights(loads.values()) if loads and told else {}
+        weighed = {slot - part.first: weight for slot, weight in hot.items() if slot in part.slots}
+        planned.swaps.look(sets, frozenset(admitted), weighed, now)
 
     def following(
         self,
@@ -132,9 +169,10 @@ class ReplicaSets:
         renewed = tuple(Replica(each.node, self.settled.get(each.node, each.disk)) for each in replicas)
         if renewed != tuple(replicas):
             return None if busy else renewed
-        if slot >= len(self._wish):
+        planned = self._planned[self._layout.number_of(slot)]
+        if not planned.wish:
             return None
-        order = self._wish[slot]
+        order = planned.wish[slot - planned.part.first]
         fresh = next((node for node in order if node in self.settled and all(node != r.node for r in replicas)), "")
         if fresh and len(replicas) < self._copies:
             if any(replica.node in silent for replica in held):
@@ -148,14 +186,14 @@ class ReplicaSets:
         if fresh and old is not None and (gone or not busy):
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
         ordered = self._ordered(replicas, order)
-        unfit = self._me not in order or (self._crowded and not self._swaps.under_way)
+        unfit = self._me not in order or (planned.crowded and not planned.swaps.under_way)
         if ordered != tuple(replicas) and unfit and not busy:
             return ordered
-        return None if busy else self._swapped(slot, replicas)
+        return None if busy else self._swapped(planned, slot, replicas)
 
-    def _swapped(self, slot: int, replicas: Sequence[Replica]) -> tuple[Replica, ...] | None:
+    def _swapped(self, planned: _Planned, slot: int, replicas: Sequence[Replica]) -> tuple[Replica, ...] | None:
         """The same set with the node first that should own the slot for the sake of load; None: it is as it should."""
-        owner = self._swaps.owner_of(slot, self._now)
+        owner = planned.swaps.owner_of(slot - planned.part.first, self._now)
         if owner not in self.settled or replicas[0].node != self._me or all(each.node != owner for each in replicas):
             return None
         nexts = tuple(sorted(replicas, key=lambda each: each.node != owner))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction, Layout
 from homing_node import limits
 
 
@@ -36,6 +37,7 @@ class NodeSettings:
     metrics_listen: str = "127.0.0.1:9465"
     replicas: int = 3
     slots: int = 1_024
+    jurisdictions: tuple[Jurisdiction, ...] = ()
     initial_nodes: int = 0  # 0: as many as replicas
     workers: int = 0  # 0: one for each core
     replace_after_s: float = 600.0
@@ -64,6 +66,7 @@ class NodeSettings:
             raise ConfigurationError(f"HOMING_REPLICAS is {self.replicas}; it must be 1, 3 or 5")
         if self.slots < 1 or self.slots > 65_536 or self.slots & (self.slots - 1):
             raise ConfigurationError(f"HOMING_SLOTS is {self.slots}; it must be a power of two up to 65,536")
+        _ = self.layout  # raises where there would be too many slots
         if self.replace_after_s <= 0:
             raise ConfigurationError(f"HOMING_REPLACE_AFTER_S is {self.replace_after_s}; it must be above 0")
         if self.object_calls_per_10s < 0:
@@ -80,6 +83,11 @@ class NodeSettings:
                 f"this node would listen on {host}, beyond this machine, without TLS. Set HOMING_TLS_CERT, "
                 "HOMING_TLS_KEY and HOMING_TLS_CA, or pass --insecure if the network is trusted."
             )
+
+    @property
+    def layout(self) -> Layout:
+        """The cluster's slots."""
+        return Layout(self.slots, self.jurisdictions)
 
     @property
     def registered_first(self) -> int:

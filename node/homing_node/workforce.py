@@ -71,7 +71,7 @@ class Workforce:
         config = PoolConfig(
             workers=settings.workers, cache_dir=settings.cache_dir, nsjail=settings.nsjail,
             turn_cpu_s_max=settings.turn_cpu_s, runtime_limits=runtime_limits, ahead_ms=self._ahead_ms,
-            apply_migrations=settings.apply_migrations,
+            apply_migrations=settings.apply_migrations, jurisdictions=settings.layout.names,
         )  # fmt: skip
         pool = WorkerPool(config, self._frames_to(host), self._on_death, self._on_retire)
         serving = await self._code.serving()

@@ -7,24 +7,22 @@ alone. Whatever a transaction answered, a slot counts as claimed when its record
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 
+from homing.locations import Jurisdiction, Layout
 from homing_placement import events as ev
+from homing_placement.creation import Creation
 from homing_placement.limits import (
-    FIRST_BOOT_PATIENCE_S,
     JITTER_S,
     LACKING_PAUSE_S,
     RECLAIM_PAUSE_FIRST_S,
     RECLAIM_PAUSE_LAST_S,
-    SHORT_BOOT_PATIENCE_S,
     SLOT_WRITES_PER_TXN_MAX,
     TICK_S,
 )
-from homing_placement.planner import Member, wish
 from homing_placement.reach import Reach
-from homing_placement.records import NodeRecord, Replica, SlotRecord, SlotState
+from homing_placement.records import NodeRecord, SlotRecord, SlotState
 from homing_placement.rules import NodeView, Rules, SlotView
 
 
@@ -33,31 +31,32 @@ class Claims:
 
     Args:
         me: this node's record; it need not be registered yet.
-        slots: how many the cluster has.
+        slots: how many the cluster has for objects that no jurisdiction binds.
         replicas: how many copies a slot gets when the cluster is created.
         initial_nodes: how many nodes must be registered before the records are created.
         random: for jitter.
         now: monotonic seconds.
+        jurisdictions: each has further slots of its own.
     """
 
     def __init__(
-        self, me: NodeRecord, *, slots: int, replicas: int, initial_nodes: int, random: Random, now: float
-    ) -> None:
+        self, me: NodeRecord, *, slots: int, replicas: int, initial_nodes: int, random: Random, now: float,
+        jurisdictions: Sequence[Jurisdiction] = (),
+    ) -> None:  # fmt: skip
         self.me = me
         self.reach = Reach(random)
         self._owner = me.owner
-        self._replicas = replicas
-        self._initial_nodes = initial_nodes
         self._random = random
         self._rules = Rules(me, self.reach, now)
         self._may_claim = True
         self._complete = False
-        self._slots = [SlotView() for _ in range(slots)]
+        layout = Layout(slots, jurisdictions)
+        self._creation = Creation(me.id, layout.parts, replicas, initial_nodes)
+        self._slots = [SlotView(part.admits(me.zone)) for part in layout.parts for _ in part.slots]
         # Invariant: holds every slot that might have to be claimed, with the time to look at it again.
         self._unsettled: dict[int, float] = {}
         self._ready: set[int] = set()  # slots whose `ready` is to be written
-        self._absent: set[int] = set(range(slots))  # slots without a record
-        self._boot_since: float | None = None  # since when the records could be created
+        self._absent = set(range(len(self._slots)))  # slots without a record
         self._batches: dict[int, ev.WriteBatch] = {}  # under way
         self._batch = 0
         self._effects: list[ev.Effect] = []
@@ -313,7 +312,7 @@ class Claims:
         record = view.record if view is not None else None
         if view is None or record is None or view.writing or record.epoch != epoch or not self._may_claim:
             return None
-        return view if self._rules.keeps(record) else None
+        return view if view.admitted and self._rules.keeps(record) else None
 
     # First boot
 
@@ -323,23 +322,8 @@ class Claims:
             return
         nodes = [node.record for node in self._rules.nodes.values() if node.registered and node.record.state == "up"]
         nodes.append(self.me)
-        if len(nodes) < self._initial_nodes:
-            # Records that are there already were made by nodes that this one may just not have seen yet.
-            started = len(self._absent) < len(self._slots)
-            patience_s = SHORT_BOOT_PATIENCE_S if started else math.inf
-        else:
-            first = min(node.id for node in nodes) == self.me.id
-            patience_s = 0.0 if first else FIRST_BOOT_PATIENCE_S
-        if self._boot_since is None or patience_s == math.inf:
-            self._boot_since = now
-        if now - self._boot_since < patience_s:
-            return
-        absent = [slot for slot in sorted(self._absent) if self._may_create(slot, now)]
-        if not absent:
-            return
-        table = wish(len(self._slots), [Member(node.id, node.zone) for node in nodes], self._replicas)
-        disks = {node.id: node.disk for node in nodes}
-        self._write([ev.SlotWrite(slot, 0, _unowned(table[slot], disks)) for slot in absent])
+        made = self._creation.due(nodes, self._absent, lambda slot: self._may_create(slot, now), now)
+        self._write([ev.SlotWrite(slot, 0, record) for slot, record in made])
 
     def _may_create(self, slot: int, now: float) -> bool:
         view = self._slots[slot]
@@ -368,7 +352,7 @@ class Claims:
         """When to look at this slot again; None: now is the time to claim it, if it is wanted, else it is settled."""
         record = view.record
         mine = record is not None and record.owner == self._owner and not view.fenced
-        if record is None or mine or view.writing or not self._rules.keeps(record):
+        if record is None or mine or view.writing or not (view.admitted and self._rules.keeps(record)):
             view.wanted_since = None
             return None
         left_to_me = view.offered == record.epoch and record.state is SlotState.RECOVERING
@@ -387,8 +371,3 @@ class Claims:
         if view.held or view.offered == record.epoch:
             return True  # fenced: it is mine, and I live; or left to me
         return view.wanted_since is not None and now - view.wanted_since >= self._rules.wait_s(view, record, now)
-
-
-def _unowned(nodes: list[str], disks: dict[str, str]) -> SlotRecord:
-    replicas = tuple(Replica(node, disks[node]) for node in nodes)
-    return SlotRecord(0, SlotState.ACTIVE, None, replicas)

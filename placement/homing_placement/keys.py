@@ -27,6 +27,7 @@ class ClusterKeys:
         check_name("cluster", cluster)
         self.prefix = f"/homing/{cluster}/".encode()
         self.config = self.prefix + b"config"
+        self.jurisdictions = self.prefix + b"jurisdictions"
         self.nodes = self.prefix + b"nodes/"
         self.slots = self.prefix + b"slots/"
         self.gateways = self.prefix + b"gateways/"

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction
 from homing_placement import events as ev
 from homing_placement.claims import Claims
 from homing_placement.etcd import Compare, Entry, EtcdClient, EtcdError, Put
@@ -29,7 +30,16 @@ from homing_placement.limits import (
     WRITES_IN_FLIGHT_MAX,
 )
 from homing_placement.membership import NodeReplaced, Registration
-from homing_placement.records import ClusterConfig, LoadRecord, NodeRecord, Replica, SlotRecord, decode, encode
+from homing_placement.records import (
+    ClusterConfig,
+    JurisdictionsRecord,
+    LoadRecord,
+    NodeRecord,
+    Replica,
+    SlotRecord,
+    decode,
+    encode,
+)
 from homing_placement.table import SlotTable
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -51,6 +61,7 @@ class Placer:
         on_claimed: a slot is this node's in a new epoch (also again, after it was fenced): recover its log, then await
             `activated`. Arguments: slot, record, mod_revision.
         on_lost: a slot of this node has a higher epoch of another owner; `record` names it. Arguments: slot, record.
+        jurisdictions: HOMING_JURISDICTIONS.
         random: for jitter.
         clock: monotonic seconds.
 
@@ -74,6 +85,7 @@ class Placer:
         probe: ProbeNode,
         on_claimed: Callable[[int, SlotRecord, int], None],
         on_lost: Callable[[int, SlotRecord], None],
+        jurisdictions: Sequence[Jurisdiction] = (),
         random: Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,18 +93,20 @@ class Placer:
         self._client = client
         self._keys = ClusterKeys(cluster)
         self._config = ClusterConfig(slots)
+        self._jurisdictions = tuple(jurisdictions)
         self._node = node
         self._probe_node = probe
         self._on_claimed = on_claimed
         self._on_lost = on_lost
         self._clock = clock
-        self.table = SlotTable(client, self._keys)
+        self.table = SlotTable(client, self._keys, jurisdictions)
         self.registration = Registration(client, self._keys.node(node.id), node, clock=clock)
         self._core = Claims(
             node,
             slots=slots,
             replicas=replicas,
             initial_nodes=initial_nodes,
+            jurisdictions=jurisdictions,
             random=random or Random(),  # noqa: S311 -- jitter, nothing secret
             now=clock(),
         )
@@ -112,7 +126,8 @@ class Placer:
         The node must answer probes by then. Waits for etcd for as long as it takes.
 
         Raises:
-            ConfigurationError: the cluster was created with another number of slots, or by another version.
+            ConfigurationError: the cluster was created with another number of slots, or by another version, or has
+                other jurisdictions.
         """
         await self._settle_config()
         self.table.on_change(self._on_table)
@@ -245,14 +260,25 @@ class Placer:
                 key = self._keys.config
                 await self._client.txn([Compare.absent(key)], [Put(key, encode(self._config))])
                 entry = await self._client.get(key)
+                if entry is not None:
+                    decode(entry.value, ClusterConfig).check(self._config.slots)
+                    if await self._settle_jurisdictions():
+                        return
             except EtcdError as error:
                 _log.warning("placement_waits_for_etcd", why=error.message)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, ETCD_RETRY_LAST_S)
-                continue
-            if entry is not None:
-                decode(entry.value, ClusterConfig).check(self._config.slots)
-                return
+
+    async def _settle_jurisdictions(self) -> bool:
+        """Let the cluster have what this node is told of; False: another process was faster, look again."""
+        key = self._keys.jurisdictions
+        entry = await self._client.get(key)
+        there = JurisdictionsRecord() if entry is None else decode(entry.value, JurisdictionsRecord)
+        grown = there.grown_to(self._jurisdictions)
+        if grown is there:
+            return True
+        compare = Compare.mod(key, entry.mod_revision if entry is not None else 0)
+        return (await self._client.txn([compare], [Put(key, encode(grown))])).ok
 
     # Events in, effects out
 

@@ -3,7 +3,8 @@
 Every slot orders the nodes by a hash of (node, slot), weighted (rendezvous hashing): each node that joins or leaves
 changes only its own share. On top of that no node owns or keeps more than its share rounded up, replicas are in
 different zones where there are enough, and what the current table says is kept unless it breaks one of these rules.
-Zones come before even shares of copies.
+Zones come before even shares of copies. The slots of a jurisdiction are planned by themselves, over the nodes of its
+zones and no others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from homing.locations import Part
 from homing_placement.copies import Copies
 
 Table = list[list[str]]
@@ -34,7 +36,9 @@ class Member:
     weight: float = 1.0
 
 
-def wish(slots: int, members: Sequence[Member], replicas: int, current: Sequence[Sequence[str]] = ()) -> Table:
+def wish(
+    slots: int, members: Sequence[Member], replicas: int, current: Sequence[Sequence[str]] = (), first: int = 0
+) -> Table:
     """For each slot the nodes that should keep it, the owner first and the others in the order they would take over.
 
     Args:
@@ -42,6 +46,7 @@ def wish(slots: int, members: Sequence[Member], replicas: int, current: Sequence
         members: nodes that may be used, in any order; none twice.
         replicas: how many nodes keep a slot; fewer when there are fewer members.
         current: what holds now, the same form; empty, or slots that are empty, for a new cluster.
+        first: the number of the first of these slots.
 
     Returns:
         `slots` lists of node ids. The same arguments give the same result; a result that is passed back as `current`
@@ -56,12 +61,27 @@ def wish(slots: int, members: Sequence[Member], replicas: int, current: Sequence
         return [[] for _ in range(slots)]
     by_id = {member.id: member for member in members}
     assert len(by_id) == len(members), "a member is listed twice"
-    orders = [_order(slot, members) for slot in range(slots)]
+    orders = [_order(first + slot, members) for slot in range(slots)]
     held = [[node for node in nodes if node in by_id] for nodes in current] or [[] for _ in range(slots)]
     assert len(held) == slots, "the current table has another number of slots"
     owned = [nodes[0] if nodes and nodes[0] in by_id else "" for nodes in current] or [""] * slots
     owners = _owners(orders, held, owned, by_id)
     return _replicas(orders, held, owners, by_id, min(replicas, len(members)))
+
+
+def wish_of_part(part: Part, members: Sequence[Member], replicas: int, current: Sequence[Sequence[str]] = ()) -> Table:
+    """The wish for a part of a cluster's slots: over the nodes that it admits, whatever else they keep.
+
+    Args:
+        part: the slots.
+        members: all nodes that may be used.
+        replicas, current: as for `wish`; `current` of these slots only.
+
+    Returns:
+        As `wish`. Where the part admits no member, each of its lists is empty: nobody else will do.
+    """
+    admitted = [member for member in members if part.admits(member.zone)]
+    return wish(part.count, admitted, replicas, current, part.first)
 
 
 def _order(slot: int, members: Sequence[Member]) -> list[str]:

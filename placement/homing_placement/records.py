@@ -8,6 +8,7 @@ from typing import Literal, TypeVar, cast
 import msgspec
 
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction, extends, written
 
 FORMAT = 1
 
@@ -159,13 +160,32 @@ class ClusterConfig(msgspec.Struct, frozen=True):
             )
 
 
-Record = SlotRecord | NodeRecord | GatewayRecord | LoadRecord | ClusterConfig
-_R = TypeVar("_R", SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig)
+class JurisdictionsRecord(msgspec.Struct, frozen=True):
+    """What binds objects to zones in a cluster, by number: it only ever grows, so that nothing bound gets loose."""
+
+    jurisdictions: tuple[Jurisdiction, ...] = ()
+
+    def grown_to(self, wanted: tuple[Jurisdiction, ...]) -> JurisdictionsRecord:
+        """The record after a node has come that is told these; itself if it says so already.
+
+        Raises:
+            ConfigurationError: the node lacks what the cluster has, or numbers it otherwise.
+        """
+        if not extends(wanted, self.jurisdictions):
+            raise ConfigurationError(
+                f"this cluster has HOMING_JURISDICTIONS={written(self.jurisdictions)}, this process has "
+                f"{written(wanted) or 'none'}. Jurisdictions can be added behind those, and zones to each; set that"
+            )
+        grown = any(set(new.zones) > set(old.zones) for new, old in zip(wanted, self.jurisdictions, strict=False))
+        return JurisdictionsRecord(wanted) if grown or len(wanted) > len(self.jurisdictions) else self
+
+
+Record = SlotRecord | NodeRecord | GatewayRecord | LoadRecord | ClusterConfig | JurisdictionsRecord
+_R = TypeVar("_R", SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig, JurisdictionsRecord)
 
 _encoder = msgspec.json.Encoder()
-_decoders = {
-    kind: msgspec.json.Decoder(kind) for kind in (SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig)
-}
+_KINDS = (SlotRecord, NodeRecord, GatewayRecord, LoadRecord, ClusterConfig, JurisdictionsRecord)
+_decoders = {kind: msgspec.json.Decoder(kind) for kind in _KINDS}
 
 
 def encode(record: Record) -> bytes:

@@ -20,6 +20,7 @@ from homing_placement.records import NodeRecord, Owner, Replica, SlotRecord, Slo
 class SlotView:
     """What is known of one slot, and what this node is about to do with it."""
 
+    admitted: bool = True  # no jurisdiction binds it to other zones than this node's
     record: SlotRecord | None = None
     mod_revision: int = 0  # to compare with; of `record`, unless etcd was restored to an older state
     seen_at: float = 0.0  # when the record's epoch or state last changed

@@ -7,15 +7,24 @@ back, whatever order the watch and single reads bring things in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction, Layout
 from homing_placement.etcd import Changes, Entry, EtcdClient, EtcdError, Listing
 from homing_placement.events import NodeFact, SlotFact, TableSeen
 from homing_placement.keys import ClusterKeys
-from homing_placement.records import ClusterConfig, GatewayRecord, LoadRecord, NodeRecord, SlotRecord, decode
+from homing_placement.records import (
+    ClusterConfig,
+    GatewayRecord,
+    JurisdictionsRecord,
+    LoadRecord,
+    NodeRecord,
+    SlotRecord,
+    decode,
+)
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -25,6 +34,8 @@ class SlotTable:
 
     Attributes:
         config: None until the cluster exists.
+        jurisdictions: those of the cluster, by number; this process may know fewer.
+        layout: the slots that are of interest; None until the cluster exists.
         records: the slot records; None where none was seen.
         epochs: of the records; 0 where none was seen.
         owners: the record of the node that a slot's calls go to; None when nobody owns the slot, when its owner was
@@ -33,11 +44,12 @@ class SlotTable:
         gateways: the gateways that are registered now, by id.
         loads: what nodes say of the load of their slots, by id.
         listed: set when etcd was read for the first time.
-        ready: set when every slot is known.
+        ready: set when every slot is known that is for all objects: those of a jurisdiction may wait for its nodes.
 
     Args:
         client: of the cluster's etcd.
         keys: of the cluster.
+        known: the jurisdictions whose slots are of interest; others may have been added to the cluster since.
 
     Example:
         >>> table = SlotTable(client, ClusterKeys("dev"))
@@ -46,8 +58,10 @@ class SlotTable:
         >>> owner, record = table.route(7)
     """
 
-    def __init__(self, client: EtcdClient, keys: ClusterKeys) -> None:
+    def __init__(self, client: EtcdClient, keys: ClusterKeys, known: Sequence[Jurisdiction] = ()) -> None:
         self.config: ClusterConfig | None = None
+        self.jurisdictions: tuple[Jurisdiction, ...] = ()
+        self.layout: Layout | None = None
         self.records: list[SlotRecord | None] = []
         self.epochs: list[int] = []
         self.owners: list[NodeRecord | None] = []
@@ -58,6 +72,7 @@ class SlotTable:
         self.ready = asyncio.Event()
         self._client = client
         self._keys = keys
+        self._of_interest = tuple(known)
         self._mod_revisions: list[int] = []
         # The newest record of every node that was ever registered: a node whose lease ran out may live, and serve.
         self._known: dict[str, tuple[NodeRecord, int]] = {}
@@ -139,8 +154,9 @@ class SlotTable:
     def _apply(self, entries: list[Entry], deleted: list[tuple[bytes, int]] | None = None) -> None:
         nodes: list[NodeFact] = []
         slots: list[SlotFact] = []
-        # The number of slots must be known before the slots are.
-        for entry in sorted(entries, key=lambda entry: entry.key != self._keys.config):
+        # The number of slots must be known before the slots are, and whose they are.
+        first = {self._keys.config: 0, self._keys.jurisdictions: 1}
+        for entry in sorted(entries, key=lambda entry: first.get(entry.key, 2)):
             try:
                 self._apply_entry(entry, nodes, slots)
             except ConfigurationError as error:
@@ -167,26 +183,44 @@ class SlotTable:
             self.loads[node] = decode(entry.value, LoadRecord)
         elif entry.key == self._keys.config and self.config is None:
             self._apply_config(decode(entry.value, ClusterConfig))
+        elif entry.key == self._keys.jurisdictions:
+            self.jurisdictions = decode(entry.value, JurisdictionsRecord).jurisdictions
 
     def _apply_config(self, config: ClusterConfig) -> None:
         self.config = config
+        self.layout = Layout(config.slots, self._of_interest)
         self._unknown_slots = config.slots
-        self.records.extend([None] * config.slots)
-        self.epochs.extend([0] * config.slots)
-        self.owners.extend([None] * config.slots)
-        self._mod_revisions.extend([0] * config.slots)
+        count = self.layout.count
+        self.records.extend([None] * count)
+        self.epochs.extend([0] * count)
+        self.owners.extend([None] * count)
+        self._mod_revisions.extend([0] * count)
 
     def _apply_slot(self, slot: int, record: SlotRecord, mod_revision: int) -> bool:
-        if slot >= len(self.records):
+        layout = self.layout
+        if layout is None or slot >= layout.count_max:
             raise ConfigurationError(f"there is no slot {slot} in a cluster of {len(self.records)}")
+        if not self._is_of_interest(slot, layout):
+            return False
         cached = self.records[slot]
         if cached is None:
-            self._unknown_slots -= 1
+            self._unknown_slots -= slot < layout.slots
         elif record.rank <= cached.rank:
             return False
         self.records[slot], self.epochs[slot], self._mod_revisions[slot] = record, record.epoch, mod_revision
         self.owners[slot] = self._owner_of(record, mod_revision)
         return True
+
+    def _is_of_interest(self, slot: int, layout: Layout) -> bool:
+        """Whether a slot is for all, or of a jurisdiction that this process and the cluster give the same number.
+
+        One that came after this process is not. And where a list has another order, a name would lead to other zones.
+        """
+        bound_by = layout.jurisdiction_of(slot)
+        if bound_by is None:
+            return slot < layout.slots
+        there = self.jurisdictions[layout.number_of(slot) - 1 :][:1]
+        return [each.name for each in there] == [bound_by.name]
 
     def _apply_node(self, node: str, record: NodeRecord, mod_revision: int) -> NodeFact:
         self.nodes[node] = record

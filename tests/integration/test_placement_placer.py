@@ -13,6 +13,7 @@ import pytest
 
 from etcd_process import EtcdProcess
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction
 from homing_placement.etcd import Compare, Delete, EtcdClient, Put, TxnResult
 from homing_placement.keys import ClusterKeys
 from homing_placement.membership import NodeReplaced, Registration
@@ -231,6 +232,26 @@ async def test_another_number_of_slots_is_refused(tmp_path: Path) -> None:
             with pytest.raises(ConfigurationError, match="HOMING_SLOTS=8"):
                 await node.placer.start()
             await node.client.close()
+
+
+async def test_jurisdictions_are_added_to_a_cluster_that_serves_and_never_taken_away(tmp_path: Path) -> None:
+    """The node that was there goes on as it was. Seen to fail when a node is not refused that knows of none."""
+    eu = Jurisdiction("eu", ("berlin",))
+    with EtcdProcess(tmp_path) as etcd:
+        async with cluster_of(etcd, "a", slots=8, replicas=1, initial_nodes=1) as cluster:
+            await until(cluster.served)
+            newer = PlacedNode(
+                etcd.url, "b", cluster.living, slots=8, zone="berlin", jurisdictions=[eu], replicas=1, initial_nodes=1
+            )
+            await newer.start()
+            await until(lambda: 8 in newer.active)
+            assert not cluster.living["a"].lost
+            for told in ([], [Jurisdiction("us", ("berlin",))], [Jurisdiction("eu", ("ohio",))]):
+                node = PlacedNode(etcd.url, "c", {}, slots=8, jurisdictions=told)
+                with pytest.raises(ConfigurationError, match="HOMING_JURISDICTIONS=eu=berlin"):
+                    await node.placer.start()
+                await node.client.close()
+            await newer.stop()
 
 
 async def test_two_processes_of_one_node_the_older_ends(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 
+from homing.locations import Jurisdiction
 from homing_placement.etcd import EtcdClient
 from homing_placement.placer import Placer
 from homing_placement.records import NodeRecord, SlotRecord
@@ -18,14 +20,17 @@ class PlacedNode:
         name: the node's id.
         living: the processes that answer probes, by node id; this one adds itself.
         settings: of the placer.
+        zone: of the node.
+        jurisdictions: that it is told of.
     """
 
     def __init__(
-        self, etcd: str, name: str, living: dict[str, PlacedNode], *, slots: int = 64, **settings: int
-    ) -> None:
+        self, etcd: str, name: str, living: dict[str, PlacedNode], *, slots: int = 64, zone: str = "",
+        jurisdictions: Sequence[Jurisdiction] = (), **settings: int,
+    ) -> None:  # fmt: skip
         self.living = living
         incarnation = f"{name}-{Random().randrange(1 << 30):x}"
-        self.record = NodeRecord(id=name, address=f"{name}:1", disk=f"disk-{name}", incarnation=incarnation)
+        self.record = NodeRecord(id=name, address=f"{name}:1", disk=f"disk-{name}", incarnation=incarnation, zone=zone)
         self.client = EtcdClient([etcd], call_timeout_s=1)
         self.claimed: dict[int, int] = {}
         self.active: dict[int, int] = {}
@@ -42,6 +47,7 @@ class PlacedNode:
             probe=self.probe,
             on_claimed=self.on_claimed,
             on_lost=self.on_lost,
+            jurisdictions=jurisdictions,
         )
 
     async def start(self) -> PlacedNode:

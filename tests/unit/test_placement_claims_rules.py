@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from homing.locations import Jurisdiction
 from homing_placement import events as ev
 from homing_placement.claims import Claims
 from homing_placement.limits import SLOT_WRITES_PER_TXN_MAX
@@ -332,3 +333,19 @@ def test_a_slot_of_mine_is_claimed_anew_with_other_replicas() -> None:
     assert write == ev.SlotWrite(0, 10, SlotRecord(4, SlotState.RECOVERING, Owner("a", "a1"), SET, nexts))
     assert write.record.activated().replicas == nexts
     assert batches(driver.do(changes, 1.1)) == [], "it is under way"
+
+
+def test_a_node_that_is_in_another_zone_by_now_claims_nothing_that_a_jurisdiction_binds() -> None:
+    """Its disk has a copy from before. Seen to fail when the record alone counts: objects of `eu` run in ohio."""
+    for zone, expected in (("ohio", set[int]()), ("berlin", {8})):
+        me = NodeRecord(id="a", address="a", disk="disk-a", incarnation="a1", zone=zone)
+        core = Claims(
+            me, slots=8, replicas=1, initial_nodes=1, random=Random(1), now=0.0,
+            jurisdictions=[Jurisdiction("eu", ("berlin",))],
+        )  # fmt: skip
+        kept = SlotRecord(3, SlotState.ACTIVE, None, SET[:1])
+        table = ev.TableSeen((), tuple(ev.SlotFact(slot, kept, 5) for slot in range(9)), complete=True)
+        ticks = [(ev.Tick(), 0.2 + number / 10) for number in range(60)]
+        effects = [core.handle(event, now) for event, now in [(table, 0.0), (ev.Offered(((8, 3),)), 0.1), *ticks]]
+        taken = {write.slot for each in effects for batch in batches(each) for write in batch.writes}
+        assert taken - set(range(8)) == expected

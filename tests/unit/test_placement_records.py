@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from homing.errors import ConfigurationError
+from homing.locations import Jurisdiction
 from homing_placement.keys import ClusterKeys
 from homing_placement.limits import (
     PROBE_INTERVAL_S,
@@ -16,7 +17,17 @@ from homing_placement.limits import (
     UNKNOWN_OWNER_GRACE_S,
 )
 from homing_placement.reach import Reach
-from homing_placement.records import ClusterConfig, NodeRecord, Owner, Replica, SlotRecord, SlotState, decode, encode
+from homing_placement.records import (
+    ClusterConfig,
+    JurisdictionsRecord,
+    NodeRecord,
+    Owner,
+    Replica,
+    SlotRecord,
+    SlotState,
+    decode,
+    encode,
+)
 
 SLOT = SlotRecord(3, SlotState.RECOVERING, Owner("a", "x1"), (Replica("a", "d1"),), (Replica("b", "d2"),))
 
@@ -139,3 +150,18 @@ def test_an_owner_that_nobody_can_ask_is_gone_after_a_while() -> None:
     assert not one.dead("x", 10.0 + UNKNOWN_OWNER_GRACE_S - 0.1)
     assert one.dead("x", 10.0 + UNKNOWN_OWNER_GRACE_S)
     assert not one.dead("never heard of", 99.0)
+
+
+def test_jurisdictions_grow_and_never_shrink() -> None:
+    """Seen to fail when a node may take one away, or a zone: what was bound would get loose."""
+    eu, us = Jurisdiction("eu", ("berlin",)), Jurisdiction("us", ("ohio",))
+    there = JurisdictionsRecord((eu,))
+    assert decode(encode(there), JurisdictionsRecord) == there
+    assert there.grown_to((eu,)) is there
+    assert JurisdictionsRecord().grown_to(()) == JurisdictionsRecord()
+    assert there.grown_to((eu, us)).jurisdictions == (eu, us)
+    wider = Jurisdiction("eu", ("paris", "berlin"))
+    assert there.grown_to((wider,)).jurisdictions == (wider,)
+    for fewer in ((), (us, eu), (Jurisdiction("eu", ("paris",)),)):
+        with pytest.raises(ConfigurationError, match="this cluster has HOMING_JURISDICTIONS=eu=berlin"):
+            there.grown_to(fewer)

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from homing.locations import Jurisdiction
 from homing_placement.etcd import Change, Changes, Entry, EtcdClient, Listing
 from homing_placement.etcd.model import WatchSink
 from homing_placement.events import NodeFact, TableSeen
@@ -15,6 +16,7 @@ from homing_placement.keys import ClusterKeys
 from homing_placement.records import (
     ClusterConfig,
     GatewayRecord,
+    JurisdictionsRecord,
     NodeRecord,
     Owner,
     Record,
@@ -160,3 +162,41 @@ def test_a_record_that_is_ahead_of_the_registration_is_not_contradicted_by_an_ol
     """A slot that was read at once names a process that the watch has not told of; seen to fail without revisions."""
     told.change(put(KEYS.slot(0), record(2, "a2"), 31))
     assert told.table.owners[0] == node("a1"), "the address is the same, and the process refuses what is not its own"
+
+
+async def test_slots_of_a_jurisdiction_come_when_they_come() -> None:
+    """The cluster serves without them. Seen to fail when it is ready only with every slot: no gateway ever is."""
+    etcd, eu, us = Etcd(), Jurisdiction("eu", ("berlin",)), Jurisdiction("us", ("ohio",))
+    table = SlotTable(cast("EtcdClient", etcd), KEYS, [eu])
+    running = asyncio.create_task(table.run())
+    await etcd.watched.wait()
+    entries = [entry(KEYS.config, ClusterConfig(8), 1), entry(KEYS.jurisdictions, JurisdictionsRecord((eu, us)), 2)]
+    entries += [entry(KEYS.slot(slot), record(1, "a1"), 10) for slot in range(8)]
+    etcd.tell(Listing(20, tuple(entries)))
+    assert table.ready.is_set()
+    assert table.route(8) == (None, None)
+    assert table.jurisdictions == (eu, us)
+    changes = tuple(put(KEYS.slot(slot), record(1, "a1"), 30 + slot) for slot in (8, 9, 40))
+    etcd.tell(Changes(70, changes))
+    assert (len(table.records), table.records[8]) == (9, record(1, "a1")), "9 is of one that this process does not know"
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.mark.parametrize("names", [["us", "eu"], ["us"], []])
+async def test_slots_of_a_jurisdiction_that_has_another_number_lead_nowhere(names: list[str]) -> None:
+    """A gateway is told another list than the nodes. Seen to fail without the comparison: what is for eu goes to us."""
+    etcd = Etcd()
+    table = SlotTable(cast("EtcdClient", etcd), KEYS, [Jurisdiction("eu", ("berlin",))])
+    running = asyncio.create_task(table.run())
+    await etcd.watched.wait()
+    there = JurisdictionsRecord(tuple(Jurisdiction(name, ("berlin",)) for name in names))
+    entries = [entry(KEYS.slot(slot), record(1, "a1"), 10) for slot in range(9)]
+    entries += [entry(KEYS.jurisdictions, there, 2), entry(KEYS.config, ClusterConfig(8), 1)]
+    etcd.tell(Listing(20, tuple(entries)))
+    assert table.ready.is_set()
+    assert (table.records[7], table.records[8]) == (record(1, "a1"), None)
+    etcd.tell(Changes(30, (put(KEYS.slot(8), record(2, "a1"), 30),)))
+    assert table.route(8) == (None, None)
+    running.cancel()
+    await asyncio.wait([running])

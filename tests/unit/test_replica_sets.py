@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from homing.locations import Jurisdiction, Layout
 from homing_node import limits
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_placement.planner import Member, wish
@@ -17,7 +18,7 @@ PATIENCE_S = 600.0
 
 def sets(disks: dict[str, str], *, me: str = "a", copies: int = 3, current: tuple[Replica, ...] = SET) -> ReplicaSets:
     """After these nodes have been there for a while, in a cluster of one slot."""
-    found = ReplicaSets(me, copies, PATIENCE_S)
+    found = ReplicaSets(me, copies, PATIENCE_S, Layout(1))
     for now in (0.0, limits.settle_s):
         found.look([Seen(node, disk, "", draining=False, ready=True) for node, disk in disks.items()], now)
         found.plan(disks, [[replica.node for replica in current]], now)
@@ -63,7 +64,7 @@ def test_a_node_that_does_not_know_all_sets_or_itself_wishes_nothing() -> None:
     """Seen to fail without: at the first boot a node that knew two nodes only put itself behind them, 300 times."""
     members = {"a": "1", "b": "2", "c": "3", "d": "4"}
     for nodes, current in ((members, [["a", "b", "c"], []]), ({"b": "2", "c": "3", "d": "4"}, [["a", "b", "c"]])):
-        found = ReplicaSets("a", 3, PATIENCE_S)
+        found = ReplicaSets("a", 3, PATIENCE_S, Layout(len(current)))
         for now in (0.0, PATIENCE_S, 2 * PATIENCE_S):
             found.look([Seen(node, disk, "", draining=False, ready=True) for node, disk in members.items()], now)
             found.plan(nodes, current, now)
@@ -71,7 +72,7 @@ def test_a_node_that_does_not_know_all_sets_or_itself_wishes_nothing() -> None:
 
 
 def test_a_node_that_sees_nobody_changes_nothing() -> None:
-    found = ReplicaSets("a", 3, PATIENCE_S)
+    found = ReplicaSets("a", 3, PATIENCE_S, Layout(1))
     found.plan([], [["a", "b", "c"]], 0.0)
     found.plan([], [["a", "b", "c"]], 2 * PATIENCE_S)
     assert found.following(0, SET, (), busy=False) is None
@@ -150,7 +151,7 @@ def test_a_new_node_gets_its_share_one_member_at_a_time() -> None:
     slots, nodes = 64, {"a": "1", "b": "2", "c": "3", "d": "4"}
     table = [list(SET) for _ in range(slots)]
     for node in "abc":
-        found = ReplicaSets(node, 3, PATIENCE_S)
+        found = ReplicaSets(node, 3, PATIENCE_S, Layout(slots))
         for now in (0.0, limits.settle_s):
             found.look([Seen(one, disk, "", draining=False, ready=True) for one, disk in nodes.items()], now)
             found.plan(nodes, [[replica.node for replica in each] for each in table], now)
@@ -178,7 +179,7 @@ def test_steps_come_to_an_end_with_even_copies_and_few_moved(before: str, after:
     slots, copies = 256, 3
     share = copies * slots / len(after)
     table = [[Replica(node, "1") for node in nodes] for nodes in wish(slots, [Member(n) for n in before], copies)]
-    found = {node: ReplicaSets(node, copies, PATIENCE_S) for node in after}
+    found = {node: ReplicaSets(node, copies, PATIENCE_S, Layout(slots)) for node in after}
     made, now, still = 0, 0.0, 0
     while still < 3:
         seen = [[replica.node for replica in nodes] for nodes in table]
@@ -205,7 +206,7 @@ def test_steps_come_to_an_end_with_even_copies_and_few_moved(before: str, after:
 def test_a_set_whose_members_are_behind_is_not_changed_for_the_wish_alone() -> None:
     """Seen to fail without: the newcomer and one that had confirmed nothing were a majority without the log."""
     disks = {"a": "1", "b": "2", "c": "3", "d": "4"}
-    found = ReplicaSets("a", 3, PATIENCE_S)
+    found = ReplicaSets("a", 3, PATIENCE_S, Layout(1))
     for now in (0.0, limits.settle_s, limits.leaving_s):
         found.look([Seen(n, disk, "", draining=n == "c", ready=n != "c") for n, disk in disks.items()], now)
         found.plan(disks, [["a", "b", "c"]], now)
@@ -217,7 +218,7 @@ def test_a_set_whose_members_are_behind_is_not_changed_for_the_wish_alone() -> N
 def test_a_node_that_drains_for_long_gives_its_copies_away() -> None:
     """Seen to fail when it drains only for a moment, as in a rolling restart, and its copies move all the same."""
     disks = {"a": "1", "b": "2", "c": "3", "d": "4"}
-    found = ReplicaSets("a", 3, PATIENCE_S)
+    found = ReplicaSets("a", 3, PATIENCE_S, Layout(1))
     for now in (0.0, limits.settle_s, limits.leaving_s - 0.1):
         found.look([Seen(node, disk, "", draining=node == "c", ready=node != "c") for node, disk in disks.items()], now)
         found.plan(disks, [["a", "b", "c"]], now)
@@ -225,3 +226,71 @@ def test_a_node_that_drains_for_long_gives_its_copies_away() -> None:
     found.look([Seen(node, disk, "", draining=node == "c", ready=node != "c") for node, disk in disks.items()], 10.0)
     found.plan(disks, [["a", "b", "c"]], 10.0)
     assert set(found.following(0, SET, (), busy=False) or ()) == {*SET[:2], Replica("d", "4")}
+
+
+EU = Layout(8, [Jurisdiction("eu", ("berlin", "paris"))])
+BOUND = 8  # the one slot of the jurisdiction
+
+
+def bound_sets(zones: dict[str, str], current: tuple[Replica, ...], *, me: str = "a", now: float = 0.0) -> ReplicaSets:
+    """After these nodes have been there for a while, in a cluster with a jurisdiction."""
+    found = ReplicaSets(me, 3, PATIENCE_S, EU)
+    seen = [Seen(node, "1", zone, draining=False, ready=True) for node, zone in zones.items()]
+    table = [["a"]] * BOUND + [[replica.node for replica in current]]
+    for at in (now, now + limits.settle_s):
+        found.look(seen, at)
+        found.plan(zones, table, at)
+    return found
+
+
+def on(names: str) -> tuple[Replica, ...]:
+    return tuple(Replica(name, "1") for name in names)
+
+
+def test_a_set_of_a_jurisdiction_grows_over_its_zones_and_no_further() -> None:
+    """Seen to fail when all nodes are members: the third copy goes to ohio."""
+    zones = {"a": "berlin", "b": "paris", "c": "ohio", "d": "ohio"}
+    grown = bound_sets(zones, on("a")).following(BOUND, on("a"), (), busy=False)
+    assert set(grown or ()) == set(on("ab"))
+    assert bound_sets(zones, on("ab")).following(BOUND, on("ab"), (), busy=False) is None
+    again = bound_sets({**zones, "e": "berlin"}, on("ab")).following(BOUND, on("ab"), (), busy=False)
+    assert set(again or ()) == set(on("abe"))
+
+
+def test_a_set_of_a_jurisdiction_without_other_nodes_stays_where_it_is() -> None:
+    """Its last node may drain, and others of its zones be gone for ever: nobody elsewhere takes its place."""
+    zones = {"a": "berlin", "c": "ohio", "d": "ohio"}
+    late = PATIENCE_S + limits.leaving_s
+    found = bound_sets(zones, on("abe"))
+    found.plan(zones, [["a"]] * BOUND + [["a", "b", "e"]], late)
+    assert found.following(BOUND, on("abe"), (), busy=False) is None
+    drained = bound_sets(zones, on("a"))
+    for now in (20.0, 20.0 + limits.leaving_s):
+        drained.look([Seen(node, "1", zone, node == "a", node != "a") for node, zone in zones.items()], now)
+        drained.plan(zones, [["a"]] * BOUND + [["a"]], now)
+    assert drained.following(BOUND, on("a"), (), busy=False) is None
+
+
+def test_a_copy_whose_node_has_left_the_zone_is_moved_back_into_it() -> None:
+    zones = {"a": "berlin", "b": "paris", "c": "ohio", "e": "paris"}
+    moved = bound_sets(zones, on("abc")).following(BOUND, on("abc"), (), busy=False)
+    assert set(moved or ()) == set(on("abe"))
+
+
+def test_a_member_whose_zone_nobody_has_seen_keeps_its_place_in_a_jurisdiction() -> None:
+    """It was away before this owner started. Seen to fail when it counts as of another zone: it is put out at once."""
+    zones = {"a": "berlin", "b": "paris", "d": "paris"}
+    assert bound_sets(zones, on("abx")).following(BOUND, on("abx"), (), busy=False) is None
+    late = bound_sets(zones, on("abx"))
+    late.plan(zones, [["a"]] * BOUND + [["a", "b", "x"]], PATIENCE_S + limits.settle_s)
+    assert set(late.following(BOUND, on("abx"), (), busy=False) or ()) == set(on("abd"))
+
+
+def test_slots_of_a_jurisdiction_without_records_hold_nothing_else_up() -> None:
+    """No node of its zones ever came. Seen to fail when every set must be known: then nothing is planned at all."""
+    zones = {"a": "ohio", "b": "ohio"}
+    found = ReplicaSets("a", 3, PATIENCE_S, EU)
+    for now in (0.0, limits.settle_s):
+        found.look([Seen(node, "1", zone, draining=False, ready=True) for node, zone in zones.items()], now)
+        found.plan(zones, [["a"]] * BOUND + [[]], now)
+    assert set(found.following(0, on("a"), (), busy=False) or ()) == set(on("ab"))

@@ -7,8 +7,12 @@ import json
 import pytest
 
 from homing import errors
+from homing.errors import JurisdictionUnavailable, Unavailable
+from homing.locations import Jurisdiction
 from homing.wire.v1.call_pb2 import Failure
 from homing_gateway.problems import problem
+from homing_placement.records import NodeRecord
+from homing_placement.routing.nobody import gave_up, nobody
 from homing_placement.routing.policy import BROKEN_OFF, Verdict, backoff_s, decide, error_of, retryable
 
 A, R, F = Verdict.ANSWER, Verdict.RETRY, Verdict.REFRESH_AND_RETRY
@@ -105,3 +109,20 @@ def test_retry_after_is_whole_seconds_and_at_least_one() -> None:
     for wait_s, shown in ((0.0, b"1"), (0.2, b"1"), (1.2, b"2"), (5.0, b"5")):
         headers = dict(problem(errors.Unavailable("x", retry_after_s=wait_s), "r")[1])
         assert headers[b"retry-after"] == shown
+
+
+def test_where_no_node_of_a_jurisdiction_can_be_reached_the_error_says_so() -> None:
+    """Whatever the call failed with before. Seen to fail when the last failure counts: it tells of a lost node."""
+    eu = Jurisdiction("eu", ("berlin", "paris"))
+    nodes = [NodeRecord(id=zone, address=zone, disk="d", incarnation="i", zone=zone) for zone in ("berlin", "ohio")]
+    lost = Unavailable("the node was lost")
+    away = nobody(eu, nodes, lambda node: node == "ohio")
+    assert isinstance(away, JurisdictionUnavailable)
+    assert away.message.startswith("no node in berlin, paris can be reached")
+    assert (gave_up(away, lost), away.retry_after_s, away.retryable) == (away, 1.0, True)
+    assert isinstance(nobody(eu, nodes[1:], lambda _: True), JurisdictionUnavailable)
+    for plain in (nobody(eu, nodes, lambda _: True), nobody(None, [], lambda _: True)):
+        assert type(plain) is Unavailable
+        assert gave_up(plain, lost) is lost
+        assert gave_up(plain, None) is plain
+    assert lost.retry_after_s == 1.0

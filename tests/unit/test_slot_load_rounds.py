@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from homing.locations import Layout
 from homing_node import limits
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_node.slot_loads import SlotLoads
@@ -30,7 +31,7 @@ class Cluster:
         self.changes: list[int] = []  # slots whose owner changed, as often as it did
         self.away: str = ""
         self._totals = dict.fromkeys(range(SLOTS), 0.0)
-        self._nodes = {node: (SlotLoads(), ReplicaSets(node, 3, 600.0)) for node in NODES}
+        self._nodes = {node: (SlotLoads(), ReplicaSets(node, 3, 600.0, Layout(SLOTS))) for node in NODES}
 
     def owned(self, node: str) -> list[int]:
         """Its slots, by their order."""
@@ -46,7 +47,7 @@ class Cluster:
         self.loads.pop(node, None)
         self.run(seconds)
         self.away = ""
-        self._nodes[node] = SlotLoads(), ReplicaSets(node, 3, 600.0)
+        self._nodes[node] = SlotLoads(), ReplicaSets(node, 3, 600.0, Layout(SLOTS))
 
     def run(self, seconds: float) -> None:
         """Time passes."""

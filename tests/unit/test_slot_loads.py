@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from homing.locations import Layout
 from homing_node import limits
 from homing_node.replica_sets import ReplicaSets, Seen
 from homing_node.slot_loads import SlotLoads, Swaps
@@ -106,7 +107,7 @@ def test_a_plan_ends_with_the_load_or_the_members_that_it_was_for() -> None:
 def test_only_the_order_changes_and_only_the_owner_changes_it() -> None:
     disks = {"a": "1", "b": "2"}
     for me, slot, expected in (("a", 0, "b"), ("b", 2, "a"), ("b", 0, None), ("a", 2, None), ("a", 1, None)):
-        sets = ReplicaSets(me, 2, 600.0)
+        sets = ReplicaSets(me, 2, 600.0, Layout(len(SETS)))
         for now in (0.0, limits.load_settle_s, 2 * limits.load_settle_s):
             sets.look([Seen(node, disk, "", draining=False, ready=True) for node, disk in disks.items()], now)
             sets.plan(disks, SETS, now, {"a": LoadRecord(((0, 4), (1, 4))), "b": LoadRecord()})

@@ -46,6 +46,7 @@ class PoolConfig:
         retire_grace_s: how long workers of old code may go on with their activations.
         program: Python source that a worker runs; the worker-side runtime by default.
         apply_migrations: whether databases apply the migrations of the application before their first statement.
+        jurisdictions: names of the cluster's, by number.
         ahead_ms: how far ahead of the machine's the clock of object code is; None: it is the machine's, for good.
     """
 
@@ -60,6 +61,7 @@ class PoolConfig:
     retire_grace_s: float = limits.retire_grace_s
     program: str = "from homing_node.workers.inside.main import main; main()"
     apply_migrations: bool = False
+    jurisdictions: Sequence[str] = ()
     ahead_ms: Callable[[], int] | None = None
 
     @property
@@ -255,7 +257,11 @@ class WorkerPool:
             jail,
             bundle.import_path,
             bundle.main_module,
-            {**bundle.bindings, "apply_migrations": config.apply_migrations},
+            {
+                **bundle.bindings,
+                "apply_migrations": config.apply_migrations,
+                "jurisdictions": list(config.jurisdictions),
+            },
             config.runtime_limits,
             config.turn_cpu_s_max,
             config.silence_s_max,

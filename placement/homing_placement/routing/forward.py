@@ -15,6 +15,7 @@ import grpc
 import structlog
 
 from homing.errors import DeadlineExceeded, HomingError, NotFound, OutcomeUnknown, Overloaded, Unavailable
+from homing.locations import Layout
 from homing.observability import trace
 from homing.wire.v1 import call_pb2
 from homing_placement.events import TableSeen
@@ -23,6 +24,7 @@ from homing_placement.routing.classes import Classes
 from homing_placement.routing.limits import IN_FLIGHT_MAX, OWNER_WAIT_S_MAX, RETRY_AFTER_S_DEFAULT, TICK_S
 from homing_placement.routing.link import NodeLink
 from homing_placement.routing.listing import Lists
+from homing_placement.routing.nobody import gave_up, nobody
 from homing_placement.routing.pending import KIND_DEFAULT, Lane, Pending
 from homing_placement.routing.policy import Verdict, backoff_s, decide, error_of
 from homing_placement.routing.sides import SocketSide
@@ -40,6 +42,7 @@ class Forwarder:
         in_flight_max: calls at once; above it they are refused as overloaded.
         owner_wait_s_max: how long a call waits while nobody can take it.
         lazy: links are made when they are needed, and nodes are not asked which classes there are: for who knows.
+        layout: which slots are whose, to say why nobody has one; None: they are nobody's.
 
     Example:
         >>> async with asyncio.TaskGroup() as group:
@@ -55,6 +58,7 @@ class Forwarder:
         in_flight_max: int = IN_FLIGHT_MAX,
         owner_wait_s_max: float = OWNER_WAIT_S_MAX,
         lazy: bool = False,
+        layout: Layout | None = None,
     ) -> None:
         self.table = table
         self.links: dict[str, NodeLink] = {}
@@ -64,6 +68,7 @@ class Forwarder:
         self._in_flight_max = in_flight_max
         self._owner_wait_s_max = owner_wait_s_max
         self._lazy = lazy
+        self._layout = layout
         self._live: dict[Pending, None] = {}  # Invariant: every call that is submitted and not finished
         self._parked: dict[Pending, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -134,6 +139,15 @@ class Forwarder:
             return None, 0
         link = self.links.get(node.id)
         return (link if link is not None and link.up else None), record.epoch
+
+    def unavailable(self, slot: int) -> Unavailable:
+        """Why a slot has no owner that can be reached, for whoever asks for one of its objects."""
+        bound_by = self._layout.jurisdiction_of(slot) if self._layout is not None else None
+        return nobody(bound_by, self.table.nodes.values(), self._may_live)
+
+    def _may_live(self, node_id: str) -> bool:
+        link = self.links.get(node_id)
+        return link is None or link.up
 
     def list(self, pending: Pending) -> None:
         """Take a question for a page of a class's objects; `pending.on_done` is called once."""
@@ -241,7 +255,7 @@ class Forwarder:
         if not pending.waiting_since_s:
             pending.waiting_since_s = now_s
         elif now_s - pending.waiting_since_s > self._owner_wait_s_max and not pending.maybe_started:
-            self._finish(pending, _gave_up(why))
+            self._finish(pending, gave_up(self.unavailable(pending.slot), why))
             return
         self._parked[pending] = None
         if failed:
@@ -378,10 +392,3 @@ class Forwarder:
 
 def _same(one: NodeRecord, other: NodeRecord) -> bool:
     return one.address == other.address and one.incarnation == other.incarnation
-
-
-def _gave_up(why: HomingError | None) -> HomingError:
-    error = why if why is not None else Unavailable("the object has no owner that can be reached at the moment")
-    if error.retry_after_s is None and error.http_status == 503:
-        error.retry_after_s = RETRY_AFTER_S_DEFAULT
-    return error

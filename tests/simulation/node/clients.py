@@ -109,9 +109,10 @@ class Clients:
     def __init__(self, world: World) -> None:
         self.world = world
         names = [f"o{i}" for i in range(world.plan.objects)]
-        ids = [ObjectId.from_name(CLASS, name) for name in names]
+        bound = 0 if world.plan.layout.jurisdictions else None  # every second one is in the jurisdiction
+        ids = [ObjectId.from_name(CLASS, name, bound if i % 2 else None) for i, name in enumerate(names)]
         self.things = [
-            Thing(name, one.slot(world.plan.slots), one.raw) for name, one in zip(names, ids, strict=True)
+            Thing(name, one.slot(world.plan.hashed), one.raw) for name, one in zip(names, ids, strict=True)
         ]  # fmt: skip
         self.open: dict[Call, None] = {}
         self.acknowledged = 0

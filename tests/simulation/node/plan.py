@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from homing.locations import Jurisdiction, Layout
+
 # Mean seconds between two faults of a kind, where the kind is in the plan, and the share of plans that have it.
 FAULTS: dict[str, tuple[float, float]] = {
     "crash": (7.0, 0.6),
@@ -49,7 +51,7 @@ class Plan:
         machines: how many there are at first.
         spare: how many an operator adds, and takes away again.
         replicas: copies of a slot, R.
-        slots, objects, clients: how many.
+        hashed, objects, clients: how many slots there are for objects that nothing binds, how many objects, clients.
         fault_s: how long faults are let loose; then everything is healed.
         unknown: share of requests to etcd that change something and get no answer.
         watch_s: a tenth of what a watch tells comes up to so much later.
@@ -64,7 +66,7 @@ class Plan:
     machines: int
     spare: int
     replicas: int
-    slots: int
+    hashed: int
     objects: int
     clients: int
     fault_s: float
@@ -75,6 +77,17 @@ class Plan:
     idle_s: float
     zoned: bool
     faults: tuple[str, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """The slots: with those of a jurisdiction in three of the zones, where there are more and each has a copy."""
+        bound = self.zoned and self.machines > self.replicas == 3
+        return Layout(self.hashed, (Jurisdiction("eu", ("n1", "n2", "n3")),) if bound else ())
+
+    @property
+    def slots(self) -> int:
+        """How many there are in all."""
+        return self.layout.count
 
 
 def plan(seed: int, random: Random) -> Plan:
@@ -91,7 +104,7 @@ def plan(seed: int, random: Random) -> Plan:
         machines=machines,
         spare=1 if machines < 5 else 0,
         replicas=copies,
-        slots=random.choice((8, 8, 16, 32)),
+        hashed=random.choice((8, 8, 16, 32)),
         objects=random.choice((4, 8, 12)),
         clients=random.choice((3, 5, 8)),
         fault_s=random.uniform(15.0, 40.0),

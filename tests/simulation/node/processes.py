@@ -90,8 +90,8 @@ class NodeMachine(Machine):
         plan = self.sim.plan
         return NodeSettings(
             app=Path("/"), node_id=self.id, etcd=ETCD, data_dir=Path("/dev/shm"), cluster=CLUSTER,
-            zone=self.id if plan.zoned else "", advertise=f"{self.id}:7000", replicas=plan.replicas, slots=plan.slots,
-            initial_nodes=plan.machines, idle_s=plan.idle_s,
+            zone=self.id if plan.zoned else "", advertise=f"{self.id}:7000", replicas=plan.replicas, slots=plan.hashed,
+            initial_nodes=plan.machines, idle_s=plan.idle_s, jurisdictions=plan.layout.jurisdictions,
         )  # fmt: skip
 
     def _ended(self, loop: NodeLoop, task: asyncio.Task[Any]) -> None:
@@ -155,8 +155,9 @@ class Gateway:
 
     async def _run(self, loop: Loop) -> None:
         client = EtcdClient(ETCD)
-        table = SlotTable(client, ClusterKeys(CLUSTER))
-        self.forwarder = Forwarder(table)
+        layout = self._world.plan.layout
+        table = SlotTable(client, ClusterKeys(CLUSTER), layout.jurisdictions)
+        self.forwarder = Forwarder(table, layout=layout)
         async with asyncio.TaskGroup() as group:
             group.create_task(table.run())
             group.create_task(self.forwarder.run())

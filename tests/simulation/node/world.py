@@ -66,7 +66,7 @@ class World:
         self._serving: dict[tuple[int, int], str] = {}  # slot and epoch to who serves it, or did
         seams.enter(self)
         self.ledger = Ledger(self.plan.slots)
-        self.store_slots = self.plan.slots
+        self.store_slots = self.plan.hashed
         self.network = Network(self)
         self.etcd = Etcd(self, self._changed)
         self.operator = Loop(self.clock, "operator")
@@ -265,6 +265,7 @@ class World:
         record, before = decode(value, SlotRecord), self._records.get(slot)
         if before is not None and record.rank <= before.rank:
             raise Violation(f"slot {slot}: the record goes from {before} to {record}")
+        self._stays_in_its_zones(slot, record)
         self._records[slot] = record
         self._changed_at = self.now
         self._changes.append(f"{self.now:.1f} s: slot {slot} {record.state} {record.owner} in epoch {record.epoch}")
@@ -275,6 +276,13 @@ class World:
             self.activations += 1
         elif before is not None and before.owner is not None:
             self._took(slot, before.owner)
+
+    def _stays_in_its_zones(self, slot: int, record: SlotRecord) -> None:
+        """No copy of a jurisdiction's slot is outside of its zones, nor about to be; each machine is a zone."""
+        bound = self.plan.layout.jurisdiction_of(slot)
+        named = [replica.node for replica in (*record.replicas, *(record.next_replicas or ()))]
+        if bound is not None and not set(named) <= set(bound.zones):
+            raise Violation(f"slot {slot} of the jurisdiction {bound.name}, in {bound.zones}, is given to {named}")
 
     def _took(self, slot: int, before: Owner) -> None:
         machine = next(m for m in self.machines if m.id == before.node)
