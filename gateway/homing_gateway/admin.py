@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from homing.errors import BadRequest, HomingError, NotFound, Unavailable
-from homing.ids import OBJECT_ID_BYTES
-from homing.listing import LIST_OBJECTS_MAX
+from homing.ids import OBJECT_ID_BYTES, bound_of, first_id
+from homing.listing import LIST_OBJECTS_MAX, in_bounds
+from homing.locations import Jurisdiction, Layout
 from homing.wire.v1 import call_pb2
 from homing_gateway.limits import LIST_OBJECTS_DEFAULT, VERIFY_S_MAX
 from homing_gateway.routes import Route
@@ -29,12 +31,13 @@ class Admin:
 
     Args:
         forwarder: for its table and its links.
-        slots: how many slots the cluster has.
+        slots: how many slots the cluster has for objects that no jurisdiction binds.
+        jurisdictions: each has further slots of its own.
     """
 
-    def __init__(self, forwarder: Forwarder, slots: int) -> None:
+    def __init__(self, forwarder: Forwarder, slots: int, jurisdictions: Sequence[Jurisdiction] = ()) -> None:
         self._forwarder = forwarder
-        self._slots = slots
+        self._layout = Layout(slots, jurisdictions)
 
     async def describe(self, route: Route) -> dict[str, object]:
         """Where one object lives.
@@ -57,23 +60,35 @@ class Admin:
             "database_bytes": facts.database_bytes,
             "alarm": facts.alarm_ms or None,
             "sockets": facts.sockets,
+            **self._bound_by(route.object_id),
         }
 
-    async def list_objects(self, class_name: str, query: bytes) -> dict[str, object]:
-        """One page of a class's objects, in the order of their ids.
+    def _bound_by(self, object_id: bytes) -> dict[str, str]:
+        """What is said of an object only if a jurisdiction binds it; one that came later has no name here."""
+        bound, names = bound_of(object_id), self._layout.names
+        return {} if bound is None else {"jurisdiction": names[bound] if bound < len(names) else str(bound)}
+
+    async def list_objects(self, route: Route, query: bytes) -> dict[str, object]:
+        """One page of a class's objects, or of those in a jurisdiction, in the order of their ids.
 
         Raises:
             BadRequest: a limit or cursor that cannot be one.
             NotFound: there is no such class.
             Unavailable: a node did not answer, so the page would have holes.
         """
+        class_name, bound = route.class_name, route.bound
         limit, after = _page(query)
+        if bound is not None:
+            after = after or first_id(class_name, bound).raw
         known = self._forwarder.classes.known
         if known and class_name not in known:
             raise NotFound(f"there is no class {class_name[:100]}")
-        found = await list_objects(await every_link(self._forwarder), class_name, after, limit)
+        found = in_bounds(await list_objects(await every_link(self._forwarder), class_name, after, limit), bound)
         return {
-            "objects": [{"class": class_name, **each._asdict()} for each in found.objects],
+            "objects": [
+                {"class": class_name, **each._asdict(), **self._bound_by(bytes.fromhex(each.id))}
+                for each in found.objects
+            ],
             "cursor": found.cursor,
         }
 
@@ -113,7 +128,7 @@ class Admin:
         """
         if node_id not in self._forwarder.table.nodes:
             raise NotFound(f"there is no node {node_id[:100]}")
-        link = owner_of(self._forwarder, slot, self._slots)
+        link = owner_of(self._forwarder, slot, self._layout.count)
         if link.node.id != node_id:
             reply = await link.ask(MOVE, call_pb2.MoveRequest(slot=slot, node=node_id), call_pb2.MoveReply)
             if reply.HasField("failure"):
@@ -127,7 +142,7 @@ class Admin:
             NotFound: there is no such slot.
             Unavailable: the slot has no owner just now, or it did not answer.
         """
-        link = owner_of(self._forwarder, slot, self._slots)
+        link = owner_of(self._forwarder, slot, self._layout.count)
         reply = await link.ask(VERIFY, call_pb2.VerifyRequest(slot=slot), call_pb2.VerifyReply, VERIFY_S_MAX)
         if reply.HasField("failure"):
             raise as_error(reply.failure)
@@ -143,7 +158,7 @@ class Admin:
         """Nodes, gateways, workers and slots, as far as they can be seen from here."""
         table = self._forwarder.table
         facts = dict(await asyncio.gather(*(self._node_facts(node_id) for node_id in table.nodes)))
-        records = [(slot, record) for slot in range(self._slots) if (record := table.route(slot)[1]) is not None]
+        records = [(slot, record) for slot in range(self._layout.count) if (record := table.route(slot)[1]) is not None]
         owned: dict[str, int] = {}
         for _slot, record in records:
             if record.owner is not None:
@@ -170,6 +185,16 @@ class Admin:
                 if node is not None
                 for pid in node.worker_pids
             ],
+            "jurisdictions": [
+                {
+                    "name": part.jurisdiction.name,
+                    "zones": list(part.jurisdiction.zones),
+                    "first_slot": part.first,
+                    "slots": part.count,
+                }
+                for part in self._layout.parts
+                if part.jurisdiction is not None
+            ],
             "slots": [
                 {
                     "slot": slot,
@@ -184,7 +209,7 @@ class Admin:
 
     async def _ask_owner(self, route: Route) -> tuple[call_pb2.ObjectFacts, int]:
         """Ask the owner, again with a fresh record while the slot moves."""
-        error: HomingError = Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+        error: HomingError = self._forwarder.unavailable(route.slot)
         for _ in range(_DESCRIBE_TRIES):
             link, epoch = self._forwarder.owner(route.slot)
             if link is not None:
@@ -247,7 +272,7 @@ def owner_of(forwarder: Forwarder, slot: int, slots: int) -> NodeLink:
         raise NotFound(f"there is no slot {slot}: they are numbered from 0 to {slots - 1}")
     link, _ = forwarder.owner(slot)
     if link is None:
-        raise Unavailable(f"slot {slot} has no owner that can be reached", retry_after_s=1.0)
+        raise forwarder.unavailable(slot)
     return link
 
 

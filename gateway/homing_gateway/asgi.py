@@ -127,7 +127,7 @@ class App:
             return exchange.json({"status": "ready"})
         if kind is Kind.TEST:
             body = await exchange.body(self._gateway.rpc_bytes_max)
-            found = await do_for_test(self._gateway.forwarder, exchange.route, self._gateway.router.slots, body)
+            found = await do_for_test(self._gateway.forwarder, exchange.route, body)
             return exchange.respond(200, found, b"application/json")
         if kind is Kind.VERSIONS:
             return exchange.json(await self._deploys.add(await exchange.body(PACKAGE_BYTES_MAX), exchange.query))
@@ -150,7 +150,7 @@ class App:
         if route.kind is Kind.ANY_OBJECT:
             return await self._admin.any_object()
         if route.kind is Kind.LIST:
-            return await self._admin.list_objects(route.class_name, exchange.query)
+            return await self._admin.list_objects(route, exchange.query)
         return await self._admin.describe(route)
 
     async def _ask_slot(self, route: Route) -> dict[str, object]:

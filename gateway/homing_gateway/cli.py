@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from homing.errors import HomingError
+from homing.locations import read_jurisdictions
 from homing.tuning import tune_process
 from homing_gateway.limits import RPC_BYTES_MAX
 from homing_gateway.settings import GatewaySettings, tls_from
@@ -14,6 +15,12 @@ from homing_gateway.settings import GatewaySettings, tls_from
 @click.option("--etcd", envvar="HOMING_ETCD", required=True, help="URLs of etcd, separated by commas.")
 @click.option("--cluster", envvar="HOMING_CLUSTER", default="homing", show_default=True)
 @click.option("--slots", envvar="HOMING_SLOTS", default=1_024, show_default=True, help="Fixed for the cluster's life.")
+@click.option(
+    "--jurisdictions",
+    envvar="HOMING_JURISDICTIONS",
+    default="",
+    help="What binds objects to zones: NAME=ZONE,ZONE;… as the nodes have it.",
+)
 @click.option("--listen", envvar="HOMING_LISTEN", default="127.0.0.1:8787", show_default=True, help="HTTP host:port.")
 @click.option("--grpc-listen", envvar="HOMING_GRPC_LISTEN", default="127.0.0.1:8788", show_default=True)
 @click.option("--metrics-listen", envvar="HOMING_METRICS_LISTEN", default="127.0.0.1:9464", show_default=True)
@@ -40,11 +47,13 @@ def gateway(**options: object) -> None:
     from homing_gateway.server import run_gateway  # noqa: PLC0415 - grpc and uvicorn are slow to import; --help is not
 
     etcd = str(options.pop("etcd"))
+    jurisdictions = str(options.pop("jurisdictions"))
     try:
         tls = tls_from(*(_text(options.pop(name)) for name in ("tls_cert", "tls_key", "tls_ca")))
         settings = GatewaySettings(
             etcd=tuple(url.strip() for url in etcd.split(",") if url.strip()),
             tls=tls,
+            jurisdictions=read_jurisdictions(jurisdictions),
             **options,  # pyright: ignore[reportArgumentType] - click has checked the types
         )
         settings.check()

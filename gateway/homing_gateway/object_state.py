@@ -141,7 +141,7 @@ class ObjectState:
         file = await _whole(body)
         link, _ = self._forwarder.owner(route.slot)
         if link is None:
-            raise Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+            raise self._forwarder.unavailable(route.slot)
         first = call_pb2.ImportPart(target=target).SerializeToString()
         try:
             reply = await write_parts(link, IMPORT, first, _pieces(file), call_pb2.ImportReply.FromString)
@@ -152,7 +152,7 @@ class ObjectState:
 
     async def _tried(self, slot: int, once: Callable[[NodeLink], Awaitable[T]]) -> T:
         """What the owner of a slot answers; asked again, with a fresh record, while the slot moves."""
-        error: HomingError = Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+        error: HomingError = self._forwarder.unavailable(slot)
         for _ in range(SLOT_TRIES_MAX):
             link, _ = self._forwarder.owner(slot)
             if link is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from homing.errors import BadRequest
-from homing.ids import SLOTS_DEFAULT, ObjectId
+from homing.errors import BadRequest, UnknownLocation
+from homing.ids import SLOTS_DEFAULT, ObjectId, class_of
 from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, SLOT_DIGITS_MAX
 
 HEALTHZ = b"/_homing/healthz"
@@ -77,6 +78,7 @@ class Route:
         kind: what it names.
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
+        bound: the number of the jurisdiction that was named with the class, or None.
         name: the object's name, or the node's to drain or to move to; empty when an object was addressed by id,
             or nothing is named.
         object_id: 32 bytes, or empty.
@@ -86,13 +88,14 @@ class Route:
         verbs: what it takes; None: every verb.
     """
 
-    __slots__ = ("class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot", "verbs")
+    __slots__ = ("bound", "class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot", "verbs")
 
     def __init__(self, kind: Kind, *, guarded: bool = True, class_name: str = "") -> None:
         self.kind = kind
         self.verbs = _VERBS[kind]
         self.guarded = guarded
         self.class_name = class_name
+        self.bound: int | None = None
         self.name = ""
         self.object_id = b""
         self.slot = 0
@@ -116,7 +119,7 @@ _UNKNOWN_GUARDED = Route(Kind.UNKNOWN)
 
 
 class Router:
-    """Parses paths for a cluster of `slots` slots; `testing`: it was started for tests.
+    """Parses paths for a cluster of `slots` slots, and those of jurisdictions; `testing`: it was started for tests.
 
     Example:
         >>> route = Router().parse(b"/_homing/v1/objects/Counter/a%2Fb/rpc/increment")
@@ -124,8 +127,9 @@ class Router:
         (<Kind.RPC: 'rpc'>, 'a/b', 'increment')
     """
 
-    def __init__(self, slots: int = SLOTS_DEFAULT, *, testing: bool = False) -> None:
+    def __init__(self, slots: int = SLOTS_DEFAULT, *, jurisdictions: Sequence[str] = (), testing: bool = False) -> None:
         self.slots = slots
+        self._jurisdictions = tuple(jurisdictions)
         self._testing = testing
         self._cached = lru_cache(maxsize=ROUTES_CACHED_MAX)(self._parse)
 
@@ -134,6 +138,7 @@ class Router:
 
         Raises:
             BadRequest: under an object's path: a bad escape, invalid UTF-8, or a name or id that cannot be one.
+            UnknownLocation: a jurisdiction that there is not.
         """
         if len(raw_path) <= ROUTE_CACHED_BYTES_MAX:
             return self._cached(raw_path)
@@ -144,8 +149,9 @@ class Router:
 
         Raises:
             BadRequest: a name or id that cannot be one.
+            UnknownLocation: a jurisdiction that there is not.
         """
-        route = Route(Kind.RPC, class_name=class_name)
+        route = self._route_of_class(Kind.RPC, class_name)
         self._locate(route, name)
         route.method = method
         return route
@@ -196,7 +202,7 @@ class Router:
         """`clock`, or `{class}/{name}/{verb}`."""
         class_raw, _, rest = tail.partition(b"/")
         name_raw, _, verb = rest.partition(b"/")
-        route = Route(Kind.TEST, class_name=_decode(class_raw))
+        route = self._route_of_class(Kind.TEST, _decode(class_raw))
         route.method = verb.decode("ascii", "replace")
         if tail == b"clock":
             route.method = "clock"
@@ -213,9 +219,9 @@ class Router:
         if not class_name:
             return _UNKNOWN_GUARDED
         if not name_raw and not has_more:
-            return Route(Kind.LIST, class_name=class_name)
+            return self._route_of_class(Kind.LIST, class_name)
         verb, _, rest = tail.partition(b"/")
-        route = Route(_object_kind(has_more, verb, rest), class_name=class_name)
+        route = self._route_of_class(_object_kind(has_more, verb, rest), class_name)
         if route.kind is Kind.UNKNOWN:
             return route
         self._locate(route, _decode(name_raw))
@@ -225,8 +231,16 @@ class Router:
             route.rest = "/" + rest.decode("ascii", "replace")
         return route
 
+    def _route_of_class(self, kind: Kind, named: str) -> Route:
+        class_name, bound = class_of(named, self._jurisdictions)
+        route = Route(kind, class_name=class_name)
+        route.bound = bound
+        return route
+
     def _locate(self, route: Route, name: str) -> None:
-        found = ObjectId.from_address(route.class_name, name)
+        found = ObjectId.from_address(route.class_name, name, route.bound)
+        if found.bound is not None and found.bound >= len(self._jurisdictions):
+            raise UnknownLocation("this id belongs to a jurisdiction that this gateway does not know")
         route.name = found.name or ""
         route.object_id = found.raw
         route.slot = found.slot(self.slots)

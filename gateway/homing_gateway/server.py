@@ -76,7 +76,7 @@ class GatewayProcess:
         settings = self.settings
         async with EtcdClient(settings.etcd, _etcd_tls(settings)) as client:
             keys = ClusterKeys(settings.cluster)
-            table = SlotTable(client, keys)
+            table = SlotTable(client, keys, settings.jurisdictions)
             spans = _spans(self.id)
             gateway = self._gateway(table, spans)
             http_socket = _bind(settings.listen)
@@ -102,8 +102,8 @@ class GatewayProcess:
         settings = self.settings
         credentials = None if settings.tls is None else settings.tls.node_credentials()
         return Gateway(
-            Router(settings.slots, testing=settings.testing),
-            Forwarder(table, credentials=credentials),
+            Router(settings.slots, jurisdictions=settings.layout.names, testing=settings.testing),
+            Forwarder(table, credentials=credentials, layout=settings.layout),
             Doorkeeper(settings.api_token),
             GatewayMetrics(settings.latency_target_ms / 1_000, spans),
             rpc_bytes_max=settings.rpc_bytes_max,
@@ -158,16 +158,23 @@ class GatewayProcess:
         _log.info("gateway stopped")
 
     async def _check_cluster(self, table: SlotTable) -> None:
-        """Refuse to route for a cluster of another number of slots."""
+        """Refuse to route for a cluster of another number of slots, or with jurisdictions of other numbers."""
         await table.ready.wait()
         if table.config is not None:
             table.config.check(self.settings.slots)
+        here, there = self.settings.layout.names, [each.name for each in table.jurisdictions]
+        if any(mine != its for mine, its in zip(here, there, strict=False)):
+            raise ConfigurationError(
+                f"the cluster's jurisdictions are {', '.join(there)}, in this order, and HOMING_JURISDICTIONS names "
+                f"{', '.join(here)}. Set it as the nodes have it"
+            )
         _log.info("table loaded", nodes=len(table.nodes))
 
     def _http_config(self, gateway: Gateway, hub: SocketHub, deploys: Deploys) -> uvicorn.Config:
-        tls, slots, forwarder = self.settings.tls, self.settings.slots, gateway.forwarder
+        tls, layout, forwarder = self.settings.tls, self.settings.layout, gateway.forwarder
+        admin = Admin(forwarder, layout.slots, layout.jurisdictions)
         return uvicorn.Config(
-            App(gateway, Admin(forwarder, slots), SlotStreams(forwarder, slots), SocketApp(gateway, hub), deploys),
+            App(gateway, admin, SlotStreams(forwarder, layout.count), SocketApp(gateway, hub), deploys),
             http=lane_protocol(gateway),
             ws="websockets-sansio",
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,

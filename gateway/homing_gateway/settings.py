@@ -11,6 +11,7 @@ import grpc
 
 from homing.errors import ConfigurationError
 from homing.ids import SLOTS_DEFAULT, SLOTS_MAX
+from homing.locations import Jurisdiction, Layout
 from homing_gateway.limits import RPC_BYTES_MAX
 
 TOKEN_CHARS_MIN = 16
@@ -50,6 +51,7 @@ class GatewaySettings:
     etcd: tuple[str, ...]
     cluster: str = "homing"
     slots: int = SLOTS_DEFAULT
+    jurisdictions: tuple[Jurisdiction, ...] = ()
     listen: str = "127.0.0.1:8787"
     grpc_listen: str = "127.0.0.1:8788"
     metrics_listen: str = "127.0.0.1:9464"
@@ -73,6 +75,7 @@ class GatewaySettings:
             raise ConfigurationError("HOMING_ETCD is empty; give at least one URL, such as http://127.0.0.1:2379")
         if not 1 <= self.slots <= SLOTS_MAX or self.slots & (self.slots - 1):
             raise ConfigurationError(f"HOMING_SLOTS is {self.slots}; it must be a power of two up to {SLOTS_MAX}")
+        _ = self.layout  # raises where there would be too many slots
         if self.latency_target_ms <= 0:
             raise ConfigurationError("HOMING_LATENCY_TARGET_MS must be above 0")
         if self.rpc_bytes_max <= 0:
@@ -82,6 +85,11 @@ class GatewaySettings:
         for name, address in (("HOMING_LISTEN", self.listen), ("HOMING_GRPC_LISTEN", self.grpc_listen)):
             self._check_exposed(name, address)
         split_address(self.metrics_listen)
+
+    @property
+    def layout(self) -> Layout:
+        """The cluster's slots."""
+        return Layout(self.slots, self.jurisdictions)
 
     def _check_exposed(self, name: str, address: str) -> None:
         """Beyond this machine a token is needed, and TLS or a word that it is not wanted."""

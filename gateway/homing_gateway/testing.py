@@ -8,7 +8,7 @@ import msgspec
 
 from homing.errors import BadRequest, Unavailable
 from homing.wire.v1 import call_pb2
-from homing_gateway.admin import as_error, owner_of
+from homing_gateway.admin import as_error
 from homing_gateway.limits import TEST_S_MAX
 from homing_gateway.routes import Route
 from homing_placement.routing.forward import Forwarder
@@ -21,7 +21,7 @@ class _Clock(msgspec.Struct):
     ahead_ms: int
 
 
-async def do_for_test(forwarder: Forwarder, route: Route, slots: int, body: bytes) -> bytes:
+async def do_for_test(forwarder: Forwarder, route: Route, body: bytes) -> bytes:
     """Do what a test asks for; returns the JSON of the answer.
 
     Raises:
@@ -40,7 +40,9 @@ async def do_for_test(forwarder: Forwarder, route: Route, slots: int, body: byte
         request = call_pb2.TestRequest(ring=what)
     else:
         request = call_pb2.TestRequest(evict=what)
-    link = owner_of(forwarder, route.slot, slots)
+    link, _ = forwarder.owner(route.slot)
+    if link is None:
+        raise forwarder.unavailable(route.slot)
     return _checked(await link.ask(TEST, request, call_pb2.TestReply, TEST_S_MAX)) or NOTHING
 
 

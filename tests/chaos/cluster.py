@@ -20,6 +20,7 @@ from tests.chaos.client import Connection
 from tests.chaos.processes import Process, descendants, end, find
 
 from homing.ids import SLOTS_DEFAULT, ObjectId
+from homing.locations import Layout, read_jurisdictions
 from homing.testing import ClusterProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,7 @@ class DevCluster(ClusterProcess):
     ) -> None:
         super().__init__(app, nodes, data_dir, environment, program)
         self.slots = int(self.environment.get("HOMING_SLOTS") or SLOTS_DEFAULT)
+        self.layout = Layout(self.slots, read_jurisdictions(self.environment.get("HOMING_JURISDICTIONS", "")))
         self.leftovers: list[Process] = []
         self._seen: set[Process] = set()
 
@@ -176,7 +178,7 @@ class DevCluster(ClusterProcess):
             with contextlib.suppress(OSError, TimeoutError):
                 view = await self.view()
                 seen = view.summary()
-                if view.settled(self.nodes, self.slots) and (view.balanced() or not balanced):
+                if view.settled(self.nodes, self.layout.count) and (view.balanced() or not balanced):
                     return view
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cluster was not at rest after {timeout_s} s: {seen}")

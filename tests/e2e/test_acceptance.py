@@ -22,7 +22,8 @@ REST_S = 30.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Generator[DevCluster]:
-    with DevCluster(APP, 3) as running:
+    zones = {"HOMING_ZONES": "berlin,paris,ohio", "HOMING_JURISDICTIONS": "eu=berlin,paris;us=ohio"}
+    with DevCluster(APP, 3, environment=zones) as running:
         yield running
 
 
@@ -141,3 +142,84 @@ async def test_10_a_paused_owner_commits_nothing_when_it_goes_on(cluster: DevClu
 
 async def test_12_an_id_of_another_class_is_refused(http: httpx.AsyncClient) -> None:
     assert await call(http, "ids", "foreign_id") == "BadRequest"
+
+
+async def test_12_an_id_of_another_jurisdiction_is_refused(http: httpx.AsyncClient) -> None:
+    said = ["BadRequest", "BadRequest", "UnknownLocation", "UnknownLocation", "taken"]
+    assert await call(http, "ids", "foreign_jurisdictions") == said
+    answer = await ask(http, "x", "value", kind="Thing@mars")
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (400, "unknown-location")
+    assert "there are eu, us" in answer.json()["detail"]
+
+
+async def bound_nodes(cluster: DevCluster) -> dict[str, set[str]]:
+    """The nodes that keep copies of any slot of each jurisdiction."""
+    found: dict[str, set[str]] = {name: set() for name in cluster.layout.names}
+    for each in (await cluster.view()).slots:
+        jurisdiction = cluster.layout.jurisdiction_of(each.slot)
+        if jurisdiction is not None:
+            found[jurisdiction.name].update(each.replicas)
+    return found
+
+
+BOUND = {"eu": {"n1", "n2"}, "us": {"n3"}}
+
+
+async def test_12_what_a_jurisdiction_binds_is_on_nodes_of_its_zones_and_stays_there(
+    cluster: DevCluster, http: httpx.AsyncClient
+) -> None:
+    """Also when its owner is killed, and a node of the zones drains. Seen to fail when every node may keep them."""
+    names = [f"bound {number}" for number in range(6)]
+    for name in names:
+        assert await call(http, name, "add_one", kind="Thing@eu") == 1
+        assert await call(http, "x", "add_one_in", "eu", name) == [2, "eu", "eu"]
+        assert await call(http, name, "add_one") == 1, "the same name in no jurisdiction is another object"
+    assert sorted(await call(http, "x", "listed_in", "eu")) == names
+    listed = (await http.get("/Thing@eu")).json()["objects"]
+    assert sorted(each["name"] for each in listed) == names
+    assert {each["owner"] for each in listed} <= BOUND["eu"]
+    assert {each["jurisdiction"] for each in listed} == {"eu"}
+    assert await bound_nodes(cluster) == BOUND
+
+    facts = (await http.get(f"/Thing@eu/{names[0]}")).json()
+    assert (facts["jurisdiction"], set(facts["replicas"])) == ("eu", BOUND["eu"])
+    pids = {node.id: node.pid for node in (await cluster.view()).nodes}
+    cluster.process(pids[facts["owner"]]).send(signal.SIGKILL)
+    await cluster.wait_settled(REST_S)
+    assert [await call(http, name, "add_one", kind="Thing@eu") for name in names] == [3] * 6
+    assert await bound_nodes(cluster) == BOUND
+
+    await cluster.wait_settled(REST_S, balanced=True)
+    drained = await asyncio.to_thread(cluster.homing, "drain", "n1")
+    assert drained.returncode == 0, drained.stderr
+    view = await cluster.view()
+    assert {each.owner for each in view.slots if each.slot in cluster.layout.parts[1].slots} == {"n2"}
+    assert [await call(http, name, "add_one", kind="Thing@eu") for name in names] == [4] * 6
+    assert await bound_nodes(cluster) == BOUND
+    assert cluster.homing("drain", "n1", "--stay").returncode == 0
+
+
+async def test_12_without_a_node_of_its_zones_an_object_is_unavailable_and_nowhere_else(
+    cluster: DevCluster, http: httpx.AsyncClient
+) -> None:
+    """The only node of `us` stands still. Seen to fail, with a plain `unavailable`, without a look at the zones."""
+    assert await call(http, "alone", "add_one", kind="Thing@us") == 1
+    pids = {node.id: node.pid for node in (await cluster.view()).nodes}
+    paused = cluster.process(pids["n3"])
+    paused.send(signal.SIGSTOP)
+    try:
+        deadline = asyncio.get_running_loop().time() + REST_S
+        while "jurisdiction-unavailable" not in (await http.get("/Thing@us/alone")).text:
+            assert asyncio.get_running_loop().time() < deadline, "nobody noticed"
+        answer = await ask(http, "alone", "add_one", kind="Thing@us")
+        problem = answer.json()
+        assert (answer.status_code, problem["type"].rpartition("/")[2]) == (503, "jurisdiction-unavailable"), problem
+        assert "no node in ohio can be reached" in problem["detail"]
+        assert problem["retryable"]
+        assert "retry-after" in answer.headers
+        assert await call(http, "x", "add_one") >= 1, "others are served"
+    finally:
+        paused.send(signal.SIGCONT)
+    await cluster.wait_settled(REST_S)
+    assert await bound_nodes(cluster) == BOUND
+    assert await call(http, "alone", "add_one", kind="Thing@us") == 2

@@ -13,7 +13,10 @@ import pytest
 
 from homing.cli.archive import FORMAT, MANIFEST, Archive, Frames, Manifest, Part, SlotFile, frame
 from homing.cli.limits import FRAME_BYTES_MAX
+from homing.cli.restore import check_slots, needed
+from homing.cli.status import Bound, Cluster
 from homing.errors import BackupUnusable, BadRequest
+from homing.ids import ObjectId
 from homing.wire.v1.call_pb2 import SlotHead, SlotPart, StoredObject
 
 HEAD = SlotHead(cluster="c", slot=7, slots=1_024, epoch=3, promised=4, lsn=20)
@@ -130,3 +133,32 @@ def test_a_frame_that_says_to_be_huge_is_refused_before_it_comes() -> None:
     assert list(Frames().feed(FRAME_BYTES_MAX.to_bytes(4, "big"))) == []
     with pytest.raises(BackupUnusable, match="holds no part"):
         list(Frames().feed(frame(b"\xff\xff")))
+
+
+def test_a_backup_goes_only_where_jurisdictions_have_the_same_numbers() -> None:
+    """Ids carry the number. Seen to fail without the comparison: objects of `eu` become those of `us`."""
+    found = manifest()
+    found.jurisdictions = ["eu", "us"]
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Manifest) == found
+    assert (found.slots_in_all, manifest().slots_in_all) == (1_280, 1_024)
+    for names in (["eu", "us"], ["eu", "us", "asia"]):
+        check_slots(Cluster(slots=[], jurisdictions=[Bound(name, [], 1_024, 128) for name in names]), found)
+    for names in (["us", "eu"], ["eu"]):
+        with pytest.raises(BadRequest, match="begins with those"):
+            check_slots(Cluster(jurisdictions=[Bound(name, [], 1_024, 128) for name in names]), found)
+
+
+def test_a_backup_names_every_slot_for_all_and_no_slot_twice() -> None:
+    """Those of a jurisdiction whose nodes never came hold nothing, and may be missing."""
+
+    def named(*slots: int) -> Manifest:
+        files = [SlotFile(slot, "f", 1, "", 1, 1, 1, 0) for slot in slots]
+        return Manifest(FORMAT, "0.1.0", "c", 8, "then", "now", "", files, ["eu", "us"])
+
+    for slots in (range(10), range(8), (*range(8), 9)):
+        assert needed(named(*slots), b"")
+    for slots in (range(7), (*range(7), 8, 9), (*range(8), 7), range(11), ()):
+        with pytest.raises(BackupUnusable, match="every slot once"):
+            needed(named(*slots), b"")
+    bound = ObjectId.unique("Room", 1)
+    assert [file.slot for file in needed(named(*range(10)), bound.raw)] == [9]

@@ -11,11 +11,14 @@ import pytest
 from homing.cli import etcd, plan, status
 from homing.cli.application import Call, example_call, find_application
 from homing.cli.data_dir import OWN_ETCD, Shape, open_state
+from homing.cli.dev import Wish, told_jurisdictions
 from homing.cli.limits import CRASH_LOOP_DEATHS_MAX, CRASH_LOOP_DELAY_S, RESTART_DELAY_S, STARTUP_DEATHS_MAX
+from homing.cli.move import object_of, slot_of
 from homing.cli.output import CUT_MARK, LineSplitter, Output
 from homing.cli.supervisor import RestartPolicy, Verdict
 from homing.cli.tables import table
-from homing.errors import ConfigurationError
+from homing.errors import BadRequest, ConfigurationError, UnknownLocation
+from homing.ids import ObjectId
 
 
 class TestRestarts:
@@ -114,6 +117,22 @@ class TestPlan:
         assert env["PATH"] == "/bin"
         assert "HOMING_NODE_ID" not in env
         assert "ETCD_NAME" not in plan.etcd_part(self.cluster()).env
+
+    def test_nodes_are_in_zones_in_turn(self) -> None:
+        cluster = dataclasses.replace(self.cluster(), zones=["berlin", "ohio"], jurisdictions="eu=berlin")
+        nodes = plan.node_parts(cluster)
+        assert [part.env["HOMING_ZONE"] for part in nodes] == ["berlin", "ohio", "berlin"]
+        parts = [*nodes, plan.gateway_part(cluster)]
+        assert {part.env["HOMING_JURISDICTIONS"] for part in parts} == {"eu=berlin"}
+        assert {part.env["HOMING_ZONE"] for part in plan.node_parts(self.cluster())} == {""}
+
+    def test_a_jurisdiction_without_a_node_is_refused_with_what_to_do(self, tmp_path: Path) -> None:
+        for zones, text in ((["a"], "eu=b"), ([], "eu=b"), (["a", "b"], "eu=b")):
+            wish = Wish(tmp_path, 1, None, tmp_path, zones=zones, jurisdictions=text)
+            with pytest.raises(ConfigurationError, match="Name its zones with --zones"):
+                told_jurisdictions(wish)
+        enough = Wish(tmp_path, 2, None, tmp_path, zones=["a", "b"], jurisdictions=" eu = b,c ; us=a")
+        assert told_jurisdictions(enough) == "eu=b,c;us=a"
 
     def test_another_etcd_is_used_as_it_was_named(self) -> None:
         env = plan.gateway_part(self.cluster(etcd_urls="http://a:1,http://b:2")).env
@@ -248,6 +267,26 @@ class TestStatus:
         assert [line.split()[0] for line in text.splitlines()[-2:]] == ["2", "3"]
         every = status.render(self.cluster(), {}, every_slot=True)
         assert [line.split()[0] for line in every.splitlines()[-4:]] == ["0", "1", "2", "3"]
+
+    def test_each_jurisdiction_has_a_line(self) -> None:
+        cluster = self.cluster()
+        cluster.jurisdictions = [status.Bound("eu", ["a", "c"], 2, 1), status.Bound("us", ["b"], 3, 1)]
+        text = status.render(cluster, {})
+        assert "jurisdiction eu in a, c (n1): 0 of 1 slots are served" in text
+        assert "jurisdiction us in b (no node): 0 of 1 slots are served" in text
+        assert (cluster.hashed_slots, cluster.names) == (2, ["eu", "us"])
+
+    def test_an_object_of_a_jurisdiction_is_named_with_it(self) -> None:
+        cluster = status.Cluster(jurisdictions=[status.Bound("eu", ["a"], 1_024, 128)])
+        bound = ObjectId.from_name("Room", "a/b", 0)
+        assert object_of("Room@eu/a/b", ["eu"]) == object_of(f"Room@eu/id:{bound}", ["eu"]) == bound
+        assert slot_of("Room@eu/a/b", cluster) == bound.slot() >= 1_024
+        assert slot_of("Room/a/b", cluster) == ObjectId.from_name("Room", "a/b").slot()
+        with pytest.raises(UnknownLocation, match="there are eu"):
+            slot_of("Room@us/a", cluster)
+        for text in ("Room@eu", "Room@eu/", "/a", "x"):
+            with pytest.raises(BadRequest):
+                slot_of(text, cluster)
 
     def test_the_greatest_lag_is_read_of_metrics(self) -> None:
         text = '# HELP homing_replica_lag_records x\nhoming_replica_lag_records{replica="n2"} 3.0\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from homing.errors import BadRequest
+from homing.errors import BadRequest, UnknownLocation
 from homing.ids import ObjectId
 from homing_gateway.routes import Kind, Router
 
@@ -120,3 +120,37 @@ def test_a_fetch_path_keeps_its_escapes() -> None:
 
 def test_slots_follow_the_size_of_the_cluster() -> None:
     assert Router(4).parse(OBJECTS + b"Counter/a/rpc/x").slot == router.parse(OBJECTS + b"Counter/a/rpc/x").slot >> 8
+
+
+def test_a_jurisdiction_is_named_with_the_class() -> None:
+    bound = Router(jurisdictions=["us", "eu"])
+    route = bound.parse(OBJECTS + b"Counter%40eu/a/rpc/increment")
+    same = bound.address("Counter@eu", "a", "increment")
+    expected = ObjectId.from_name("Counter", "a", 1)
+    for each in (route, same, bound.parse(OBJECTS + b"Counter@eu/a/rpc/increment")):
+        assert (each.kind, each.class_name, each.name, each.bound) == (Kind.RPC, "Counter", "a", 1)
+        assert (each.object_id, each.slot) == (expected.raw, expected.slot())
+    assert bound.parse(OBJECTS + b"Counter@eu").bound == 1
+    assert bound.parse(OBJECTS + b"Counter/a").object_id == router.parse(OBJECTS + b"Counter/a").object_id
+
+
+def test_an_id_is_of_its_jurisdiction_whether_that_is_named_or_not() -> None:
+    bound = Router(jurisdictions=["us", "eu"])
+    mine = str(ObjectId.unique("Counter", 1)).encode()
+    for path in (b"Counter/id:" + mine, b"Counter@eu/id:" + mine):
+        assert bound.parse(OBJECTS + path).object_id.hex().encode() == mine
+    with pytest.raises(BadRequest, match="that jurisdiction"):
+        bound.parse(OBJECTS + b"Counter@us/id:" + mine)
+    with pytest.raises(BadRequest, match="that jurisdiction"):
+        bound.parse(OBJECTS + b"Counter@us/id:" + str(ObjectId.unique("Counter")).encode())
+
+
+def test_a_jurisdiction_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    bound = Router(jurisdictions=["us", "eu"])
+    for path in (b"Counter@mars/a/rpc/x", b"Counter@/a", b"Counter@EU", b"Counter@eu@us/a"):
+        with pytest.raises(UnknownLocation, match="there are eu, us"):
+            bound.parse(OBJECTS + path)
+    with pytest.raises(UnknownLocation, match="the cluster has none"):
+        router.parse(OBJECTS + b"Counter@eu/a")
+    with pytest.raises(UnknownLocation, match="does not know"):
+        bound.parse(OBJECTS + b"Counter/id:" + str(ObjectId.unique("Counter", 2)).encode())

@@ -20,6 +20,7 @@ from obstore.store import LocalStore, from_url
 
 from homing.cli.limits import ARCHIVE_BUFFER_BYTES, ARCHIVE_PARTS_AT_ONCE, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX
 from homing.errors import BackupUnusable, BadRequest, StoreFailed
+from homing.ids import slots_of_each
 from homing.wire.v1.call_pb2 import SlotHead, SlotPart
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ class Manifest(msgspec.Struct):
         format: of manifest and files.
         homing: the version that wrote it.
         cluster: its name.
-        slots: how many the cluster has.
+        slots: how many the cluster has for objects that no jurisdiction binds.
         started_at: before the first slot was read, in UTC; every value acknowledged by then is in the backup.
         ended_at: after the last was written.
         object: the id of the one object that this is a backup of, in hexadecimal digits; empty: of all.
         files: one for each slot that is in it.
+        jurisdictions: names of the cluster's, by number; each has slots of its own behind those.
     """
 
     format: int
@@ -68,6 +70,12 @@ class Manifest(msgspec.Struct):
     ended_at: str
     object: str
     files: list[SlotFile]
+    jurisdictions: list[str] = []
+
+    @property
+    def slots_in_all(self) -> int:
+        """How many slots the cluster has, with those of jurisdictions."""
+        return self.slots + slots_of_each(self.slots) * len(self.jurisdictions)
 
 
 class _Format(msgspec.Struct):

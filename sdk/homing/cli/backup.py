@@ -13,8 +13,9 @@ import msgspec
 from homing.cli.archive import FORMAT, Archive, Frames, Manifest, Part, SlotFile
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import SLOT_PATIENCE_S, SLOT_PAUSE_S
+from homing.cli.move import object_of
 from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
-from homing.cli.status import read_cluster
+from homing.cli.status import Cluster, read_cluster
 from homing.errors import BadRequest, Unavailable, from_wire
 from homing.ids import ObjectId
 
@@ -30,13 +31,15 @@ def backup(dest: str, one: str | None, url: str, token: str, as_json: bool) -> N
     the same one. For S3, credentials and endpoint come from the usual AWS_… variables.
     """
     with GatewayApi(url, token) as api:
-        slots = _slots(api)
-        wanted = object_of(one) if one else None
+        cluster = _whole(api)
+        slots = cluster.hashed_slots
+        wanted = object_of(one, cluster.names) if one else None
         archive = Archive(dest, create=True)
         if archive.manifest() is not None:
             raise BadRequest(f"{dest} already holds a backup; name another place, or remove that one")
         started_at = _now()
-        numbers = [wanted.slot(slots)] if wanted is not None else range(slots)
+        # A jurisdiction's slots have no records, and nothing in them, before the first node of its zones came.
+        numbers = [wanted.slot(slots)] if wanted is not None else [each.slot for each in cluster.slots]
         heads: dict[int, str] = {}
         files = all_slots(numbers, lambda slot, stop: _back_up(api, archive, slot, wanted, heads, stop), _sum)
         clusters = sorted(set(heads.values()))
@@ -44,7 +47,7 @@ def backup(dest: str, one: str | None, url: str, token: str, as_json: bool) -> N
             raise Unavailable(f"nodes of several clusters answered: {', '.join(clusters)}")
         manifest = Manifest(
             FORMAT, version("homing"), clusters[0], slots, started_at, _now(), str(wanted) if wanted else "",
-            sorted(files, key=lambda file: file.slot),
+            sorted(files, key=lambda file: file.slot), cluster.names,
         )  # fmt: skip
         archive.write_manifest(manifest)
     click.echo(
@@ -65,24 +68,12 @@ def result(place: str, manifest: Manifest) -> dict[str, str | int]:
     }
 
 
-def object_of(text: str) -> ObjectId:
-    """The object that `CLASS/NAME` names.
-
-    Raises:
-        BadRequest: it names none.
-    """
-    class_name, has_name, name = text.partition("/")
-    if not class_name or not has_name:
-        raise BadRequest(f"{text} is no object: give CLASS/NAME")
-    return ObjectId.from_address(class_name, name)
-
-
-def _slots(api: GatewayApi) -> int:
-    """How many slots the cluster has; waits a little for one that has just started."""
+def _whole(api: GatewayApi) -> Cluster:
+    """The cluster; waits a little for one that has just started."""
     for _ in range(int(SLOT_PATIENCE_S / SLOT_PAUSE_S)):
-        found = read_cluster(api).slots
-        if found:
-            return len(found)
+        found = read_cluster(api)
+        if found.slots:
+            return found
         sleep(SLOT_PAUSE_S)
     raise Unavailable("the cluster has no slots yet: its nodes have not started")
 

@@ -24,6 +24,7 @@ from homing.cli.reload import Watch, changes
 from homing.cli.supervisor import Part, Supervisor, stop_on_signals
 from homing.errors import ConfigurationError
 from homing.ids import SLOTS_DEFAULT
+from homing.locations import read_jurisdictions, written
 
 
 @click.command()
@@ -37,13 +38,29 @@ from homing.ids import SLOTS_DEFAULT
 @click.option(
     "--workers", type=click.IntRange(1), help="Worker processes for each node. [the cores, shared among the nodes]"
 )
-def dev(app: Path, nodes: int, port: int | None, data_dir: Path, etcd_urls: str, workers: int | None) -> None:
+@click.option(
+    "--zones", envvar="HOMING_ZONES", default="", metavar="ZONE,…", help="The zones of the nodes, in turn. [none]"
+)
+@click.option(
+    "--jurisdictions",
+    envvar="HOMING_JURISDICTIONS",
+    default="",
+    metavar="NAME=ZONE,…;…",
+    help="What binds objects to zones.",
+)
+def dev(
+    app: Path, nodes: int, port: int | None, data_dir: Path, etcd_urls: str, workers: int | None, zones: str,
+    jurisdictions: str,
+) -> None:  # fmt: skip
     """Run APP on a cluster on this machine: etcd, nodes, a gateway.
 
     APP is a folder or one .py file. It is loaded again when its files change; a part that dies is started again;
     Ctrl-C stops everything. State stays in the data directory.
     """
-    wish = Wish(find_application(app), nodes, port, data_dir.absolute(), etcd_urls, workers)
+    wish = Wish(
+        find_application(app), nodes, port, data_dir.absolute(), etcd_urls, workers,
+        [zone.strip() for zone in zones.split(",") if zone.strip()], jurisdictions,
+    )  # fmt: skip
     failure = develop(wish)
     if failure:
         raise click.ClickException(failure)
@@ -54,6 +71,8 @@ class Wish:
     """What was asked for on the command line; paths are absolute.
 
     Attributes:
+        zones: of the nodes, in turn; empty: they are in none.
+        jurisdictions: as HOMING_JURISDICTIONS has them.
         command: the program whose `node` and `gateway` are started.
     """
 
@@ -63,6 +82,8 @@ class Wish:
     data_dir: Path
     etcd_urls: str = ""
     workers: int | None = None
+    zones: Sequence[str] = ()
+    jurisdictions: str = ""
     command: Sequence[str] = plan.HOMING
 
 
@@ -79,6 +100,7 @@ def develop(wish: Wish) -> str | None:
 def _plan(wish: Wish) -> plan.Cluster:
     """Choose ports, etcd and the cluster's name; everything that can be refused is refused here, before a start."""
     nodes = wish.nodes
+    jurisdictions = told_jurisdictions(wish)
     http, grpc, gateway_metrics, node_metrics = plan.first_ports(wish.port, nodes)
     fixed = [(http, "HTTP"), (grpc, "gRPC"), (gateway_metrics, "the gateway's metrics")]
     require_free([*fixed, *((number, "a node's metrics") for number in node_metrics)])
@@ -102,11 +124,30 @@ def _plan(wish: Wish) -> plan.Cluster:
         ports=ports,
         etcd_urls=wish.etcd_urls,
         workers=wish.workers or _workers(nodes),
+        zones=wish.zones,
+        jurisdictions=jurisdictions,
         colour=os.isatty(1),
         env=dict(os.environ),
         command=wish.command,
         started_ms=int(time.time() * 1_000),
     )
+
+
+def told_jurisdictions(wish: Wish) -> str:
+    """What the parts are told; each jurisdiction has a node.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a zone of it has no node.
+    """
+    there = wish.zones[: wish.nodes]
+    found = read_jurisdictions(wish.jurisdictions)
+    for each in found:
+        if not set(each.zones) & set(there):
+            raise ConfigurationError(
+                f"no node is in a zone of the jurisdiction {each.name} ({', '.join(each.zones)}); the nodes' zones are "
+                f"{', '.join(there) or 'none'}. Name its zones with --zones, one for each node in turn"
+            )
+    return written(found)
 
 
 def _slots() -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import click
 
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import DRAIN_POLL_S, MOVE_TIMEOUT_S
-from homing.cli.status import Slot, read_cluster
+from homing.cli.status import Cluster, Slot, read_cluster
 from homing.errors import BadRequest, Unavailable
-from homing.ids import ObjectId
+from homing.ids import ObjectId, class_of
 
 
 @click.command()
@@ -24,32 +25,44 @@ def move(what: str, node: str, url: str, token: str, as_json: bool) -> None:
     No call fails by it. The other objects of the slot move too.
     """
     with GatewayApi(url, token) as api:
-        slot = slot_of(what, len(read_cluster(api).slots))
+        slot = slot_of(what, read_cluster(api))
         answer = api.post(f"/slots/{slot}/move/{quote(node, safe='')}")
         _watch(api, slot, node)
     click.echo(answer.decode() if as_json else f"{node} owns slot {slot}")
 
 
-def slot_of(what: str, slots: int) -> int:
+def slot_of(what: str, cluster: Cluster) -> int:
     """The slot that is meant: its number, or that of an object.
 
     Args:
-        what: as it was typed; `CLASS/id:HEX` names an object by its id.
-        slots: how many the cluster has.
+        what: as it was typed; `CLASS/id:HEX` names an object by its id, `CLASS@JURISDICTION/NAME` one that is bound.
+        cluster: whose slots they are.
 
     Raises:
         BadRequest: it is neither.
 
     Example:
-        >>> slot_of("7", 1024)
+        >>> slot_of("7", Cluster())
         7
     """
     if what.isdecimal():
         return int(what)
-    class_name, has_name, name = what.partition("/")
-    if not class_name or not has_name:
+    if "/" not in what.strip("/"):
         raise BadRequest(f"{what} is no slot and no object: give a number, or CLASS/NAME")
-    return ObjectId.from_address(class_name, name).slot(slots)
+    return object_of(what, cluster.names).slot(cluster.hashed_slots)
+
+
+def object_of(text: str, jurisdictions: Sequence[str]) -> ObjectId:
+    """The object that `CLASS/NAME` or `CLASS@JURISDICTION/NAME` names, in a cluster with these jurisdictions.
+
+    Raises:
+        BadRequest: it names none.
+    """
+    named, _, name = text.partition("/")
+    class_name, bound = class_of(named, jurisdictions)
+    if not class_name or not name:
+        raise BadRequest(f"{text} is no object: give CLASS/NAME")
+    return ObjectId.from_address(class_name, name, bound)
 
 
 def _watch(api: GatewayApi, slot: int, node: str) -> None:

@@ -36,7 +36,7 @@ for command in (clone_object, delete_object, export_object, import_object, query
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many. [all]")
 @gateway_options
 def list_objects(class_name: str, limit: int | None, url: str, token: str, as_json: bool) -> None:
-    """List the objects of CLASS."""
+    """List the objects of CLASS; `CLASS@JURISDICTION` lists those that one binds."""
     found: list[dict[str, Any]] = []
     with GatewayApi(url, token) as api:
         cursor: str | None = ""
@@ -51,7 +51,9 @@ def list_objects(class_name: str, limit: int | None, url: str, token: str, as_js
         click.echo(msgspec.json.encode(found).decode())
     else:
         head = ["NAME", "ID", "BYTES", "ACTIVE", "LAST USE", "ALARM", "OWNER"]
-        click.echo(table(head, [_row(each) for each in found]))
+        bound = any(each.get("jurisdiction") for each in found)  # then each row says whose it is
+        rows = [[*_row(each), *([str(each.get("jurisdiction") or "-")] if bound else [])] for each in found]
+        click.echo(table([*head, "JURISDICTION"] if bound else head, rows))
 
 
 def _row(each: dict[str, Any]) -> list[Cell]:

@@ -70,6 +70,8 @@ class Cluster:
         etcd_urls: a running etcd, comma-separated; empty starts one.
         etcd_program: the etcd to start.
         workers: worker processes for each node.
+        zones: of the nodes, in turn; empty: they are in none.
+        jurisdictions: as HOMING_JURISDICTIONS has them.
         colour: whether the parts may write colours.
         env: the caller's environment.
         command: the program whose `node` and `gateway` are started.
@@ -84,6 +86,8 @@ class Cluster:
     etcd_urls: str = ""
     etcd_program: Path | None = None
     workers: int = 1
+    zones: Sequence[str] = ()
+    jurisdictions: str = ""
     colour: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     command: Sequence[str] = HOMING
@@ -155,6 +159,7 @@ def node_parts(cluster: Cluster) -> list[PartSpec]:
             "HOMING_DATA_DIR": str(cluster.data_dir / name),
             "HOMING_WORKERS": str(cluster.workers),
             "HOMING_APPLY_MIGRATIONS": "1",
+            "HOMING_ZONE": cluster.zones[index % len(cluster.zones)] if cluster.zones else "",
         }
         parts.append(PartSpec(name, [*cluster.command, "node"], _environment(cluster, settings), NODE_STOP_S))
     return parts
@@ -180,6 +185,7 @@ def _environment(cluster: Cluster, settings: Mapping[str, str]) -> dict[str, str
         "HOMING_REPLICAS": str(cluster.replicas),
         "HOMING_DEPLOYS_SINCE_MS": str(cluster.started_ms),
         "HOMING_LOG_STYLE": "pretty",
+        "HOMING_JURISDICTIONS": cluster.jurisdictions,
     }
     if cluster.colour:
         common["FORCE_COLOR"] = "1"

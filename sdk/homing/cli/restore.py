@@ -10,10 +10,10 @@ import click
 import msgspec
 
 from homing.cli.archive import Archive, Manifest, SlotFile, frame
-from homing.cli.backup import object_of
 from homing.cli.gateway_api import GatewayApi, gateway_options
+from homing.cli.move import object_of
 from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
-from homing.cli.status import read_cluster
+from homing.cli.status import Cluster, read_cluster
 from homing.errors import BackupUnusable, BadRequest, NotFound
 from homing.ids import slot_of
 from homing.wire.v1.call_pb2 import SlotPart
@@ -68,12 +68,12 @@ def restore(src: str, one: str | None, url: str, token: str, as_json: bool, *, o
     manifest = archive.manifest()
     if manifest is None:
         raise BackupUnusable(f"{src} holds no backup: there is no manifest, so what else is there was never finished")
-    wanted = object_of(one).raw if one else bytes.fromhex(manifest.object)
+    wanted = object_of(one, manifest.jurisdictions).raw if one else bytes.fromhex(manifest.object)
     with GatewayApi(url, token) as api:
-        _check_slots(api, manifest)
+        check_slots(read_cluster(api), manifest)
         if not wanted and not overwrite:
             _check_empty(api)
-        plan = Plan(archive, _needed(manifest, wanted), wanted, overwrite, secrets.token_hex(8))
+        plan = Plan(archive, needed(manifest, wanted), wanted, overwrite, secrets.token_hex(8))
         found = all_slots(plan.files, lambda file, stop: _check(plan, manifest, file, stop), lambda _: "checked")
         if wanted and not any(found):
             raise NotFound(f"the backup does not hold {one or 'its object'}")
@@ -86,13 +86,23 @@ def restore(src: str, one: str | None, url: str, token: str, as_json: bool, *, o
         click.echo(f"restored from {src}: {_sum(done)}" + ("" if wanted else f", {size_text(size)}"))
 
 
-def _check_slots(api: GatewayApi, manifest: Manifest) -> None:
-    """An object's slot depends on how many there are."""
-    there = len(read_cluster(api).slots)
+def check_slots(cluster: Cluster, manifest: Manifest) -> None:
+    """An object's slot depends on how many there are, and on the number of its jurisdiction.
+
+    Raises:
+        BadRequest: the cluster has others than the backup.
+    """
+    there = cluster.hashed_slots
     if there != manifest.slots:
         raise BadRequest(
             f"the backup is of a cluster with {manifest.slots} slots, and this one has {there}: start an empty cluster "
             f"with HOMING_SLOTS={manifest.slots}"
+        )
+    names = manifest.jurisdictions
+    if cluster.names[: len(names)] != names:
+        raise BadRequest(
+            f"the backup is of a cluster with the jurisdictions {', '.join(names)}, and this one has "
+            f"{', '.join(cluster.names) or 'none'}: start a cluster whose HOMING_JURISDICTIONS begins with those"
         )
 
 
@@ -106,9 +116,16 @@ def _check_empty(api: GatewayApi) -> None:
         )
 
 
-def _needed(manifest: Manifest, wanted: bytes) -> list[SlotFile]:
+def needed(manifest: Manifest, wanted: bytes) -> list[SlotFile]:
+    """The files of all slots, or of the slot of the one object that is wanted, by id.
+
+    Raises:
+        BackupUnusable: the manifest lacks some.
+    """
     if not wanted:
-        if sorted(file.slot for file in manifest.files) != list(range(manifest.slots)):
+        found = sorted(file.slot for file in manifest.files)
+        twice = len(set(found)) < len(found)
+        if twice or found[: manifest.slots] != list(range(manifest.slots)) or found[-1] >= manifest.slots_in_all:
             raise BackupUnusable("the manifest does not name every slot once")
         return manifest.files
     slot = slot_of(wanted, manifest.slots)

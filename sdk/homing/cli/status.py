@@ -40,6 +40,15 @@ class Slot(msgspec.Struct):
     replicas: list[str] = []
 
 
+class Bound(msgspec.Struct):
+    """A jurisdiction in the cluster's document, with the slots that are its own."""
+
+    name: str
+    zones: list[str] = []
+    first_slot: int = 0
+    slots: int = 0
+
+
 class Process(msgspec.Struct):
     """A gateway or a worker in the cluster's document."""
 
@@ -54,6 +63,17 @@ class Cluster(msgspec.Struct):
     gateways: list[Process] = []
     workers: list[Process] = []
     slots: list[Slot] = []
+    jurisdictions: list[Bound] = []
+
+    @property
+    def hashed_slots(self) -> int:
+        """How many slots there are for objects that no jurisdiction binds."""
+        return self.jurisdictions[0].first_slot if self.jurisdictions else len(self.slots)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the jurisdictions, by number."""
+        return [each.name for each in self.jurisdictions]
 
 
 def read_cluster(api: GatewayApi) -> Cluster:
@@ -88,7 +108,8 @@ def render(cluster: Cluster, lags: Mapping[str, int | None], *, every_slot: bool
         lags: for each node the records that its slowest replica is behind, None when the node does not say.
         every_slot: list all slots, not only the restless ones.
     """
-    blocks = [_nodes(cluster, lags), _summary(cluster)]
+    summary = [_summary(cluster), *(_bound(cluster, each) for each in cluster.jurisdictions)]
+    blocks = [_nodes(cluster, lags), "\n".join(summary)]
     if every_slot:
         blocks.append(_slots(sorted(cluster.slots, key=lambda slot: slot.slot)))
     else:
@@ -128,6 +149,16 @@ def _summary(cluster: Cluster) -> str:
     return (
         f"{len(cluster.slots)} slots: {', '.join(parts) or 'none yet'}; replicas: {counts}; "
         f"epochs {_span([slot.epoch for slot in cluster.slots])}; gateways: {len(cluster.gateways)}"
+    )
+
+
+def _bound(cluster: Cluster, bound: Bound) -> str:
+    """One line of a jurisdiction; slots without a record wait for the first node in its zones."""
+    mine = [slot for slot in cluster.slots if 0 <= slot.slot - bound.first_slot < bound.slots]
+    served = sum(_settled(slot) for slot in mine)
+    nodes = ", ".join(sorted(node.id for node in cluster.nodes if node.zone in bound.zones)) or "no node"
+    return (
+        f"jurisdiction {bound.name} in {', '.join(bound.zones)} ({nodes}): {served} of {bound.slots} slots are served"
     )
 
 

@@ -31,8 +31,8 @@ class Compared(msgspec.Struct):
 def verify(what: str | None, url: str, token: str, as_json: bool) -> None:
     """Compare the copies of every slot, or of one. A copy that differs from the majority is repaired by its node."""
     with GatewayApi(url, token, timeout_s=VERIFY_TIMEOUT_S) as api:
-        count = len(read_cluster(api).slots)
-        slots = range(count) if what is None else [slot_of(what, count)]
+        cluster = read_cluster(api)
+        slots = [each.slot for each in cluster.slots] if what is None else [slot_of(what, cluster)]
         found = sorted(all_slots(slots, partial(_compare, api), _sum), key=lambda each: each.slot)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())

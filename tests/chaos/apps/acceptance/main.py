@@ -74,6 +74,43 @@ class Thing(DurableObject):
             return type(error).__name__
         return "taken"
 
+    def foreign_jurisdictions(self):
+        """Ids of another jurisdiction, and of none, given to a namespace of one; and what there is not."""
+        things = self.env.THING
+        eu, us = things.jurisdiction("eu"), things.jurisdiction("us")
+        said = []
+        for take in (
+            lambda: eu.get(us.id_from_name("x")),
+            lambda: eu.id_from_string(str(things.id_from_name("x"))),
+            lambda: things.jurisdiction("mars"),
+            lambda: things.get_by_name("x", location_hint="mars"),
+            lambda: [things.get(each) for each in (eu.id_from_name("x"), us.new_unique_id())] and "taken",
+        ):
+            try:
+                said.append(take())
+            except homing_errors.BadRequest as error:
+                said.append(type(error).__name__)
+        return said
+
+    async def add_one_in(self, jurisdiction, name):
+        """What an object of a jurisdiction has counted, which object code calls, and where that says it is."""
+        stub = self.env.THING.jurisdiction(jurisdiction).get_by_name(name)
+        return [await stub.add_one(), await stub.where(), stub.id.jurisdiction]
+
+    def where(self):
+        """The jurisdiction of this object, as its own id says."""
+        return self.ctx.id.jurisdiction
+
+    async def listed_in(self, jurisdiction):
+        """The names of a jurisdiction's objects, two in a page."""
+        found, cursor = [], None
+        while True:
+            page = await self.env.THING.jurisdiction(jurisdiction).list(limit=2, cursor=cursor)
+            found += [each.name for each in page.objects]
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
     async def alarm(self):
         """None is due in these tests."""
 
