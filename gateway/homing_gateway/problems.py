@@ -52,14 +52,21 @@ def problem(
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode("ascii")),
     ]
-    if error.http_status in (429, 503):
-        wait_s = RETRY_AFTER_S_DEFAULT if error.retry_after_s is None else error.retry_after_s
+    wait_s = wait_of(error)
+    if wait_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
     if allow is not None:
         headers.append((b"allow", ", ".join(allow).encode("ascii")))
     return error.http_status, headers, body
+
+
+def wait_of(error: HomingError) -> float | None:
+    """After how many seconds a client may try again, where an error is of the kind that says so."""
+    if error.http_status not in (429, 503):
+        return None
+    return RETRY_AFTER_S_DEFAULT if error.retry_after_s is None else error.retry_after_s
 
 
 @lru_cache(maxsize=64)

@@ -12,12 +12,13 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from homing.errors import ConfigurationError, HomingError, Unauthenticated
+from homing.errors import ApplicationError, ConfigurationError, HomingError, Overloaded, Unauthenticated
 from homing.v1 import objects_pb2
 from homing_gateway.asked import Asked
 from homing_gateway.gateway import Gateway
 from homing_gateway.limits import TIMEOUT_MS_MAX
 from homing_gateway.metrics import outcome_of
+from homing_gateway.problems import wait_of
 from homing_placement.routing.pending import Pending
 from homing_placement.routing.policy import retryable
 
@@ -167,11 +168,16 @@ async def _abort(
     has_key: bool,
 ) -> None:
     """End the call with the error's status; what HTTP says in a problem document goes into trailing metadata."""
-    trailing = [
+    trailing: list[tuple[str, str | bytes]] = [
         ("homing-code", error.code),
         ("homing-retryable", "true" if retryable(error, has_key=has_key) else "false"),
         ("x-request-id", request_id),
     ]
-    if error.retry_after_s is not None:
-        trailing.append(("retry-after-ms", str(int(error.retry_after_s * 1_000))))
+    if (wait_s := wait_of(error)) is not None:
+        trailing.append(("retry-after-ms", str(int(wait_s * 1_000))))
+    # Bytes, for names in Python and words of a worker need not be ASCII.
+    if isinstance(error, ApplicationError):
+        trailing.append(("homing-error-type-bin", error.error_type.encode()))
+    if isinstance(error, Overloaded) and error.cause:
+        trailing.append(("homing-cause-bin", error.cause.encode()))
     await context.abort(grpc.StatusCode[error.grpc_status], error.message, tuple(trailing))

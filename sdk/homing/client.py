@@ -1,16 +1,19 @@
-"""Clients of a homing cluster, asynchronous and not: call objects by class, name and method."""
+"""Clients of a homing cluster, asynchronous and not, over HTTP and gRPC: call objects by class, name and method."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
+from homing.client_http import HttpConnection, SyncHttpConnection
 from homing.client_wire import (
     MARGIN_S,
     TIMEOUT_S_DEFAULT,
@@ -18,12 +21,9 @@ from homing.client_wire import (
     Call,
     Retries,
     any_chance,
-    authorization,
     check_method,
-    fetch_path,
+    check_url,
     make_call,
-    read_answer,
-    read_failure,
 )
 from homing.errors import HomingError
 from homing.ids import ObjectId, in_jurisdiction
@@ -31,17 +31,63 @@ from homing.ids import ObjectId, in_jurisdiction
 URL_DEFAULT = "http://127.0.0.1:8787"
 
 
+class _Connection(Protocol):
+    """How an asynchronous client reaches a gateway."""
+
+    async def send(self, call: Call, left_s: float) -> Any: ...
+
+    async def fetch(
+        self, class_name: str, name: str | ObjectId, path: str, method: str, content: bytes | str | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response: ...  # fmt: skip
+
+    async def close(self) -> None: ...
+
+
+class _SyncConnection(Protocol):
+    """How the other client does."""
+
+    def send(self, call: Call, left_s: float) -> Any: ...
+
+    def fetch(
+        self, class_name: str, name: str | ObjectId, path: str, method: str, content: bytes | str | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response: ...  # fmt: skip
+
+    def close(self) -> None: ...
+
+
+def _over_grpc(url: str, ca: str | Path | None, transport: object) -> Any:
+    """The module that connects over gRPC, if that is what an address says; else None.
+
+    Raises:
+        ValueError: no client knows such addresses, or what else is given does not go with it.
+    """
+    if not check_url(url, has_ca=ca is not None).startswith("grpc"):
+        return None
+    if transport is not None:
+        raise ValueError("a transport of httpx goes with an http:// or https:// address")
+    # By its name: what runs in a jail imports this package, and there is no gRPC.
+    return importlib.import_module("homing.client_grpc")
+
+
 class Client:
     """An asynchronous client; an asynchronous context manager.
 
     Args:
-        url: a gateway.
+        url: a gateway: `http://` or `https://`, or `grpc://` or `grpcs://` (TLS) for its gRPC port, which must be
+            reached directly or through what passes gRPC on. Calls and errors are the same over both.
         token: its API token, if it has one.
         timeout_s: how long a call may take, tries included.
         tries_max: how often a call is sent at most; 1: never again.
         auto_key: give every call an idempotency key of its own, so that it is exactly-once and can always be repeated.
             It costs the object a little storage for each call.
+        ca: file of the authority that signed the gateway's certificate, in PEM; by default those of the system.
         transport: of httpx; for tests and proxies.
+
+    Raises:
+        ValueError: an address that is none, or arguments that do not go with it.
+        OSError: the file of the authority cannot be read.
 
     Example:
         >>> async with Client("http://127.0.0.1:8787") as client:
@@ -56,14 +102,17 @@ class Client:
         timeout_s: float = TIMEOUT_S_DEFAULT,
         tries_max: int = TRIES_MAX_DEFAULT,
         auto_key: bool = False,
+        ca: str | Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._tries_max = tries_max
         self._auto_key = auto_key
-        self._http = httpx.AsyncClient(
-            base_url=url, headers=authorization(token), timeout=timeout_s + MARGIN_S, transport=transport
-        )
+        self._connection: _Connection
+        if (over_grpc := _over_grpc(url, ca, transport)) is not None:
+            self._connection = over_grpc.GrpcConnection(url, token, ca)
+        else:
+            self._connection = HttpConnection(url, token, timeout_s + MARGIN_S, ca, transport)
 
     async def __aenter__(self) -> Client:
         return self
@@ -75,7 +124,7 @@ class Client:
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._http.aclose()
+        await self._connection.close()
 
     def get(self, class_name: str, name: str | ObjectId, *, jurisdiction: str | None = None) -> Stub:
         """A stub of one object: its public methods, awaitable.
@@ -121,7 +170,7 @@ class Client:
         retries = Retries(time.monotonic() + limit_s, self._tries_max)
         while True:
             try:
-                return await self._send(call, retries.left_s(time.monotonic()))
+                return await self._connection.send(call, retries.left_s(time.monotonic()))
             except HomingError as error:
                 wait_s = retries.wait_s(error, time.monotonic(), any_chance())
             await asyncio.sleep(wait_s)
@@ -140,22 +189,9 @@ class Client:
 
         Raises:
             HomingError: no answer came.
+            NotSupported: this client speaks gRPC, which has no `fetch`.
         """
-        try:
-            return await self._http.request(
-                method, fetch_path(class_name, name, path), content=content, headers=dict(headers or {})
-            )
-        except httpx.TransportError as failure:
-            raise read_failure(failure, has_key=False) from failure
-
-    async def _send(self, call: Call, left_s: float) -> Any:
-        try:
-            answer = await self._http.post(
-                call.path, content=call.body, headers=call.headers(left_s), timeout=left_s + MARGIN_S
-            )
-        except httpx.TransportError as failure:
-            raise read_failure(failure, has_key=call.key is not None) from failure
-        return read_answer(answer)
+        return await self._connection.fetch(class_name, name, path, method, content, headers)
 
 
 class Stub:
@@ -201,14 +237,17 @@ class SyncClient:
         timeout_s: float = TIMEOUT_S_DEFAULT,
         tries_max: int = TRIES_MAX_DEFAULT,
         auto_key: bool = False,
+        ca: str | Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._tries_max = tries_max
         self._auto_key = auto_key
-        self._http = httpx.Client(
-            base_url=url, headers=authorization(token), timeout=timeout_s + MARGIN_S, transport=transport
-        )
+        self._connection: _SyncConnection
+        if (over_grpc := _over_grpc(url, ca, transport)) is not None:
+            self._connection = over_grpc.SyncGrpcConnection(url, token, ca)
+        else:
+            self._connection = SyncHttpConnection(url, token, timeout_s + MARGIN_S, ca, transport)
 
     def __enter__(self) -> SyncClient:
         return self
@@ -220,7 +259,7 @@ class SyncClient:
 
     def close(self) -> None:
         """Close its connections."""
-        self._http.close()
+        self._connection.close()
 
     def get(self, class_name: str, name: str | ObjectId, *, jurisdiction: str | None = None) -> SyncStub:
         """A stub of one object: its public methods; arguments as for `Client.get`."""
@@ -243,7 +282,7 @@ class SyncClient:
         retries = Retries(time.monotonic() + limit_s, self._tries_max)
         while True:
             try:
-                return self._send(call, retries.left_s(time.monotonic()))
+                return self._connection.send(call, retries.left_s(time.monotonic()))
             except HomingError as error:
                 wait_s = retries.wait_s(error, time.monotonic(), any_chance())
             time.sleep(wait_s)
@@ -259,21 +298,7 @@ class SyncClient:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send an HTTP request to the object's `fetch`; as `Client.fetch`."""
-        try:
-            return self._http.request(
-                method, fetch_path(class_name, name, path), content=content, headers=dict(headers or {})
-            )
-        except httpx.TransportError as failure:
-            raise read_failure(failure, has_key=False) from failure
-
-    def _send(self, call: Call, left_s: float) -> Any:
-        try:
-            answer = self._http.post(
-                call.path, content=call.body, headers=call.headers(left_s), timeout=left_s + MARGIN_S
-            )
-        except httpx.TransportError as failure:
-            raise read_failure(failure, has_key=call.key is not None) from failure
-        return read_answer(answer)
+        return self._connection.fetch(class_name, name, path, method, content, headers)
 
 
 class SyncStub:

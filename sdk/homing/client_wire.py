@@ -1,4 +1,4 @@
-"""What both clients share, without I/O: a call as a request, an answer as a value or an error, a retry as a wait.
+"""What all clients share, without I/O: a call as a request, the result in an answer, a retry as a wait.
 
 A call is sent again only when that is safe: the gateway says so, nothing was sent at all, or the call carries an
 idempotency key, with which a repetition gives the one answer.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import httpx
 import msgspec
 
 from homing import values
-from homing.errors import BrokenOff, DeadlineExceeded, HomingError, OutcomeUnknown, Unavailable, from_wire
+from homing.errors import HomingError
 from homing.ids import ObjectId
 
 TIMEOUT_S_DEFAULT = 30.0
@@ -24,34 +23,24 @@ BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 2.0
 # How much longer than the call's own deadline the client waits for the gateway to say that it passed.
 MARGIN_S = 2.0
+SCHEMES = frozenset(("http", "https", "grpc", "grpcs"))
 
 _OBJECTS = "/_homing/v1/objects"
 
 
-class Problem(msgspec.Struct):
-    """What is read of a problem document."""
-
-    type: str = ""
-    title: str = ""
-    detail: str = ""
-    retryable: bool = False
-    request_id: str = ""
-    error_type: str = ""
-
-
 class Call(msgspec.Struct, frozen=True):
-    """One call, ready to be sent any number of times."""
+    """One call, ready to be sent any number of times; `name` is the object's, or `id:` and its id."""
 
-    path: str
+    class_name: str
+    name: str
+    method: str
     body: bytes
     key: str | None = None
 
-    def headers(self, left_s: float) -> dict[str, str]:
-        """The headers of a try that may take `left_s` seconds."""
-        headers = {"content-type": "application/json", "homing-timeout-ms": str(max(1, int(left_s * 1_000)))}
-        if self.key is not None:
-            headers["idempotency-key"] = self.key
-        return headers
+
+def address_of(name: str | ObjectId) -> str:
+    """How an object is named to a gateway."""
+    return f"id:{name}" if isinstance(name, ObjectId) else name
 
 
 def object_path(class_name: str, name: str | ObjectId) -> str:
@@ -61,8 +50,7 @@ def object_path(class_name: str, name: str | ObjectId) -> str:
         >>> object_path("Room", "a/b ü")
         '/_homing/v1/objects/Room/a%2Fb%20%C3%BC'
     """
-    text = f"id:{name}" if isinstance(name, ObjectId) else name
-    quoted = quote(text, safe=":")
+    quoted = quote(address_of(name), safe=":")
     if quoted.strip(".") == "":
         quoted = quoted.replace(".", "%2E")  # a lone dot or two would be taken for a step in the path
     return f"{_OBJECTS}/{quote(class_name, safe='')}/{quoted}"
@@ -81,61 +69,42 @@ def make_call(
 
     Raises:
         TypeError: an argument cannot travel as JSON.
-        ValueError: NaN, an infinity, or nesting without end.
+        ValueError: NaN, an infinity, or nesting without end; a key that is empty.
     """
+    if key == "":
+        raise ValueError("an idempotency key is not empty")
     fields: dict[str, Any] = {}
     if args:
         fields["args"] = list(args)
     if kwargs:
         fields["kwargs"] = dict(kwargs)
-    path = f"{object_path(class_name, name)}/rpc/{quote(method, safe='')}"
-    return Call(path, values.to_json(fields), key)
+    return Call(class_name, address_of(name), method, values.to_json(fields), key)
 
 
-def read_answer(answer: httpx.Response) -> Any:
-    """The result that an answer carries.
+def result_of(body: bytes) -> Any:
+    """The result in the JSON of an answer.
 
     Raises:
-        HomingError: the error that the gateway named.
+        HomingError: it is none.
     """
-    if not answer.is_success:
-        raise read_error(answer)
     try:
-        return values.from_json(answer.content)["result"]
+        return values.from_json(body)["result"]
     except (ValueError, KeyError, TypeError) as error:
         raise HomingError("the gateway answered with something that is not a result") from error
 
 
-def read_error(answer: httpx.Response) -> HomingError:
-    """The error that a problem document names, with what the gateway said of repeating it."""
-    try:
-        problem = msgspec.json.decode(answer.content, type=Problem)
-    except msgspec.MsgspecError:
-        problem = Problem(detail=f"the gateway answered {answer.status_code}", retryable=answer.status_code == 503)
-    code = problem.type.rpartition("/")[2]
-    detail = problem.detail or problem.title
-    if code == BrokenOff.code and answer.status_code == BrokenOff.http_status:
-        error: HomingError = BrokenOff(detail)
-    else:
-        error = from_wire(code, detail, error_type=problem.error_type)
-    error.retryable = problem.retryable
-    wait = answer.headers.get("retry-after", "")
-    error.retry_after_s = float(wait) if wait.isdigit() else None
-    if problem.request_id:
-        error.add_note(f"request id {problem.request_id}")
-    return error
+def check_url(url: str, *, has_ca: bool) -> str:
+    """The scheme of a gateway's address.
 
-
-def read_failure(failure: httpx.TransportError, *, has_key: bool) -> HomingError:
-    """What a failed exchange means: nothing was sent, or nobody knows."""
-    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-        return Unavailable(f"no gateway answers: {failure}")
-    if isinstance(failure, httpx.TimeoutException):
-        error: HomingError = DeadlineExceeded("the gateway did not answer in time")
-    else:
-        error = OutcomeUnknown(f"the connection to the gateway broke: {failure}")
-    error.retryable = has_key
-    return error
+    Raises:
+        ValueError: none that a client knows; or there is an authority to trust, and no TLS.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise ValueError(f"{url!r} is no address of a gateway: write http://, https://, grpc:// or grpcs://")
+    if has_ca and scheme in ("http", "grpc"):
+        raise ValueError(f"an authority to trust (ca) goes with https:// and grpcs://, not with {scheme}://")
+    return scheme
 
 
 class Retries:
@@ -179,11 +148,6 @@ def any_chance() -> float:
     return secrets.randbelow(1_000) / 1_000
 
 
-def authorization(token: str | None) -> dict[str, str]:
-    """The header that carries a token."""
-    return {"authorization": f"Bearer {token}"} if token else {}
-
-
 def check_method(name: str) -> str:
     """Refuse attribute names that Python itself asks for.
 
@@ -193,8 +157,3 @@ def check_method(name: str) -> str:
     if name.startswith("_"):
         raise AttributeError(f"{name!r} is not a public method")
     return name
-
-
-def fetch_path(class_name: str, name: str | ObjectId, path: str) -> str:
-    """The path of an object's fetch."""
-    return f"{object_path(class_name, name)}/fetch/{path.lstrip('/')}"

@@ -33,8 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md", "docs/how-to/cloudflare.md",
     "docs/how-to/test.md", "docs/how-to/deploy.md", "docs/how-to/static-assets.md", "docs/how-to/look-inside.md",
+    "docs/how-to/clients.md",
 )  # fmt: skip
+# Pages that are read one after the other, with one cluster; every other page has one of its own.
+TOGETHER = ("docs/how-to/look-inside.md", "docs/how-to/clients.md")
 DEFAULT_PORT = "8787"
+DEFAULT_GRPC_PORT = "8788"
 READY_S = 90
 COMMAND_S = 60
 
@@ -101,8 +105,10 @@ def answers(url: str) -> bool:
 
 def type_in(block: Block, place: Path, port: int) -> str:
     """Run a block in a shell that stops at the first mistake, and return what it printed."""
+    text = block.text.replace(f"localhost:{DEFAULT_PORT}", f"127.0.0.1:{port}")
+    text = text.replace(f"localhost:{DEFAULT_GRPC_PORT}", f"127.0.0.1:{port + 1}")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text.replace(f"localhost:{DEFAULT_PORT}", f"127.0.0.1:{port}")],
+        ["bash", "-euo", "pipefail", "-c", text],
         cwd=place,
         env={**os.environ, "HOMING_URL": f"http://127.0.0.1:{port}"},
         capture_output=True,
@@ -123,19 +129,19 @@ def same(printed: str, promised: str) -> bool:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_does_what_it_says(page: str, place: Path) -> None:
-    found = blocks((ROOT / page).read_text())
+@pytest.mark.parametrize("pages", [*((page,) for page in PAGES if page not in TOGETHER), TOGETHER], ids=" ".join)
+def test_a_page_does_what_it_says(pages: tuple[str, ...], place: Path) -> None:
+    found = [(page, block) for page in pages for block in blocks((ROOT / page).read_text())]
     port = find_free(3)[0]
-    start = next((block.text.strip() for block in found if block.mark == "cluster"), "")
-    for block in found:
+    start = next((block.text.strip() for _, block in found if block.mark == "cluster"), "")
+    for _, block in found:
         if block.mark == "file":
             path = place / block.argument
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
     printed = ""
     with cluster(start or f".venv/bin/homing dev {ROOT / 'examples' / 'hello'}", place, port):
-        for block in found:
+        for page, block in found:
             if block.mark == "run":
                 printed = type_in(block, place, port)
             elif block.mark == "prints":

@@ -15,8 +15,10 @@ import grpc.aio
 import httpx
 import pytest
 
+import homing
 from etcd_process import EtcdProcess, free_port
 from gateway_command import CLUSTER, SLOTS, GatewayCommand
+from homing.errors import Unavailable
 from homing.v1 import objects_pb2
 from homing.wire.v1 import call_pb2 as wire
 from homing_gateway.rpc import SERVICE
@@ -125,6 +127,11 @@ async def test_a_call_crosses_the_whole_cluster_encrypted(cluster: Cluster) -> N
     assert (answer.status_code, answer.content) == (200, b'{"result":1}')
     rpc = f"127.0.0.1:{cluster.gateway.grpc_port}"
     assert await increment(rpc, cluster.credentials()) == b'{"result":2}'
+    ca = cluster.authority.path
+    async with homing.Client(f"grpcs://{rpc}", ca=ca) as client:
+        assert await client.get("Counter", "a").increment() == 3
+    async with homing.Client(str(cluster.gateway.http.base_url), ca=ca) as client:
+        assert await client.get("Counter", "a").increment() == 4
     facts = (await inspect(cluster.node, cluster.credentials(by=cluster.authority))).node
     assert facts.id == "n1"
 
@@ -144,6 +151,9 @@ async def test_a_client_that_does_not_know_the_authority_trusts_no_gateway(clust
     async with httpx.AsyncClient(base_url=cluster.gateway.http.base_url, verify=other, timeout=REFUSED_S) as client:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await client.get("/_homing/healthz")
+    async with homing.Client(f"grpcs://127.0.0.1:{cluster.gateway.grpc_port}", tries_max=1) as stranger:
+        with pytest.raises(Unavailable):
+            await stranger.get("Counter", "a").increment()
 
 
 async def test_a_node_answers_nobody_without_a_certificate_of_its_authority(cluster: Cluster, tmp_path: Path) -> None:

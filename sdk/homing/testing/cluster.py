@@ -12,7 +12,8 @@ from typing import Any, Literal
 import httpx
 
 from homing.client import SyncClient, SyncStub
-from homing.client_wire import authorization, make_call, object_path, read_answer
+from homing.client_http import authorization, read_answer
+from homing.client_wire import make_call, object_path
 from homing.errors import NotFound
 from homing.ids import ObjectId
 from homing.testing.process import ClusterProcess
