@@ -113,6 +113,8 @@ class App:
             exchange.asked.check_json()
             body = await exchange.body(self._gateway.rpc_bytes_max)
             return exchange.respond(200, await self._states.query(exchange.route, body), b"application/json")
+        if kind is Kind.EVICT:
+            return exchange.json(await self._states.evict(exchange.route, exchange.query))
         if kind is Kind.IMPORT:
             await self._states.bring_in(exchange.route, exchange.query, exchange.pieces())
             return exchange.nothing()

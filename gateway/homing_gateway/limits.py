@@ -28,6 +28,7 @@ DATABASE_PAGE_BYTES = 1_024
 IMPORT_PIECE_BYTES = 262_144
 QUERY_BYTES_MAX = 100_000
 QUERY_S_MAX = 75.0  # above what a node and its worker give it
+EVICT_S_MAX = 15.0  # as for that
 DELETE_S_MAX = 40.0  # above a node's patience with what still runs in the object
 
 # Sockets

@@ -17,6 +17,7 @@ from homing_gateway.limits import (
     DATABASE_BYTES_MAX,
     DATABASE_PAGE_BYTES,
     DELETE_S_MAX,
+    EVICT_S_MAX,
     IMPORT_PIECE_BYTES,
     QUERY_BYTES_MAX,
     QUERY_S_MAX,
@@ -29,6 +30,7 @@ from homing_placement.routing.limits import RETRY_S_MAX
 from homing_placement.routing.link import NodeLink
 
 DELETE = "/homing.wire.v1.Calls/Delete"
+EVICT = "/homing.wire.v1.Calls/Evict"
 QUERY = "/homing.wire.v1.Calls/Query"
 IMPORT = "/homing.wire.v1.Calls/Import"
 
@@ -101,6 +103,22 @@ class ObjectState:
             return reply.body
 
         return await self._tried(route.slot, once)
+
+    async def evict(self, route: Route, query: bytes) -> dict[str, object]:
+        """Take an object out of memory; it is gone when this returns. With `now` what runs in it is ended.
+
+        Raises:
+            Unavailable: it does not go, or its slot has no owner that answers.
+        """
+        at_once = number_in(query, "now") > 0
+        request = call_pb2.EvictRequest(slot=route.slot, object=route.object_id, at_once=at_once)
+        link, _ = self._forwarder.owner(route.slot)
+        if link is None:
+            raise Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+        reply = await link.ask(EVICT, request, call_pb2.EvictReply, EVICT_S_MAX)
+        if reply.HasField("failure"):
+            raise as_error(reply.failure)
+        return {"evicted": reply.evicted}
 
     async def delete(self, route: Route) -> None:
         """Delete an object; that is committed when this returns.

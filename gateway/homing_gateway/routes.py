@@ -32,6 +32,7 @@ class Kind(Enum):
     EXPORT = "export"
     IMPORT = "import"
     SQL = "sql"
+    EVICT = "evict"
     CLUSTER = "cluster"
     NODE = "node"
     SLOT = "slot"
@@ -55,6 +56,7 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.EXPORT: ("GET",),
     Kind.IMPORT: ("PUT",),
     Kind.SQL: ("POST",),
+    Kind.EVICT: ("POST",),
     Kind.CLUSTER: ("GET", "HEAD"),
     Kind.NODE: ("POST",),
     Kind.SLOT: ("POST",),
@@ -112,7 +114,7 @@ _FIXED = {
     b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
-_STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL}
+_STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL, b"evict": Kind.EVICT}
 _DEFAULT = Route(Kind.DEFAULT, guarded=False)
 _UNKNOWN = Route(Kind.UNKNOWN, guarded=False)
 _UNKNOWN_GUARDED = Route(Kind.UNKNOWN)

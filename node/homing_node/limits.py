@@ -62,8 +62,6 @@ outbound_kept_s = 30.0
 
 # Tests of applications
 test_call_ms = 60_000  # a function of a test that runs in an object, or an alarm that it rings
-test_evict_s = 5.0  # an object that does not go to sleep for this long will not
-test_poll_s = 0.02
 
 # Backups
 backups_at_once_max = 4  # slots that a node reads, and as many that it restores, at the same time; others wait

@@ -141,7 +141,7 @@ class Node:
             self.workforce.prepare,
         )  # fmt: skip
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
-        states = ObjectService(Deletions(outside, self.host), databases)
+        states = ObjectService(Deletions(outside, self.host), databases, self.host)
         server.add_generic_rpc_handlers((calls.handler(), states.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()

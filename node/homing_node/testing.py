@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from homing.errors import BadRequest, NotSupported, Unavailable
+from homing.errors import BadRequest, NotSupported
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
@@ -65,7 +65,7 @@ class HandOfTests:
         if what == "ring":
             return await self._call(request.ring, wire.CALL_KIND_ALARM)
         if what == "evict":
-            await self._evict(request.evict.object)
+            await self._host.evictions.evict(request.evict.object)
         elif what == "clock":
             self._clock.ahead_ms = request.clock.ahead_ms
             self._tell(request.clock.ahead_ms)
@@ -84,12 +84,3 @@ class HandOfTests:
         self._host.call(call, answered.set_result)
         reply = await answered
         return wire.TestReply(failure=reply.failure if reply.HasField("failure") else None, body=reply.body)
-
-    async def _evict(self, object_id: bytes) -> None:
-        act = self._host.objects.get(object_id)
-        deadline = time.monotonic() + limits.test_evict_s
-        while act is not None and self._host.objects.get(object_id) is act:
-            if time.monotonic() > deadline:
-                raise Unavailable("the object does not go to sleep: a call, a timer or wait_until is pending in it")
-            self._host.evictions.close(act)
-            await asyncio.sleep(limits.test_poll_s)

@@ -1,4 +1,4 @@
-"""The state of an object as a whole, on a cluster of three nodes: taken out, queried, deleted, brought in, cloned."""
+"""What operators do to objects, on a cluster of three nodes: take them out, query, delete, bring in, clone, evict."""
 
 from __future__ import annotations
 
@@ -279,3 +279,20 @@ async def test_objects_list_each_other(cluster: DevCluster, http: httpx.AsyncCli
     printed = await run(cluster, "objects", "ls", "Ledger", "--limit", "5")
     assert printed.splitlines()[0].split("  ")[0] == "NAME"
     assert len(printed.splitlines()) == 6
+
+
+async def test_an_object_is_taken_out_of_memory(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    await call(http, "awake", "add", 4)
+    assert (await http.get("/awake")).json()["active"]
+    assert await run(cluster, "objects", "evict", "Ledger", "awake") == "evicted Ledger/awake\n"
+    assert not (await http.get("/awake")).json()["active"]
+    assert await run(cluster, "objects", "evict", "Ledger", "awake") == "Ledger/awake is not in memory\n"
+    assert await call(http, "awake", "state") == [1, 4, 4, 0]
+    sleeping = asyncio.ensure_future(http.post("/awake/rpc/sleep", json={"args": [60]}))
+    while (await http.get("/awake")).json()["active"] is not True or sleeping.done():
+        await asyncio.sleep(0.01)
+    assert "--now ends that" in await refused(cluster, "objects", "evict", "Ledger", "awake")
+    assert json.loads(await run(cluster, "objects", "evict", "Ledger", "awake", "--now", "--json"))["evicted"] is True
+    answer = await sleeping
+    assert (answer.status_code, answer.json()["type"].split("/")[-1]) == (503, "object-reset")
+    assert await call(http, "awake", "state") == [1, 4, 4, 0]

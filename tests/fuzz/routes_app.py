@@ -364,6 +364,7 @@ SCOPES = [
             (b"POST /_homing/v1/slots/1/verify", b""), (b"POST /_homing/v1/slots/99999/verify", b""),
             (b"GET /_homing/v1/slots/99999/backup", b""), (b"GET /_homing/v1/slots/1/backup?object=zz", b""),
             (b"GET /_homing/v1/slots/1/backup", b""), (b"POST /_homing/v1/slots/1/restore?run=ab", b"\0\0\0\1x"),
+            (b"POST /_homing/v1/objects/C/a/evict?now=1", b""),
             (b"POST /_homing/v1/tests/clock", b'{"ahead_ms": 5}'), (b"POST /_homing/v1/tests/clock", b"x"),
             (b"POST /_homing/v1/tests/C/a/run", b""), (b"POST /_homing/v1/tests/C/a/ring", b""),
             (b"GET /_homing/readyz", b""), (b"GET /_homing/healthz", b""), (b"PATCH /_homing/healthz", b""),

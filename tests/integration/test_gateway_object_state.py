@@ -134,6 +134,25 @@ async def test_a_query_is_passed_on_and_its_answer_comes_back(gate: Running) -> 
     assert len(asked) == 2
 
 
+async def test_an_object_is_evicted(gate: Running) -> None:
+    asked: list[wire.EvictRequest] = []
+
+    def evict(request: wire.EvictRequest) -> wire.EvictReply:
+        asked.append(request)
+        if len(asked) == 3:
+            return wire.EvictReply(failure=wire.Failure(code="unavailable", message="it does not go to sleep"))
+        return wire.EvictReply(evicted=len(asked) == 1)
+
+    gate.node.on_evict = evict
+    first, second, third = [await gate.http.post(f"{OBJECT}/evict{query}") for query in ("?now=1", "", "?now=0")]
+    assert (first.json(), second.json()) == ({"evicted": True}, {"evicted": False})
+    check_problem(third, 503, "unavailable", retryable=True)
+    assert [(each.slot, each.object, each.at_once) for each in asked] == [
+        (A.slot(), A.raw, True), (A.slot(), A.raw, False), (A.slot(), A.raw, False),
+    ]  # fmt: skip
+    check_problem(await gate.http.get(f"{OBJECT}/evict"), 405, "method-not-allowed")
+
+
 def imports(gate: Running, failure: wire.Failure | None = None, *, breaks: bool = False) -> list[wire.ImportPart]:
     taken: list[wire.ImportPart] = []
 
@@ -178,7 +197,8 @@ async def test_a_file_that_is_refused_or_lost(gate: Running, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("verb", "path"), [("GET", "/export"), ("DELETE", ""), ("POST", "/sql"), ("PUT", "/import"), ("GET", "")]
+    ("verb", "path"),
+    [("GET", "/export"), ("DELETE", ""), ("POST", "/sql"), ("PUT", "/import"), ("GET", ""), ("POST", "/evict")],
 )
 async def test_each_needs_the_token(verb: str, path: str) -> None:
     async with running(lane=True, token="secret") as gate:

@@ -50,6 +50,7 @@ class StubNode:
         self.on_read: Callable[[wire.ReadSlotRequest], AsyncIterator[wire.SlotPart]] | None = None
         self.on_restore: Callable[[AsyncIterator[wire.SlotPart]], Awaitable[wire.RestoreReply]] | None = None
         self.on_delete: Callable[[wire.DeleteRequest], wire.DeleteReply] | None = None
+        self.on_evict: Callable[[wire.EvictRequest], wire.EvictReply] | None = None
         self.on_query: Callable[[wire.QueryRequest], wire.QueryReply] | None = None
         self.on_import: Callable[[AsyncIterator[wire.ImportPart]], Awaitable[wire.ImportReply]] | None = None
         self.classes = ["Counter"]
@@ -93,6 +94,9 @@ class StubNode:
             ),
             "Delete": grpc.unary_unary_rpc_method_handler(
                 self._delete, wire.DeleteRequest.FromString, wire.DeleteReply.SerializeToString
+            ),
+            "Evict": grpc.unary_unary_rpc_method_handler(
+                self._evict, wire.EvictRequest.FromString, wire.EvictReply.SerializeToString
             ),
             "Query": grpc.unary_unary_rpc_method_handler(
                 self._query, wire.QueryRequest.FromString, wire.QueryReply.SerializeToString
@@ -139,6 +143,10 @@ class StubNode:
     async def _delete(self, request: wire.DeleteRequest, _: object) -> wire.DeleteReply:
         assert self.on_delete is not None
         return self.on_delete(request)
+
+    async def _evict(self, request: wire.EvictRequest, _: object) -> wire.EvictReply:
+        assert self.on_evict is not None
+        return self.on_evict(request)
 
     async def _query(self, request: wire.QueryRequest, _: object) -> wire.QueryReply:
         assert self.on_query is not None

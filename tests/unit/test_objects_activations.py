@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from homing.errors import Unavailable
+from homing.ids import ObjectId
 from homing_node.objects import limits
 from homing_node.objects.limits import HostLimits
 from homing_node.workers.inside import pages
@@ -215,3 +218,44 @@ def test_when_every_activation_of_a_worker_is_busy_a_new_one_starts_all_the_same
     assert not world.worker.frames(4)
     world.turn(world.event(), 1)
     assert world.replies[call].body == b"1"
+
+
+A = ObjectId.from_name("Counter", "a").raw
+
+
+async def evicting(world: HostWorld, *, at_once: bool = False) -> asyncio.Future[bool]:
+    found = asyncio.ensure_future(world.host.evictions.evict(A, at_once=at_once))
+    await asyncio.sleep(0)
+    return found
+
+
+async def test_an_object_is_taken_out_of_memory_when_nothing_runs_in_it() -> None:
+    world = HostWorld()
+    assert await (await evicting(world)) is False
+    world.call()
+    event = world.event()
+    evicted = await evicting(world)
+    assert not world.worker.frames(4), "a call runs"
+    world.turn(event, 1)
+    async with asyncio.timeout(5):
+        while not world.worker.frames(4):
+            await asyncio.sleep(0)
+    assert not evicted.done()
+    world.host.on_frame(world.worker, [3, event[1], True])
+    assert await evicted is True
+    assert A not in world.host.objects
+
+
+async def test_what_runs_in_an_object_keeps_it_in_memory_or_is_ended() -> None:
+    world = HostWorld()
+    call = world.call()
+    event = world.event()
+    evicted = await evicting(world)
+    world.clock.seconds += limits.evict_s + 1
+    with pytest.raises(Unavailable, match="a call, a timer"):
+        await evicted
+    evicted = await evicting(world, at_once=True)
+    assert world.worker.frames(5)
+    assert code(world, call) == "object-reset"
+    world.host.on_frame(world.worker, [3, event[1], True])
+    assert await evicted is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+from homing.errors import Unavailable
 from homing.tuning import allocator_trim, drop_caches
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, Life
@@ -110,6 +111,30 @@ class Evictions:
         act = self._objects.get(object_id)
         if act is not None:
             self._abort(act, reason)
+
+    async def evict(self, object_id: bytes, *, at_once: bool = False) -> bool:
+        """Take an object out of memory; returns, when it is gone, whether it was there.
+
+        Args:
+            object_id: which.
+            at_once: end what runs in it, as a reset does.
+
+        Raises:
+            Unavailable: it does not go.
+        """
+        act = self._objects.get(object_id)
+        if act is None:
+            return False
+        if at_once:
+            self._abort(act, "an operator took it out of memory")
+        until = self._now_s() + limits.evict_s
+        while self._objects.get(object_id) is act:
+            if self._now_s() > until:
+                why = "its worker does not answer" if at_once else "a call, a timer or wait_until is pending in it"
+                raise Unavailable(f"the object does not go to sleep: {why}")
+            self.close(act)
+            await asyncio.sleep(limits.evict_poll_s)
+        return True
 
     def close(self, act: Activation) -> None:
         """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""

@@ -79,17 +79,18 @@ class GatewayApi:
         """
         return self._ask("GET", path, query)
 
-    def post(self, path: str, value: object = None) -> bytes:
+    def post(self, path: str, value: object = None, **query: str | int) -> bytes:
         """The same, for a route that changes something.
 
         Args:
             path: of the route.
             value: what is posted as JSON, if anything is.
+            **query: beside the path.
 
         Raises:
             HomingError: as `get`.
         """
-        return self._ask("POST", path, {}, None if value is None else [msgspec.json.encode(value)])
+        return self._ask("POST", path, query, None if value is None else [msgspec.json.encode(value)])
 
     @contextmanager
     def stream(self, path: str, **query: str | int) -> Generator[Iterator[bytes]]:

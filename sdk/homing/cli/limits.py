@@ -97,3 +97,6 @@ FILE_PIECE_BYTES = 262_144
 """Of a file, sent at a time."""
 DELETE_TIMEOUT_S = 45.0
 """How long `homing objects delete` waits; a node gives what runs in the object a little less to end."""
+
+EVICT_TIMEOUT_S = 20.0
+"""How long `homing objects evict` waits; a node gives the object less."""

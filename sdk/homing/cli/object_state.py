@@ -1,4 +1,4 @@
-"""What is in one object: `homing objects sql`, `export`, `import`, `clone` and `delete`."""
+"""What is in one object: `homing objects sql`, `export`, `import`, `clone`, `evict` and `delete`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ import click
 import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options, object_path
-from homing.cli.limits import DATABASE_BYTES_MAX, DATABASE_PAGE_BYTES, DELETE_TIMEOUT_S, FILE_PIECE_BYTES
+from homing.cli.limits import (
+    DATABASE_BYTES_MAX,
+    DATABASE_PAGE_BYTES,
+    DELETE_TIMEOUT_S,
+    EVICT_TIMEOUT_S,
+    FILE_PIECE_BYTES,
+)
 from homing.cli.slots_at_once import Stop, patiently, size_text
 from homing.cli.tables import table
-from homing.errors import BadRequest, TooLarge
+from homing.errors import BadRequest, TooLarge, Unavailable
+
+
+class Evicted(msgspec.Struct):
+    """Whether an object was in memory."""
+
+    evicted: bool
 
 
 class Rows(msgspec.Struct):
@@ -151,6 +163,28 @@ def clone_object(
     with GatewayApi(url, token) as api, api.stream(object_path(class_name, source, "/export")) as body:
         _send(api, object_path(class_name, to, "/import"), body, overwrite=overwrite)
     _say({"class": class_name, "from": source, "to": to}, as_json, f"cloned {class_name}/{source} to {class_name}/{to}")
+
+
+@click.command("evict")
+@click.argument("class_name", metavar="CLASS")
+@click.argument("name")
+@click.option("--now", is_flag=True, help="End what runs in it. Without it, it goes when nothing does.")
+@gateway_options
+def evict_object(class_name: str, name: str, url: str, token: str, as_json: bool, *, now: bool) -> None:
+    """Take the object NAME of CLASS out of memory; its next event makes it anew, from what it has stored.
+
+    Its WebSockets stay open. With --now calls that run in it end as when it is reset.
+    """
+    with GatewayApi(url, token, timeout_s=EVICT_TIMEOUT_S) as api:
+        try:
+            body = api.post(object_path(class_name, name, "/evict"), now=int(now))
+        except Unavailable as error:
+            if now or "does not go to sleep" not in error.message:
+                raise
+            raise Unavailable(f"{error.message}; --now ends that") from error
+    was = msgspec.json.decode(body, type=Evicted).evicted
+    _say({"class": class_name, "name": name, "evicted": was}, as_json,
+         f"evicted {class_name}/{name}" if was else f"{class_name}/{name} is not in memory")  # fmt: skip
 
 
 @click.command("delete")

@@ -10,7 +10,14 @@ import click
 import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options, object_path
-from homing.cli.object_state import clone_object, delete_object, export_object, import_object, query_object
+from homing.cli.object_state import (
+    clone_object,
+    delete_object,
+    evict_object,
+    export_object,
+    import_object,
+    query_object,
+)
 from homing.cli.tables import Cell, table
 from homing.listing import LIST_OBJECTS_MAX
 
@@ -27,7 +34,7 @@ def objects() -> None:
     """Look at objects, and into them."""
 
 
-for command in (clone_object, delete_object, export_object, import_object, query_object):
+for command in (clone_object, delete_object, evict_object, export_object, import_object, query_object):
     objects.add_command(command)
 
 

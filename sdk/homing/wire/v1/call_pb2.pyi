@@ -573,6 +573,24 @@ class ImportReply(_message.Message):
     failure: Failure
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
+class EvictRequest(_message.Message):
+    __slots__ = ("slot", "object", "at_once")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    AT_ONCE_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    object: bytes
+    at_once: bool
+    def __init__(self, slot: _Optional[int] = ..., object: _Optional[bytes] = ..., at_once: bool = ...) -> None: ...
+
+class EvictReply(_message.Message):
+    __slots__ = ("failure", "evicted")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    evicted: bool
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., evicted: bool = ...) -> None: ...
+
 class TestRequest(_message.Message):
     __slots__ = ("run", "ring", "evict", "clock")
     RUN_FIELD_NUMBER: _ClassVar[int]

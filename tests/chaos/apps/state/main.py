@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -27,6 +28,10 @@ class Ledger(DurableObject):
         found = self.ctx.storage.sql.exec("SELECT count(*) count, total(n) total FROM entries").one()
         kv = self.ctx.storage.kv
         return [found["count"], int(found["total"]), kv.get("sum") or 0, kv.get("rang") or 0]
+
+    async def sleep(self, seconds: float) -> None:
+        """Take so long."""
+        await asyncio.sleep(seconds)
 
     def remind(self, seconds: float) -> None:
         """Set the alarm."""
