@@ -23,13 +23,14 @@ from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
+from homing_gateway.tails import Tails
 from homing_gateway.testing import do_for_test
 from homing_placement.limits import PACKAGE_BYTES_MAX
 from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
 
-_STREAMED = frozenset((Kind.BACKUP, Kind.EXPORT))
+_STREAMED = frozenset((Kind.BACKUP, Kind.EXPORT, Kind.TAIL))
 _LABELS = {Kind.RPC: "rpc", Kind.FETCH: "fetch", Kind.DEFAULT: "default"}
 
 
@@ -58,6 +59,7 @@ class App:
         self._streams = streams
         self._deploys = deploys
         self._states = ObjectState(gateway.forwarder)
+        self._tails = Tails(gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -96,6 +98,9 @@ class App:
         if exchange.route.kind is Kind.BACKUP:
             frames = await self._streams.read(exchange.route.slot, exchange.query)
             await exchange.stream(send, frames, b"application/octet-stream")
+            return
+        if exchange.route.kind is Kind.TAIL:
+            await exchange.stream(send, self._tails.follow(exchange.query), b"application/x-ndjson")
             return
         exported = await self._states.export(exchange.route)
         try:

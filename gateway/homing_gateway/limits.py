@@ -49,6 +49,13 @@ SOCKETS_SETTLE_S_MAX = 2.0  # at the gateway's end, for objects to hear of it
 VERIFY_S_MAX = 22.0  # a little above the node's own patience
 TEST_S_MAX = 65.0  # as for that
 
+# Live logs
+TAILS_MAX = 16  # followed at the same time
+TAIL_BATCHES_MAX = 8  # of events, that wait for one client; then nodes wait, and drop what they cannot keep
+TAIL_LOOK_S = 0.25  # how often a tail looks for nodes that came, and whether this gateway stops
+TAIL_BEAT_S = 2.0  # a tail with nothing to tell sends an empty line, so that both sides notice when the other is gone
+TAIL_AGAIN_S = 1.0  # a node whose stream ended is asked again after this
+
 # Deployments
 PREPARE_S_MAX = 300.0  # a node has this long to load a version: its packages may have to be installed
 DEPLOY_MESSAGE_CHARS_MAX = 200

@@ -43,6 +43,7 @@ class Kind(Enum):
     READYZ = "readyz"
     VERSIONS = "versions"
     DEPLOYMENT = "deployment"
+    TAIL = "tail"
     TEST = "test"
     DEFAULT = "default"
     UNKNOWN = "unknown"
@@ -67,6 +68,7 @@ _VERBS: dict[Kind, tuple[str, ...] | None] = {
     Kind.READYZ: ("GET", "HEAD"),
     Kind.VERSIONS: ("POST",),
     Kind.DEPLOYMENT: ("GET", "HEAD", "POST"),
+    Kind.TAIL: ("GET",),
     Kind.TEST: ("POST",),
     Kind.DEFAULT: None,
     Kind.UNKNOWN: None,
@@ -112,6 +114,7 @@ _FIXED = {
     b"/_homing/v1/objects": Route(Kind.ANY_OBJECT),
     b"/_homing/v1/versions": Route(Kind.VERSIONS),
     b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
+    b"/_homing/v1/tail": Route(Kind.TAIL),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
 _STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL, b"evict": Kind.EVICT}

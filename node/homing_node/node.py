@@ -40,6 +40,7 @@ from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
 from homing_node.settings import NodeSettings, split_address
+from homing_node.tail_service import TailService
 from homing_node.testing import AheadClock, HandOfTests
 from homing_node.verifier import Verifier
 from homing_node.workforce import Workforce
@@ -142,7 +143,8 @@ class Node:
         )  # fmt: skip
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
         states = ObjectService(Deletions(outside, self.host), databases, self.host)
-        server.add_generic_rpc_handlers((calls.handler(), states.handler(), self.links.handler()))
+        tails = TailService(self.host.tails)
+        server.add_generic_rpc_handlers((calls.handler(), states.handler(), tails.handler(), self.links.handler()))
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"

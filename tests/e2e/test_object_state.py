@@ -1,12 +1,14 @@
-"""What operators do to objects, on a cluster of three nodes: take them out, query, delete, bring in, clone, evict."""
+"""What operators do to objects, on three nodes: take them out, query, delete, bring in, clone, evict, follow."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ import pytest
 from tests.chaos.cluster import DevCluster
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from homing.ids import ObjectId
 
 APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "state"
 SLOTS = 64
@@ -296,3 +300,70 @@ async def test_an_object_is_taken_out_of_memory(cluster: DevCluster, http: httpx
     answer = await sleeping
     assert (answer.status_code, answer.json()["type"].split("/")[-1]) == (503, "object-reset")
     assert await call(http, "awake", "state") == [1, 4, 4, 0]
+
+
+class Tail:
+    """`homing tail` as it runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self._lines = process.stdout
+
+    async def until(self, **wanted: Any) -> dict[str, Any]:
+        """The next event that is so."""
+        async with asyncio.timeout(30):
+            while True:
+                found = json.loads(await self._lines.readline())
+                if all(found.get(name) == value for name, value in wanted.items()):
+                    return found
+
+
+@contextlib.asynccontextmanager
+async def tailing(cluster: DevCluster, *words: str) -> AsyncIterator[Tail]:
+    process = await asyncio.create_subprocess_exec(
+        cluster.program, "tail", *words, "--json", "--url", cluster.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        yield Tail(process)
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 10)
+        assert (process.returncode, errors) == (0, b""), "Ctrl-C ends it without a word"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_tail_follows_an_object_over_every_node_and_through_a_kill(
+    cluster: DevCluster, http: httpx.AsyncClient
+) -> None:
+    async def say(name: str, text: str) -> None:
+        assert (await http.post(f"/{name}/rpc/say", json={"args": [text]})).status_code == 500
+
+    async with tailing(cluster, "Ledger/told") as tail:
+        begun = {(await tail.until(message="followed from here on"))["node"] for _ in range(3)}
+        assert begun == {"n1", "n2", "n3"}
+        await say("other", "not this")
+        await say("told", "hello")
+        _, owner = await cluster.owner_of("Ledger", "told")
+        raw = ObjectId.from_name("Ledger", "told").raw.hex()
+        whose = {"node": owner, "class": "Ledger", "name": "told", "id": raw}
+        first = await tail.until(kind="log")
+        assert (first["level"], first["message"]) == ("info", "hello"), "nothing of the other"
+        assert {name: first[name] for name in whose} == whose
+        await tail.until(**whose, level="warning", message="careful: hello")
+        await tail.until(**whose, level="error", message='bad: {"text":"hello"}')
+        raised = await tail.until(**whose, kind="exception", level="error", request_id=first["request_id"])
+        assert raised["message"].startswith("Traceback")
+        assert raised["message"].endswith("ValueError: hello\n")
+        ended = await tail.until(**whose, kind="outcome", event="rpc say", outcome="application-error")
+        assert 0 < ended["duration_ms"] < 10_000
+        pid = next(node.pid for node in (await cluster.view()).nodes if node.id == owner)
+        cluster.process(pid).send(signal.SIGKILL)
+        await tail.until(kind="tail", node=owner, level="warning")
+        await tail.until(kind="tail", node=owner, message="followed from here on")
+        await cluster.wait_settled(60)
+        await say("told", "again")
+        await tail.until(kind="log", name="told", message="again")
+    assert "there is no class Nobody" in await refused(cluster, "tail", "Nobody")

@@ -20,6 +20,7 @@ TARGET = Target(
             "ObjectHost.on_frame", "ObjectHost._on_call", "ObjectHost._on_turn", "ObjectHost._on_reset",
             "ObjectHost._on_closed",
         ),
+        f"{NODE}/objects/object_log.py": ("emit",),
         f"{NODE}/objects/outgoing.py": ("_Caller.add", "OutgoingCalls.made", "_target"),
         f"{NODE}/objects/recording.py": ("take_commit",),
         f"{NODE}/objects/replies.py": ("of_effect", "_socket", "error_of"),

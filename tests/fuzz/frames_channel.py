@@ -227,6 +227,7 @@ async def _check_frames(data: bytes) -> None:
     node = Node()
     node.begin()
     node.world.hold_disk = bool(flags & 1)
+    watching = node.host.tails.watch(wire.TailRequest(), lambda: None) if flags & 8 else None
     head, retired, tail = data.partition(RETIRE)
     for part in (head, tail):
         step = 64 if flags & 2 else max(1, len(part))
@@ -240,6 +241,8 @@ async def _check_frames(data: bytes) -> None:
         node.host.sockets.tick()
         node.take()
     after = node.die()
+    if watching is not None:
+        watching.take().SerializeToString()
     _check_log(node)
     node.call(OBJECT)
     node.call(OTHER)
@@ -313,7 +316,7 @@ def _fragments(number: int, *parts: bytes) -> bytes:
 
 _BIG = msgspec.msgpack.encode([2, 7, bytes(100)])
 FRAMING = [
-    b"\x00" + stream([6], [4, 1], [5, 0, "r", "stdout", "line", ""]),
+    b"\x00" + stream([6], [4, 1], [5, 0, "r", "stdout", "line", "", 20]),
     b"\x02" + stream([2, 7, bytes(80)], [2, 7, 1], [2, 8, bytes(90)], [2, 7, bytes(70)], [1, "x", bytes(99)]),
     b"\x05" + _fragments(1, _BIG[:40], _BIG[40:]) + stream([6]),
     b"\x05" + b"".join(_fragments(number, b"x")[:-1] + b"\0" for number in range(4)),
@@ -351,7 +354,16 @@ FRAMES = [
     b"\x00"
     + stream([TURN, 2, 0, None, 4, [[4, 1, [200, [], b""], 1, 2]]], [77], [CLOSED, 2, False], [CLOSED, 1, True]),
     b"\x00" + stream([TURN, 2, 0, None, 4, [[4, 1, [200, [], b""], 1, 2]]], [77], [CLOSED, 2, True]),
-    b"\x00" + stream([LOG, 1, "r1", "stdout", "a line", ""], [LOG, 0, "", "stderr", "x", "00-" + "a" * 32]),
+    b"\x00" + stream([LOG, 1, "r1", "stdout", "a line", "", 20], [LOG, 0, "", "stderr", "x", "00-" + "a" * 32, 30]),
+    b"\x08"
+    + stream([LOG, 1, "r", "traceback", "a\nb", "", 40], [LOG, 0, "", "stdout", "x", "", 20], [LOG, 9, *[""] * 4, 0]),
+    b"\x08" + stream([LOG, 1, "r1", "stdout", 5, "", 20]),
+    b"\x08" + stream([LOG, 1, "r1", "stdout", "x", "", 51]),
+    b"\x08"
+    + stream(
+        [TURN, 1, 0, None, 1, [[1, 2, ["object-reset", "why", "T"], 1, 2]]],
+        [TURN, 2, 0, None, 4, [[4, 1, [200, [], b""], 1, 2]]],
+    ),
     b"\x00" + stream([PONG, 0], [BEAT], [77, 1]),
     *(
         b"\x00" + stream([TURN, 1, 0, None, 6, [], None, [item]])
@@ -363,8 +375,8 @@ FRAMES = [
     b"\x02" + stream([READY, {}]),
 ]  # fmt: skip
 START = [
-    stream([READY, {"classes": {"Counter": ["m", "n"]}, "default": True}], [LOG, 0, "", "", "", ""]),
-    stream([BEAT], [LOG, 0, "", "stdout", "x", ""], [FAILED, "ImportError", "no", "trace"]),
+    stream([READY, {"classes": {"Counter": ["m", "n"]}, "default": True}], [LOG, 0, "", "", "", "", 0]),
+    stream([BEAT], [LOG, 0, "", "stdout", "x", "", 20], [FAILED, "ImportError", "no", "trace"]),
     stream([READY, {"classes": {"C": 1}, "default": 0}]),
     stream([READY, {"classes": {str(n): [] for n in range(process_limits.ready_classes_max + 1)}, "default": 0}]),
     stream([TURN, 1]),

@@ -41,7 +41,7 @@ SLOTS = 16
 TURNS_MAX = 200  # of the loop, for an answer
 FAILED = b"the gateway failed on this request"
 UNPARSED = b"Invalid HTTP request received"
-_OWN = re.compile(rb'(?im)^(?:date|x-request-id|connection|content-length): .*\r\n|"request_id":"[^"]*"')
+_OWN = re.compile(rb'(?im)^(?:date|x-request-id|connection|content-length): .*\r\n|"(?:request_id|time)":"[^"]*"')
 _loop = asyncio.new_event_loop()
 
 
@@ -181,6 +181,7 @@ class Side:
         self.gateway = gateway = Gateway(
             router, forwarder, Doorkeeper(token), GatewayMetrics(), rpc_bytes_max=2_048, fetch_bytes_max=2_048
         )
+        gateway.draining = True  # so that a tail comes to an end
         sockets = SocketApp(gateway, SocketHub(forwarder))
         deploys = Deploys(forwarder, cast("Any", Deployed()))
         self.app = App(gateway, Admin(forwarder, table.slots), SlotStreams(forwarder, table.slots), sockets, deploys)
@@ -364,6 +365,8 @@ SCOPES = [
             (b"POST /_homing/v1/slots/1/verify", b""), (b"POST /_homing/v1/slots/99999/verify", b""),
             (b"GET /_homing/v1/slots/99999/backup", b""), (b"GET /_homing/v1/slots/1/backup?object=zz", b""),
             (b"GET /_homing/v1/slots/1/backup", b""), (b"POST /_homing/v1/slots/1/restore?run=ab", b"\0\0\0\1x"),
+            (b"GET /_homing/v1/tail?class=C&name=a&level=error", b""), (b"GET /_homing/v1/tail?level=loud", b""),
+            (b"GET /_homing/v1/tail?class=Nope", b""), (b"GET /_homing/v1/tail?name=a", b""),
             (b"POST /_homing/v1/objects/C/a/evict?now=1", b""),
             (b"POST /_homing/v1/tests/clock", b'{"ahead_ms": 5}'), (b"POST /_homing/v1/tests/clock", b"x"),
             (b"POST /_homing/v1/tests/C/a/run", b""), (b"POST /_homing/v1/tests/C/a/ring", b""),

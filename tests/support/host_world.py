@@ -64,6 +64,7 @@ class Worker:
         self.id = number
         self.classes = {"Counter"}
         self.fetch_hosts = ("api.example.com",)
+        self.version = "v1"
         self.sent: list[tuple[Any, ...]] = []
         self.killed = ""
 

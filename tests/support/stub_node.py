@@ -53,6 +53,7 @@ class StubNode:
         self.on_evict: Callable[[wire.EvictRequest], wire.EvictReply] | None = None
         self.on_query: Callable[[wire.QueryRequest], wire.QueryReply] | None = None
         self.on_import: Callable[[AsyncIterator[wire.ImportPart]], Awaitable[wire.ImportReply]] | None = None
+        self.tails: list[tuple[wire.TailRequest, asyncio.Queue[wire.TailBatch | None]]] = []  # that are open
         self.classes = ["Counter"]
         self.has_default = True
         self.calls: list[wire.Call] = []
@@ -104,6 +105,9 @@ class StubNode:
             "Import": grpc.stream_unary_rpc_method_handler(
                 self._import, wire.ImportPart.FromString, wire.ImportReply.SerializeToString
             ),
+            "Tail": grpc.unary_stream_rpc_method_handler(
+                self._tail, wire.TailRequest.FromString, wire.TailBatch.SerializeToString
+            ),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("homing.wire.v1.Calls", handlers),))
         port = self._server.add_insecure_port(address)
@@ -130,6 +134,21 @@ class StubNode:
         """Say something on sockets, on every stream."""
         for queue in self._writers:
             queue.put_nowait(wire.ReplyBatch(sockets=[wire.ToSockets(**fields)]))
+
+    def tell(self, batch: wire.TailBatch | None) -> None:
+        """Tell every tail something; None ends them."""
+        for _, queue in self.tails:
+            queue.put_nowait(batch)
+
+    async def _tail(self, request: wire.TailRequest, _: object) -> AsyncIterator[wire.TailBatch]:
+        queue: asyncio.Queue[wire.TailBatch | None] = asyncio.Queue()
+        self.tails.append((request, queue))
+        try:
+            yield wire.TailBatch()
+            while (batch := await queue.get()) is not None:
+                yield batch
+        finally:
+            self.tails.remove((request, queue))
 
     async def _read_slot(self, request: wire.ReadSlotRequest, _: object) -> AsyncIterator[wire.SlotPart]:
         assert self.on_read is not None

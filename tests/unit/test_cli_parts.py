@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from click.testing import CliRunner
 
-from homing.cli import etcd, plan, status
+from homing.cli import etcd, main, plan, status, tail
 from homing.cli.application import Call, example_call, find_application
 from homing.cli.data_dir import OWN_ETCD, Shape, open_state
 from homing.cli.dev import Wish, told_jurisdictions
@@ -17,8 +23,11 @@ from homing.cli.move import object_of, slot_of
 from homing.cli.output import CUT_MARK, LineSplitter, Output
 from homing.cli.supervisor import RestartPolicy, Verdict
 from homing.cli.tables import table
-from homing.errors import BadRequest, ConfigurationError, UnknownLocation
+from homing.errors import BadRequest, ConfigurationError, Unavailable, UnknownLocation
 from homing.ids import ObjectId
+
+if TYPE_CHECKING:
+    from homing.cli.gateway_api import GatewayApi
 
 
 class TestRestarts:
@@ -296,3 +305,59 @@ class TestStatus:
     def test_numbers_stand_to_the_right(self) -> None:
         assert table(["A", "B"], [["x", 1], ["yy", 10]]) == "A    B\nx    1\nyy  10"
         assert table(["A"], []) == "A"
+
+
+class TestTail:
+    @pytest.mark.parametrize(
+        ("told", "shown"),
+        [
+            ({"class": "Room", "id": "ab", "name": "lobby", "kind": "log", "level": "info", "message": "hi"},
+             "n1 Room/lobby info hi"),
+            ({"class": "Room", "id": "ab", "kind": "exception", "level": "error", "message": "Traceback\n  x\nE: no\n"},
+             "n1 Room/id:ab error Traceback\n      x\n    E: no"),
+            ({"class": "Default", "kind": "outcome", "event": "fetch GET /", "outcome": "ok", "duration_ms": 1.5,
+              "message": "status 200"}, "n1 Default fetch GET / ok in 1.5 ms: status 200"),
+            ({"class": "Room", "id": "ab", "name": "\x1b[2J", "kind": "log", "level": "info",
+              "message": "a\x1b]0;x\x07\tb"}, "n1 Room/\\x1b[2J info a\\x1b]0;x\\x07\tb"),
+            ({"kind": "tail", "level": "warning", "message": "not followed"}, "n1 (tail) warning not followed"),
+            ({"kind": "log", "level": "info", "message": ""}, "n1 (ended) info "),
+        ],
+    )  # fmt: skip
+    def test_a_line_is_readable_and_gives_a_terminal_no_orders(
+        self, told: dict[str, object], shown: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Seen to fail without `_printable`."""
+        tail._show(json.dumps({"time": "2026-01-01T00:00:00.123Z", "node": "n1", **told}))
+        at, _, text = capsys.readouterr().out.rstrip("\n").partition(" ")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d\.123", at)
+        assert text == shown
+
+    def test_a_gateway_that_goes_away_is_followed_again_and_one_that_was_never_there_is_not(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers: list[BaseException | list[bytes]] = [
+            [b'{"a":1}\n\n{"b"', b":2}\n"], Unavailable("gone"), [b'{"c":3}\n'], KeyboardInterrupt(),
+        ]  # fmt: skip
+
+        class Api:
+            @contextlib.contextmanager
+            def stream(self, path: str, **query: object) -> Iterator[Iterator[bytes]]:
+                found = answers.pop(0)
+                if not isinstance(found, list):
+                    raise found
+                yield iter(found)
+
+        monkeypatch.setattr(tail.time, "sleep", lambda _: None)
+        lines: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            tail._follow(cast("GatewayApi", Api()), {}, lines.append)
+        assert lines == ['{"a":1}', '{"b":2}', '{"c":3}']
+        answers[:] = [Unavailable("no gateway answers")]
+        with pytest.raises(Unavailable):
+            tail._follow(cast("GatewayApi", Api()), {}, lines.append)
+
+    @pytest.mark.parametrize("target", ["/a", "Room/"])
+    def test_a_target_that_is_none_is_refused(self, target: str) -> None:
+        done = CliRunner().invoke(main, ["tail", target, "--url", "http://127.0.0.1:1"])
+        assert done.exit_code == 1
+        assert "write CLASS, CLASS/NAME or CLASS/id:" in done.output

@@ -1,6 +1,7 @@
 """The worker-side runtime as its node sees it: events in, TURN frames out, over a real socketpair."""
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from homing.levels import CRITICAL, DEBUG, ERROR, INFO, WARNING
 from homing_node.workers.inside import channel, limits
 from worker_harness import Failed, WorkerHarness
 
@@ -202,8 +204,8 @@ def test_what_objects_print_is_logged_with_its_call_and_bounded(start: Callable[
         worker.answer(call)
         worker.settle()
         assert [frame[1:] for frame in worker.logs()] == [
-            [act, f"req-{call}", "stdout", "hello world", f"trace-{call}"],
-            [act, f"req-{call}", "stderr", "err", f"trace-{call}"],
+            [act, f"req-{call}", "stdout", "hello world", f"trace-{call}", INFO],
+            [act, f"req-{call}", "stderr", "err", f"trace-{call}", WARNING],
         ]
         worker.call(act, "run", "print('x' * 100_000)")
         worker.settle()
@@ -217,6 +219,43 @@ def test_what_objects_print_is_logged_with_its_call_and_bounded(start: Callable[
         assert len(texts) <= 4 * limits.log_lines_per_s_max
         assert any("lines of output were dropped" in text for text in texts)
         assert "from a thread" in texts
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+def test_what_objects_log_has_its_level(start: Callable[..., WorkerHarness]):
+    """Seen to fail without `logging_at_levels`, and without `printing_at` in `console`."""
+    stdout, stderr, plain = sys.stdout, sys.stderr, logging.Logger.callHandlers
+    try:
+        worker = start(output=True)
+        act = worker.open("Counter")
+        worker.call(
+            act,
+            "run",
+            """
+import logging, sys
+log = logging.getLogger("shop")
+log.propagate = False
+log.setLevel(logging.DEBUG)
+log.handlers[:] = [logging.StreamHandler(sys.stderr)]
+print("half", end="", file=sys.stderr)
+log.debug("one")
+log.warning("two\\nlines")
+log.log(1_000, "loud")
+logging.Logger("alone").error("without a handler")
+from js import console
+console.debug("d"); console.log("l"); console.info("i"); console.warn("w", {"n": 1}); console.error("e")
+print("plain")
+""",
+        )
+        worker.settle()
+        assert [(frame[6], frame[4]) for frame in worker.logs()] == [
+            (WARNING, "half"), (DEBUG, "one"), (WARNING, "two"), (WARNING, "lines"), (CRITICAL, "loud"),
+            (ERROR, "without a handler"), (DEBUG, "d"), (INFO, "l"), (INFO, "i"), (WARNING, 'w {"n":1}'), (ERROR, "e"),
+            (INFO, "plain"),
+        ]  # fmt: skip
+        worker.stop()
+        assert logging.Logger.callHandlers is plain, "it is undone at the end"
     finally:
         sys.stdout, sys.stderr = stdout, stderr
 

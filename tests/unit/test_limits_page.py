@@ -17,7 +17,8 @@ from homing_placement import limits as placement
 from homing_placement.deployments import VERSIONS_KEPT_MAX
 from homing_placement.routing import limits as routing
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "limits.md").read_text()
+PAGE_FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+PAGE = (PAGE_FOLDER / "limits.md").read_text()
 ROWS = [tuple(line.strip("| ").split(" | ")) for line in PAGE.splitlines() if re.match(r"\| (?!what )", line)]
 CLOSE_CODES = {"1006", "1009", "1011", "1012", "1013"}
 
@@ -147,3 +148,18 @@ def test_a_limit_that_is_in_two_places_is_the_same_in_both() -> None:
     assert inside.socket_message_bytes_max == gateway.SOCKET_MESSAGE_BYTES_MAX
     assert objects.tags_max == sockets.TAGS_MAX
     assert objects.attachment_bytes_max == sockets.ATTACHMENT_BYTES_MAX
+
+
+def test_the_page_about_live_logs_has_the_numbers_of_the_code() -> None:
+    text = (PAGE_FOLDER / "tail.md").read_text().partition("## What is bounded")[2]
+    rows = dict(
+        tuple(line.strip("| ").split(" | "))[:2] for line in text.splitlines() if re.match(r"\| (?!what )", line)
+    )
+    assert rows == {
+        "a line": size(inside.log_line_bytes_max),
+        "lines of one worker": f"{inside.log_lines_per_s_max} in a second",
+        "events that wait at a node for one tail": f"{objects.tail_events_max:,}, or {size(objects.tail_bytes_max)}",
+        "tails through one gateway": f"{gateway.TAILS_MAX}",
+        "tails of one node": f"{objects.tails_max}",
+        "time in which a client takes nothing": time(gateway.STREAM_STALLED_S),
+    }

@@ -255,14 +255,14 @@ def test_a_frame_that_is_none_kills_the_worker_and_nothing_else() -> None:
 
 
 def test_what_object_code_prints_is_logged_with_its_call_and_its_trace() -> None:
-    """Seen to fail without the worker's last field: a trace could be followed up to the object, and not into it."""
+    """Seen to fail without the field for it: a trace could be followed up to the object, and not into it."""
     world = HostWorld()
     world.call()
     act = world.event()[1]
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
         for traceparent in ("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "not one"):
-            world.host.on_frame(world.worker, [5, act, "r-1", "stdout", "hello", traceparent])
+            world.host.on_frame(world.worker, [5, act, "r-1", "stdout", "hello", traceparent, 20])
     assert [(line["event"], line["request_id"], line["trace_id"]) for line in lines] == [
         ("hello", "r-1", "a" * 32),
         ("hello", "r-1", ""),

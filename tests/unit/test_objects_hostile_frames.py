@@ -115,7 +115,7 @@ def test_what_is_said_on_sockets_beyond_all_bounds_ends_the_worker_only(said: li
 def test_a_line_as_deep_as_can_be_ends_the_worker_only() -> None:
     world = HostWorld()
     world.call()
-    world.host.on_frame(world.worker, [LOG, world.event()[1], "r", "stdout", "x", DEEP])
+    world.host.on_frame(world.worker, [LOG, world.event()[1], "r", "stdout", "x", DEEP, 20])
     assert world.worker.killed
 
 

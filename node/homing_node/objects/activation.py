@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
@@ -90,16 +90,18 @@ class Activation:
         """Its object's id, slot, epoch, class and name."""
         return self.object, self.slot, self.epoch, self.class_name, self.name
 
-    def ended(self, call: PendingCall) -> None:
-        """Forget a call that has its effect.
+    def ended(self, done: Iterable[tuple[PendingCall | None, list[Any]]]) -> None:
+        """Forget calls that have their effects.
 
         Raises:
-            KeyError: it had ended before.
+            KeyError: one had ended before.
         """
-        del self.calls[call.id]
+        for call, _ in done:
+            if call is not None:
+                del self.calls[call.id]
+                self.calls_bytes -= call.size
         if not self.calls:
             self.calls.clear()  # as `drop`; an idle activation is 160 bytes smaller
-        self.calls_bytes -= call.size
 
     def awaits(self, chain: bytes) -> bool:
         """Whether a call that runs here may wait for one of that chain; then it is let in although this one leaves."""

@@ -46,6 +46,7 @@ from homing_node.objects.slot_host import SlotHost
 from homing_node.objects.socket_state import SocketEvent, SocketTurn
 from homing_node.objects.sockets import Sockets
 from homing_node.objects.stateless import StatelessCalls
+from homing_node.objects.tails import Tails
 from homing_node.objects.turn_record import KeyEntry, encode_body
 
 _log = structlog.stdlib.get_logger("homing.objects")
@@ -83,7 +84,8 @@ class ObjectHost(SlotHost):
         self._ids = itertools.count(1)
         # What was passed by reference is found by the number of its activation: those of other nodes have others.
         self._act_ids = itertools.count(1 + secrets.randbits(48))
-        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns)
+        self.tails = Tails(self._clock)
+        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns, self.tails)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.outgoing = OutgoingCalls(pool, self._clock)
         self._order = CallOrder()
@@ -241,7 +243,7 @@ class ObjectHost(SlotHost):
             elif kind == CLOSED:
                 self._on_closed(worker, frame[1], bool(frame[2]))
             elif kind == LOG:
-                object_log.emit(self._by_id.get(frame[1]), worker.id, *frame[2:6])
+                object_log.emit(self._by_id.get(frame[1]), worker, self.tails, *frame[1:8])
             elif kind == RESET:
                 self._on_reset(worker, *frame[1:4])
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
@@ -295,9 +297,9 @@ class ObjectHost(SlotHost):
             say = self.sockets.take(sockets, event, recorded=wrote)
             if say is not None:
                 self.gate.hold_call(act.slot, act.last_lsn, say, wrote=wrote)
-        for call, _ in done:
-            if call is not None:
-                act.ended(call)
+        if self.tails.open:
+            self.tails.ended(worker, act, done)
+        act.ended(done)
         for call, answer in ready:
             self.gate.hold(act.slot, act.last_lsn, call, answer, wrote=wrote)
 
@@ -359,6 +361,8 @@ class ObjectHost(SlotHost):
     def _fail_calls(self, act: Activation, error: HomingError) -> None:
         for call in act.calls.values():
             failure = OutcomeUnknown(str(error)) if call.committed else error
+            if self.tails.open:
+                self.tails.failed(act, call, failure)
             self._fail(call, failure, started=True)
             for waiter in call.waiters or ():
                 self._fail(waiter, failure, started=True)

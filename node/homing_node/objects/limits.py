@@ -40,6 +40,13 @@ socket_handled_max = 128  # numbers of handled messages that are kept of one soc
 socket_tick_s = 0.05
 socket_tries_max = 3  # a message that ends its activation so often closes its socket
 list_objects_max = 1_000
+tails_max = 64  # that watch one node
+tail_events_max = 2_000  # that wait for one of them; more are dropped, and counted
+tail_bytes_max = 2 << 20  # of these, together
+tail_batch_bytes = 256 << 10  # sent at a time
+tail_gather_s = 0.05  # events that are told together
+tail_message_bytes_max = 8 * 1024 + 64  # a line that a worker has cut, with its mark
+tail_description_bytes_max = 1_024
 commit_bytes_max = 16 << 20
 database_bytes_max = 64 << 20
 

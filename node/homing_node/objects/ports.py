@@ -26,6 +26,11 @@ class WorkerPort(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """The version of its code; empty: the one that the node was started with."""
+        ...
+
+    @property
     def fetch_hosts(self) -> Sequence[str]:
         """Where its code may send requests."""
         ...

@@ -10,6 +10,7 @@ from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall
 from homing_node.objects.ports import PoolPort, WorkerPort
+from homing_node.objects.tails import Tails
 
 
 class StatelessCalls:
@@ -19,12 +20,14 @@ class StatelessCalls:
         pool: workers.
         event: makes the frame of a call.
         now_ns: for the time at which an answer was released.
+        tails: are told how calls end.
     """
 
     def __init__(
-        self, pool: PoolPort, event: Callable[[int, PendingCall], tuple[Any, ...]], now_ns: Callable[[], int]
-    ) -> None:
-        self._pool, self._event, self._now_ns = pool, event, now_ns
+        self, pool: PoolPort, event: Callable[[int, PendingCall], tuple[Any, ...]], now_ns: Callable[[], int],
+        tails: Tails,
+    ) -> None:  # fmt: skip
+        self._pool, self._event, self._now_ns, self._tails = pool, event, now_ns, tails
         self._calls: dict[int, tuple[int, PendingCall]] = {}  # call id to worker id and call
 
     def __len__(self) -> int:
@@ -53,6 +56,8 @@ class StatelessCalls:
             if known is None or known[0] != worker.id:
                 continue
             answer = self._answer(known[1], effect)
+            if self._tails.open:
+                self._tails.ended(worker, None, [(known[1], effect)])
             del self._calls[effect[0]]
             known[1].reply(answer)
 

@@ -229,7 +229,7 @@ class WorkerPool:
 
     async def _start_generation(self, version: str, bundle: AppBundle) -> Generation:
         count = self._config.count
-        generation = Generation(next(self._numbers), version, bundle, self._spec(bundle), count)
+        generation = Generation(next(self._numbers), version, bundle, self._spec(bundle, version), count)
         self._generations.append(generation)
         first = [self._new_worker(generation) for _ in range(count)]
         for place, worker in enumerate(first):
@@ -243,7 +243,7 @@ class WorkerPool:
         generation.classes, generation.has_default = set(first[0].classes), first[0].has_default
         return generation
 
-    def _spec(self, bundle: AppBundle) -> WorkerSpec:
+    def _spec(self, bundle: AppBundle, version: str) -> WorkerSpec:
         assert self._runtime is not None
         config = self._config
         program = f"import sys; sys.path.append({self._runtime.site_packages!r}); {config.program}"
@@ -268,6 +268,7 @@ class WorkerPool:
             config.hello_timeout_s,
             config.ahead_ms,
             app_packages.MOUNTED_AT if packages is not None else "",
+            version,
         )
 
     async def _end_after_grace(self, old: Generation) -> None:

@@ -22,6 +22,7 @@ from homing_node.workers.inside.channel import (
     BadFrame,
     Channel,
 )
+from homing_node.workers.inside.output import LEVELS
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, spawn
 from homing_node.workers.jail_system import cpu_s_of
 from homing_node.workers.process_output import OutputPipe
@@ -57,6 +58,7 @@ class WorkerSpec:
         hello_timeout_s: how long jail and import may take.
         ahead_ms: see `PoolConfig`.
         packages: where the packages of the application are, as the worker sees them; empty: there are none.
+        version: of the application, as deployments name it.
     """
 
     jail: JailSpec
@@ -69,6 +71,7 @@ class WorkerSpec:
     hello_timeout_s: float = limits.hello_timeout_s
     ahead_ms: Callable[[], int] | None = None
     packages: str = ""
+    version: str = ""
 
 
 class WorkerProcess:
@@ -129,6 +132,11 @@ class WorkerProcess:
     def fetch_hosts(self) -> Sequence[str]:
         """Where its code may send requests (`homing_node.broker.hosts`)."""
         return self._spec.bindings.get("fetch_hosts", ())
+
+    @property
+    def version(self) -> str:
+        """The version of its code, as deployments name it."""
+        return self._spec.version
 
     # -- for the host ------------------------------------------------------------------------------------------
 
@@ -287,7 +295,7 @@ class WorkerProcess:
         def emit(line: str) -> None:
             if not self.ready.done():
                 self._last_words.append(line)
-            self._on_frame(self, [LOG, 0, "", stream, line, ""])
+            self._on_frame(self, [LOG, 0, "", stream, line, "", LEVELS[stream]])
 
         return emit
 

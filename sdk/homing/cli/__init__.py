@@ -23,6 +23,7 @@ _OWN_COMMANDS = {
     "objects": "homing.cli.objects:objects",
     "restore": "homing.cli.restore:restore",
     "status": "homing.cli.status:status",
+    "tail": "homing.cli.tail:tail",
     "verify": "homing.cli.verify:verify",
 }
 

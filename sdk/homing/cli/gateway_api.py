@@ -58,10 +58,14 @@ class GatewayApi:
         url: the gateway's address, such as `http://127.0.0.1:8787`.
         token: the API token, or empty.
         timeout_s: how long to wait for an answer.
+        silence_s: how long nothing may come of one that is streamed.
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout_s: float = HTTP_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, token: str = "", *, timeout_s: float = HTTP_TIMEOUT_S, silence_s: float = STREAM_TIMEOUT_S
+    ) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._silence_s = silence_s
         self._url = url
         self._client = httpx.Client(base_url=url.rstrip("/") + API, headers=headers, timeout=timeout_s)
 
@@ -100,7 +104,7 @@ class GatewayApi:
             HomingError: as `get`; `Unavailable` also where the body breaks off.
         """
         try:
-            with self._client.stream("GET", path, params=query, timeout=STREAM_TIMEOUT_S) as answer:
+            with self._client.stream("GET", path, params=query, timeout=self._silence_s) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _as_error(answer)

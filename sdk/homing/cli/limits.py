@@ -100,3 +100,10 @@ DELETE_TIMEOUT_S = 45.0
 
 EVICT_TIMEOUT_S = 20.0
 """How long `homing objects evict` waits; a node gives the object less."""
+
+TAIL_SILENCE_S = 15.0
+"""A gateway that sends nothing to `homing tail` for so long, not even an empty line, is gone."""
+TAIL_AGAIN_S = 1.0
+"""Between two tries to follow a gateway again."""
+TAIL_LINE_BYTES_MAX = 131_072
+"""Of one event as JSON; a message is shorter, but may have to be written with escapes."""

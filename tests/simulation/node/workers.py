@@ -134,6 +134,7 @@ class Worker:
         self._force = force
         self.classes = force.classes()
         self.fetch_hosts = ()
+        self.version = ""
         self._loop: Any = asyncio.get_running_loop()
         self._acts: dict[int, _Act] = {}
         self._last_at = 0.0

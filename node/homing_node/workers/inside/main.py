@@ -8,13 +8,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
+from homing.levels import ERROR
 from homing.tuning import allocator_trim
 from homing_node.workers.inside import channel, limits, vfs
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.loops import WorkerLoop
-from homing_node.workers.inside.output import Output
+from homing_node.workers.inside.output import Output, logging_at_levels
 from homing_node.workers.inside.wire import Wire
 from homing_node.workers.inside.worker import Worker
 
@@ -43,13 +45,16 @@ def serve(sock: socket.socket, trim: Callable[[], None] = lambda: None, *, take_
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(wire, worker, stop), name="beat", daemon=True)
     beat.start()
+    printing = ExitStack()
     if take_output:
         sys.stdout = Output("stdout", worker.emit)
         sys.stderr = Output("stderr", worker.emit)
+        printing.enter_context(logging_at_levels())
     try:
         while running:
             _run(loop, worker)
     finally:
+        printing.close()
         stop.set()
         beat.join()
         worker.end_all()
@@ -61,7 +66,7 @@ def _run(loop: Any, worker: Worker) -> None:
     try:
         loop.run_forever()
     except (SystemExit, KeyboardInterrupt) as error:
-        worker.emit(None, "error", f"object code raised {type(error).__name__} in a callback")
+        worker.emit(None, "error", f"object code raised {type(error).__name__} in a callback", ERROR)
 
 
 def _beat(wire: Wire, worker: Worker, stop: threading.Event) -> None:

@@ -1,13 +1,19 @@
-"""What an object's code prints: lines of bounded size at a bounded rate, each with the call that it belongs to."""
+"""What an object's code prints: lines of bounded size at a bounded rate, each with its level and its call."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
+from homing import levels
 from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.turns import current_event
+
+Emit = Callable[[list[Any] | None, str, str, int], None]
+LEVELS = {"stdout": levels.INFO, "stderr": levels.WARNING}  # of a stream, where who writes says none
 
 
 class LineBudget:
@@ -42,14 +48,15 @@ class Output(io.TextIOBase):
 
     Args:
         stream: its name in the log.
-        emit: called with the event whose code printed (or None), the stream, and a line.
+        emit: called with the event whose code printed (or None), the stream, a line, and its level.
     """
 
-    def __init__(self, stream: str, emit: Callable[[list[Any] | None, str, str], None]) -> None:
+    def __init__(self, stream: str, emit: Emit) -> None:
         self._stream = stream
         self._emit = emit
         self._line = ""  # Invariant: not longer than a line may be; what is over is not kept
         self._event: list[Any] | None = None
+        self._level = LEVELS[stream]
 
     encoding = "utf-8"
 
@@ -58,11 +65,12 @@ class Output(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Emit the lines that are complete and keep the rest; text of another call ends the line."""
+        """Emit the lines that are complete and keep the rest; text of another call or level ends the line."""
         event = current_event.get()
-        if self._line and event is not self._event:
+        level = levels.printing_level() or LEVELS[self._stream]
+        if self._line and (event is not self._event or level != self._level):
             self.flush()
-        self._event = event
+        self._event, self._level = event, level
         start = 0
         while (end := text.find("\n", start)) >= 0:
             self._keep(text, start, end)
@@ -77,9 +85,25 @@ class Output(io.TextIOBase):
 
     def _end_line(self) -> None:
         line, self._line = self._line, ""
-        self._emit(self._event, self._stream, failures.cut(line, limits.log_line_bytes_max))
+        self._emit(self._event, self._stream, failures.cut(line, limits.log_line_bytes_max), self._level)
 
     def flush(self) -> None:
         """Emit what is there of a line."""
         if self._line:
             self._end_line()
+
+
+@contextmanager
+def logging_at_levels() -> Generator[None]:
+    """Meanwhile what handlers of the module `logging` print has the level of its record."""
+    plain = logging.Logger.callHandlers
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        with levels.printing_at(record.levelno):
+            plain(self, record)
+
+    logging.Logger.callHandlers = call_handlers
+    try:
+        yield
+    finally:
+        logging.Logger.callHandlers = plain

@@ -13,6 +13,7 @@ from typing import Any
 from homing.errors import BadRequest
 from homing.http import let_fetch
 from homing.ids import ObjectId
+from homing.levels import ERROR, WARNING
 from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits, testing
 from homing_node.workers.inside.activation import Activation, Entrypoint
@@ -181,14 +182,15 @@ class Worker:
         self._ended = 0
         self._trim()
 
-    def log(self, event: Event | None, act: int, stream: str, text: str) -> None:
+    def log(self, event: Event | None, act: int, stream: str, text: str, level: int = ERROR) -> None:
         """Send text of an object's code to the node; from any thread."""
         allowed, dropped = self._budget.take()
         request_id, traceparent = (event[7], event[8]) if event is not None else ("", "")
         if dropped:
-            self._send_from_any((channel.LOG, act, "", "error", f"{dropped} lines of output were dropped", ""))
+            said = f"{dropped} lines of output were dropped"
+            self._send_from_any((channel.LOG, act, "", "error", said, "", WARNING))
         if allowed:
-            self._send_from_any((channel.LOG, act, request_id, stream, text, traceparent))
+            self._send_from_any((channel.LOG, act, request_id, stream, text, traceparent, level))
 
     def _send_from_any(self, message: tuple[Any, ...]) -> None:
         if self.wire is None:
@@ -198,9 +200,9 @@ class Worker:
         else:
             self.wire.send_from_thread(message)
 
-    def emit(self, event: Event | None, stream: str, text: str) -> None:
+    def emit(self, event: Event | None, stream: str, text: str, level: int) -> None:
         """A line that object code printed."""
-        self.log(event, event[1] if event is not None else 0, stream, text)
+        self.log(event, event[1] if event is not None else 0, stream, text, level)
 
     def end_all(self) -> None:
         """The node is gone: nothing that runs here can have an effect any more."""
@@ -236,5 +238,7 @@ class Worker:
         error = context.get("exception")
         if isinstance(error, Aborted):
             return
-        text = str(context.get("message", "")) if error is None else failures.trace_of(error)
-        self.emit(current_event.get(), "error", text)
+        if error is None:
+            self.emit(current_event.get(), "error", str(context.get("message", "")), ERROR)
+        else:
+            self.emit(current_event.get(), "traceback", failures.trace_of(error), ERROR)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 import workers
 
 import homing
+from homing import levels
 from homing.compat.membrane import JsArray, JsObject, faced, plain
 from homing.compat.unsupported import Unsupported
 
@@ -101,15 +102,35 @@ class Date:
 
 
 class _Console:
-    """Lines of the log."""
+    """Lines of the log, each at its level."""
+
+    @staticmethod
+    def debug(*values: Any) -> None:
+        """Print at the level `debug`."""
+        _print(levels.DEBUG, values)
 
     @staticmethod
     def log(*values: Any) -> None:
-        """Print."""
-        text = " ".join(value if isinstance(value, str) else JSON.stringify(value) for value in values)
-        sys.stdout.write(f"{text}\n")
+        """Print at the level `info`."""
+        _print(levels.INFO, values)
 
-    info = debug = warn = error = log
+    info = log
+
+    @staticmethod
+    def warn(*values: Any) -> None:
+        """Print at the level `warning`."""
+        _print(levels.WARNING, values)
+
+    @staticmethod
+    def error(*values: Any) -> None:
+        """Print at the level `error`."""
+        _print(levels.ERROR, values)
+
+
+def _print(level: int, values: tuple[Any, ...]) -> None:
+    text = " ".join(value if isinstance(value, str) else JSON.stringify(value) for value in values)
+    with levels.printing_at(level):
+        sys.stdout.write(f"{text}\n")
 
 
 console = _Console()

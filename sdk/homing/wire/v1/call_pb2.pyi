@@ -31,6 +31,13 @@ class SocketFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOCKET_FRAME_CLOSE: _ClassVar[SocketFrame]
     SOCKET_FRAME_LOST: _ClassVar[SocketFrame]
     SOCKET_FRAME_GONE: _ClassVar[SocketFrame]
+
+class TailKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TAIL_KIND_UNSPECIFIED: _ClassVar[TailKind]
+    TAIL_KIND_LOG: _ClassVar[TailKind]
+    TAIL_KIND_EXCEPTION: _ClassVar[TailKind]
+    TAIL_KIND_OUTCOME: _ClassVar[TailKind]
 CALL_KIND_UNSPECIFIED: CallKind
 CALL_KIND_RPC: CallKind
 CALL_KIND_FETCH: CallKind
@@ -50,6 +57,10 @@ SOCKET_FRAME_BINARY: SocketFrame
 SOCKET_FRAME_CLOSE: SocketFrame
 SOCKET_FRAME_LOST: SocketFrame
 SOCKET_FRAME_GONE: SocketFrame
+TAIL_KIND_UNSPECIFIED: TailKind
+TAIL_KIND_LOG: TailKind
+TAIL_KIND_EXCEPTION: TailKind
+TAIL_KIND_OUTCOME: TailKind
 
 class Header(_message.Message):
     __slots__ = ("name", "value")
@@ -642,3 +653,51 @@ class PrepareReply(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     failure: Failure
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class TailRequest(_message.Message):
+    __slots__ = ("class_name", "object", "level")
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    class_name: str
+    object: bytes
+    level: int
+    def __init__(self, class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., level: _Optional[int] = ...) -> None: ...
+
+class TailBatch(_message.Message):
+    __slots__ = ("events", "dropped", "failure")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[TailEvent]
+    dropped: int
+    failure: Failure
+    def __init__(self, events: _Optional[_Iterable[_Union[TailEvent, _Mapping]]] = ..., dropped: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class TailEvent(_message.Message):
+    __slots__ = ("kind", "time_ms", "level", "class_name", "object", "name", "version", "request_id", "message", "event", "outcome", "duration_us")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    kind: TailKind
+    time_ms: int
+    level: int
+    class_name: str
+    object: bytes
+    name: str
+    version: str
+    request_id: str
+    message: str
+    event: str
+    outcome: str
+    duration_us: int
+    def __init__(self, kind: _Optional[_Union[TailKind, str]] = ..., time_ms: _Optional[int] = ..., level: _Optional[int] = ..., class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., request_id: _Optional[str] = ..., message: _Optional[str] = ..., event: _Optional[str] = ..., outcome: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...

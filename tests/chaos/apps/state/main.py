@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
+
+from js import console
 
 from homing import DurableObject, Request, Response, WebSocket, WebSocketPair
 
@@ -32,6 +35,13 @@ class Ledger(DurableObject):
     async def sleep(self, seconds: float) -> None:
         """Take so long."""
         await asyncio.sleep(seconds)
+
+    def say(self, text: str) -> None:
+        """Print it in every way there is, and fail."""
+        print(text)  # noqa: T201 - so that a tail shows it
+        logging.getLogger("ledger").warning("careful: %s", text)
+        console.error("bad:", {"text": text})
+        raise ValueError(text)
 
     def remind(self, seconds: float) -> None:
         """Set the alarm."""
