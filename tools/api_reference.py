@@ -93,7 +93,7 @@ GROUPS = (
         "WebSockets",
         "More: [sockets](../sockets.md).",
         made=(sockets.WebSocketPair, sockets.WebSocketRequestResponsePair),
-        given=(sockets.WebSocket,),
+        given=(sockets.WebSocket, sockets.SocketEvent),
     ),
     Group(
         "Bindings",

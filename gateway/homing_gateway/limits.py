@@ -43,6 +43,7 @@ SOCKET_LOOK_S = 0.05
 SOCKET_RETRY_S_MIN = 0.01
 SOCKET_RETRY_S_MAX = 0.5
 SOCKET_UNATTACHED_S_MAX = 60.0
+SOCKET_HOME_LOST_S_MAX = 5.0  # of one that no other node can take over
 SOCKETS_SETTLE_S_MAX = 2.0  # at the gateway's end, for objects to hear of it
 
 # Questions to nodes

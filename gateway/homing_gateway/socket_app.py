@@ -9,14 +9,14 @@ from typing import Any
 import structlog
 
 from homing.errors import BadRequest, HomingError, Unavailable
-from homing.ids import ObjectId
+from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing_gateway.asked import Asked
 from homing_gateway.exchange import Answer, Exchange, Message, Receive, Scope, Send, answered_headers, fetched
 from homing_gateway.gateway import Gateway
 from homing_gateway.limits import SOCKET_CLOSE_S_MAX, SOCKETS_MAX
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import Kind
-from homing_gateway.sockets import ABNORMAL, BINARY, CLOSE, TEXT, HeldSocket, SocketHub
+from homing_gateway.sockets import ABNORMAL, BINARY, CLOSE, OF_NO_SLOT, TEXT, HeldSocket, SocketHub
 from homing_placement.routing.pending import Pending
 
 NO_CODE = 1005  # never in a close frame (RFC 6455, 7.4.1)
@@ -53,7 +53,7 @@ class SocketApp:
         exchange = Exchange({**scope, "method": "GET"}, receive, asked, request_id, time.monotonic_ns())
         try:
             pending = await self._ask(exchange)
-            ref, headers = pending.socket, answered_headers(pending)
+            ref, link, headers = pending.socket, pending.answered_by, answered_headers(pending)
             if ref is None:
                 await _refuse(scope, send, fetched(pending, exchange), BadRequest.close_code)
                 return None
@@ -61,7 +61,9 @@ class SocketApp:
             await _refuse(scope, send, problem(error, request_id), error.close_code)
             return None
         await send({"type": "websocket.accept", **_accepted(headers)})
-        return self.hub.hold(ref, ObjectId(ref.object, ref.name or None).slot(self._gateway.router.slots))
+        if len(ref.object) == OBJECT_ID_BYTES:
+            return self.hub.hold(ref, ObjectId(ref.object, ref.name or None).slot(self._gateway.router.slots))
+        return self.hub.hold(ref, OF_NO_SLOT, link)
 
     async def _ask(self, exchange: Exchange) -> Pending:
         """Have the object, or the entrypoint, answer the request.

@@ -1,4 +1,4 @@
-"""The clients' sockets: this side holds them, and attaches each to the node that serves its object.
+"""The clients' sockets: this side holds them, and attaches each to the node that serves its object, or the entrypoint.
 
 What a client sends is numbered and kept until its object has handled it; after a takeover, a move or a broken stream it
 goes again to whoever serves the object then. What comes twice is dropped by its number (docs/sockets.md).
@@ -16,6 +16,7 @@ import structlog
 
 from homing.wire.v1 import call_pb2
 from homing_gateway.limits import (
+    SOCKET_HOME_LOST_S_MAX,
     SOCKET_LOOK_S,
     SOCKET_PIECE_BYTES,
     SOCKET_RETRY_S_MAX,
@@ -29,6 +30,7 @@ from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.link import NodeLink
 
 TEXT, BINARY, CLOSE = call_pb2.SOCKET_FRAME_TEXT, call_pb2.SOCKET_FRAME_BINARY, call_pb2.SOCKET_FRAME_CLOSE
+OF_NO_SLOT = -1  # sockets of the entrypoint: each belongs to one worker of one node
 ABNORMAL, INTERNAL, RESTART, TRY_AGAIN = 1006, 1011, 1012, 1013  # close codes: RFC 6455, and its registry
 
 _log = structlog.get_logger("homing.gateway")
@@ -49,7 +51,8 @@ class HeldSocket:
     Attributes:
         ref: the object's socket that it is, a serialized `SocketRef`: the message itself would keep the whole batch in
             memory that it came in.
-        slot: of the object.
+        slot: of the object, or `OF_NO_SLOT`.
+        home: of a socket without a slot: the stream to the node where it lives; it can live on no other.
         link, handle: the stream that it is attached on, and its number there; None: it is attached to nothing.
         owner: the stream and the slot's epoch that it was last attached to.
         had: the number of what the object said last.
@@ -67,6 +70,7 @@ class HeldSocket:
         "ended",
         "had",
         "handle",
+        "home",
         "link",
         "on_out",
         "out",
@@ -78,9 +82,10 @@ class HeldSocket:
         "tries",
     )
 
-    def __init__(self, ref: call_pb2.SocketRef, slot: int) -> None:
+    def __init__(self, ref: call_pb2.SocketRef, slot: int, home: NodeLink | None = None) -> None:
         self.ref = ref.SerializeToString()
         self.slot = slot
+        self.home = home
         self.link: NodeLink | None = None
         self.handle = 0
         self.owner: tuple[NodeLink | None, int] = (None, 0)
@@ -241,9 +246,9 @@ class SocketHub:
     def __len__(self) -> int:
         return self._count
 
-    def hold(self, ref: call_pb2.SocketRef, slot: int) -> HeldSocket:
-        """A client's connection becomes this socket of an object."""
-        held = HeldSocket(ref, slot)
+    def hold(self, ref: call_pb2.SocketRef, slot: int, home: NodeLink | None = None) -> HeldSocket:
+        """A client's connection becomes this socket; see `HeldSocket`."""
+        held = HeldSocket(ref, slot, home)
         held.since = time.monotonic()
         self._held.setdefault(slot, {})[held] = None
         self._count += 1
@@ -310,7 +315,7 @@ class SocketHub:
         """See `SocketSide`."""
         for slot in list(self._held if slots is None else slots):
             mine = self._held.get(slot)
-            if not mine:
+            if not mine or slot == OF_NO_SLOT:
                 continue
             owner = self._forwarder.owner(slot)
             if owner[0] is None:
@@ -323,17 +328,18 @@ class SocketHub:
 
     def _retry(self, now: float) -> None:
         for held in list(self._lost):
-            if now - held.since > SOCKET_UNATTACHED_S_MAX:
-                _log.warning("a socket is closed: no node serves its object", slot=held.slot)
-                held.end(RESTART, "its object cannot be reached")
+            patience_s = SOCKET_UNATTACHED_S_MAX if held.slot != OF_NO_SLOT else SOCKET_HOME_LOST_S_MAX
+            if now - held.since > patience_s:
+                _log.warning("a socket is closed: no node serves it", slot=held.slot)
+                held.end(RESTART, "what it was connected to cannot be reached")
                 self._forget(held)
             elif held.retry_at <= now:
                 self._attach(held)
 
     def _attach(self, held: HeldSocket) -> None:
         """Attach a socket to the owner of its slot, if that can be reached; what is not handled goes behind."""
-        link, epoch = self._forwarder.owner(held.slot)
-        if link is None:
+        link, epoch = self._forwarder.owner(held.slot) if held.slot != OF_NO_SLOT else (held.home, 0)
+        if link is None or (link is held.home and not link.up):
             self._lost[held] = None
             return
         self._lost.pop(held, None)
@@ -346,7 +352,7 @@ class SocketHub:
                 kind=call_pb2.SOCKET_FRAME_ATTACH,
                 base=held.base,
                 socket=call_pb2.SocketRef.FromString(held.ref),
-                slot=held.slot,
+                slot=max(held.slot, 0),
                 epoch=epoch,
                 had=held.had,
             )

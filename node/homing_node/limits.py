@@ -60,6 +60,17 @@ outbound_connections_max = 200
 outbound_connections_kept_max = 50
 outbound_kept_s = 30.0
 
+# WebSockets of object code to the outside
+outbound_sockets_max = 1_000  # of a node
+outbound_sockets_per_object_max = 100  # or of the entrypoint in one worker
+outbound_message_bytes_max = 32 << 20
+outbound_unhandled_max = 64  # messages that came on one and were not handled; then it is not read
+outbound_unhandled_bytes_max = 1 << 20
+outbound_accept_s = 30.0  # one that is not accepted for this long is closed
+outbound_close_s = 10.0  # a server that does not take what is before a close, or answer it, for this long is left
+outbound_ping_s = 20.0
+outbound_pong_s = 60.0  # a server that answers no ping for this long is gone
+
 # Tests of applications
 test_call_ms = 60_000  # a function of a test that runs in an object, or an alarm that it rings
 

@@ -241,7 +241,8 @@ def let_fetch(fetcher: Fetcher) -> None:
 async def fetch(request: Request | str, *, redirect: Redirect = "follow", **options: Any) -> Response:
     """Send a request to a host outside the cluster, one of those that the application's configuration names.
 
-    It leaves the node when what the object has written is safe, as a call to another object does.
+    It leaves the node when what the object has written is safe, as a call to another object does. With the field
+    `upgrade: websocket` it asks for a WebSocket: an answer of status 101 has that as `web_socket`, to be accepted.
 
     Args:
         request: a request, or its URL.

@@ -1,15 +1,16 @@
 """WebSockets of objects: the gateway holds the socket, the object has a handle.
 
 The handle stays when the object leaves memory, and when its node dies or another takes over: the next message finds
-the object again, with the tags and the attachment that the socket has (docs/sockets.md).
+the object again, with the tags and the attachment that the socket has. A live socket, one with listeners, belongs to
+the running instance instead, and ends with it (docs/sockets.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from homing.errors import BadRequest
+from homing.errors import BadRequest, NotSupported
 from homing.values import from_stored, to_stored
 
 READY_STATE_CONNECTING = 0
@@ -22,7 +23,9 @@ AUTO_RESPONSE_CHARS_MAX = 2_048
 TAGS_MAX = 10
 TAG_CHARS_MAX = 256
 REASON_BYTES_MAX = 123  # of a close frame (RFC 6455, 5.5)
-CODES_OF_APPLICATIONS = range(3_000, 5_000)
+CODES = frozenset((*range(1_000, 1_004), *range(1_007, 1_015), *range(3_000, 5_000)))  # RFC 6455, 7.4, its registry
+EVENTS = frozenset(("open", "message", "close", "error"))
+LISTENERS_MAX = 100  # of one socket
 
 
 class SocketPort(Protocol):
@@ -41,8 +44,43 @@ class SocketPort(Protocol):
         ...
 
 
+class SocketEvent:
+    """What a listener of a live socket hears.
+
+    Attributes:
+        type: `"open"`, `"message"`, `"close"` or `"error"`.
+        target: the socket.
+        data: of a message: text or bytes.
+        code, reason, was_clean: of a close; 1006 where the other side sent none.
+        message: of an error: what happened.
+    """
+
+    __slots__ = ("code", "data", "message", "reason", "target", "type", "was_clean")
+
+    def __init__(
+        self,
+        kind: str,
+        target: WebSocket,
+        *,
+        data: str | bytes | None = None,
+        code: int = 0,
+        reason: str = "",
+        was_clean: bool = False,
+        message: str = "",
+    ) -> None:
+        self.type, self.target, self.data = kind, target, data
+        self.code, self.reason, self.was_clean = code, reason, was_clean
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"SocketEvent({self.type})"
+
+
+Listener = Callable[[Any], Any]
+
+
 class WebSocket:
-    """A handle on a socket that the gateway holds, or one end of a new pair.
+    """A handle on a socket that the gateway holds, one end of a new pair, or a socket to the outside.
 
     Attributes:
         ready_state: 0 it is not accepted yet, 1 open, 2 closing, 3 closed.
@@ -54,7 +92,15 @@ class WebSocket:
         ...     ws.send(f"you said {message}")
     """
 
-    __slots__ = ("homing_attachment", "homing_number", "homing_port", "homing_tags", "ready_state")
+    __slots__ = (
+        "homing_attachment",
+        "homing_listeners",
+        "homing_live",
+        "homing_number",
+        "homing_port",
+        "homing_tags",
+        "ready_state",
+    )
 
     def __init__(self) -> None:
         self.ready_state = READY_STATE_CONNECTING
@@ -62,6 +108,54 @@ class WebSocket:
         self.homing_number = 0
         self.homing_tags: tuple[str, ...] = ()
         self.homing_attachment: bytes | None = None
+        self.homing_live = False
+        self.homing_listeners: dict[str, list[Listener]] | None = None
+
+    def accept(self) -> None:
+        """Have listeners hear what comes on the server's end of a `WebSocketPair`, or on the socket of an answer to
+        `fetch`. It is live from then on: it belongs to the instance that runs, keeps that in memory, and ends with it.
+        Nothing happens where that was done before.
+
+        Raises:
+            BadRequest: it is no such socket, or `ctx.accept_websocket` has it.
+            NotSupported: it is the client's end; or this code does not run in a worker.
+            Overloaded: the object has 32,768 sockets.
+
+        Example:
+            >>> def fetch(self, request):
+            ...     pair = WebSocketPair()
+            ...     pair.server.accept()
+            ...     pair.server.add_event_listener("message", lambda event: pair.server.send(event.data))
+            ...     return Response(None, status=101, web_socket=pair.client)
+        """
+        if _state.accept is None:
+            raise NotSupported("sockets are for the code of an application, in a worker")
+        _state.accept(self)
+
+    def add_event_listener(self, kind: str, listener: Listener) -> None:
+        """Have a function called with each `SocketEvent` of a kind; an async one is awaited. A listener is there once.
+
+        Args:
+            kind: `"message"`, `"close"`, `"error"`, or `"open"` of a socket to the outside that is not open yet.
+            listener: is given the event.
+
+        Raises:
+            BadRequest: no such kind, or the socket has 100 listeners.
+        """
+        if kind not in EVENTS:
+            raise BadRequest(f"a socket has the events open, message, close and error, not {kind!r}")
+        found = self.homing_listeners = self.homing_listeners or {}
+        if listener in found.setdefault(kind, []):
+            return
+        if sum(map(len, found.values())) >= LISTENERS_MAX:
+            raise BadRequest(f"a socket has at most {LISTENERS_MAX} listeners")
+        found[kind].append(listener)
+
+    def remove_event_listener(self, kind: str, listener: Listener) -> None:
+        """Have a listener called no more. Nothing happens where it is none."""
+        found = (self.homing_listeners or {}).get(kind, [])
+        if listener in found:
+            found.remove(listener)
 
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text or a binary message. It leaves when what the turn wrote is committed.
@@ -81,7 +175,7 @@ class WebSocket:
         """Close the socket. Nothing happens where it is closed already.
 
         Args:
-            code: 1000, or 3000 to 4999.
+            code: one that may be in a close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
             reason: at most 123 bytes of UTF-8.
 
         Raises:
@@ -89,8 +183,8 @@ class WebSocket:
         """
         if self.ready_state in (READY_STATE_CLOSING, READY_STATE_CLOSED):
             return
-        if code != 1000 and code not in CODES_OF_APPLICATIONS:
-            raise BadRequest(f"a socket is closed with 1000 or 3000 to 4999, not {code}")
+        if code not in CODES:
+            raise BadRequest(f"a socket is closed with 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code}")
         if len(reason.encode()) > REASON_BYTES_MAX:
             raise BadRequest(f"the reason of a close has at most {REASON_BYTES_MAX} bytes")
         port = self._open()
@@ -123,13 +217,34 @@ class WebSocket:
 
     def _open(self) -> SocketPort:
         if self.homing_port is None:
-            raise BadRequest("the socket is not accepted: give it to ctx.accept_websocket first")
+            raise BadRequest("the socket is not accepted: call its accept(), or give it to ctx.accept_websocket")
         if self.ready_state == READY_STATE_CLOSED:
             raise BadRequest("the socket is closed")
         return self.homing_port
 
     def __repr__(self) -> str:
         return f"WebSocket({self.homing_number:x}, ready_state={self.ready_state})"
+
+
+Accept = Callable[[WebSocket], None]
+
+
+class _State:
+    """Of this process.
+
+    Attributes:
+        accept: makes a socket live; None: this is no worker.
+    """
+
+    accept: Accept | None = None
+
+
+_state = _State()
+
+
+def let_accept(accept: Accept) -> None:
+    """Say who makes sockets live; the runtime of a worker does."""
+    _state.accept = accept
 
 
 class WebSocketPair:

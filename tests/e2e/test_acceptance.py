@@ -15,6 +15,10 @@ from typing import Any
 import httpx
 import pytest
 from tests.chaos.cluster import DevCluster
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from homing_gateway.limits import SOCKET_HOME_LOST_S_MAX
 
 APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "acceptance"
 REST_S = 30.0
@@ -223,3 +227,47 @@ async def test_12_without_a_node_of_its_zones_an_object_is_unavailable_and_nowhe
     await cluster.wait_settled(REST_S)
     assert await bound_nodes(cluster) == BOUND
     assert await call(http, "alone", "add_one", kind="Thing@us") == 2
+async def said_back(ws: ClientConnection) -> str | bytes | int:
+    """What a message on a socket is answered with, or the code that the socket is closed with."""
+    try:
+        async with asyncio.timeout(REST_S):
+            await ws.send("hi")
+            return await ws.recv()
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd is not None else 1006
+
+
+async def end_of(ws: ClientConnection) -> int:
+    with pytest.raises(ConnectionClosed) as closed:
+        async with asyncio.timeout(REST_S):
+            await ws.recv()
+    return closed.value.rcvd.code if closed.value.rcvd is not None else 1006
+
+
+async def test_live_sockets_end_with_1012_where_others_stay(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    """A move, and the death of a node; what docs/sockets.md promises of both kinds.
+
+    Seen to fail when a new owner does not know that a socket was live: its client was told of a fault, 1011.
+    """
+    await cluster.wait_settled(REST_S)
+    url = cluster.url.replace("http", "ws")
+    talker = f"{url}/_homing/v1/objects/Talker/a/fetch"
+    async with connect(f"{talker}/kept") as kept:
+        async with connect(f"{talker}/live") as live:
+            assert [await said_back(live), await said_back(kept)] == ["hi", "hi"]
+            slot, owner = await cluster.owner_of("Talker", "a")
+            target = next(node for node in ("n1", "n2", "n3") if node != owner)
+            assert (await asyncio.to_thread(cluster.homing, "move", str(slot), target)).returncode == 0
+            assert await end_of(live) == 1012
+            assert await said_back(kept) == "hi"
+        async with contextlib.AsyncExitStack() as stack:
+            live = await stack.enter_async_context(connect(f"{talker}/live"))
+            others = [await stack.enter_async_context(connect(f"{url}/")) for _ in range(6)]
+            assert [await said_back(ws) for ws in (live, *others)] == ["hi"] * 7
+            _, owner = await cluster.owner_of("Talker", "a")
+            pid = next(node.pid for node in (await cluster.view()).nodes if node.id == owner)
+            cluster.process(pid).send(signal.SIGKILL)
+            assert await end_of(live) == 1012
+            assert await said_back(kept) == "hi"
+            await asyncio.sleep(SOCKET_HOME_LOST_S_MAX + 1.0)
+            assert sorted(map(str, [await said_back(ws) for ws in others])) == ["1012"] * 2 + ["hi"] * 4

@@ -27,7 +27,7 @@ TARGET = Target(
         f"{NODE}/objects/restored.py": ("Incoming",),
         f"{NODE}/objects/socket_items.py": (),
         f"{NODE}/objects/socket_record.py": (),
-        f"{NODE}/objects/stateless.py": ("StatelessCalls.on_effects", "StatelessCalls._answer"),
+        f"{NODE}/objects/stateless.py": ("StatelessCalls.on_turn", "StatelessCalls._answer"),
         f"{NODE}/objects/turn_record.py": (),
         f"{NODE}/log/mark.py": ("encode", "decode"),
         f"{NODE}/log/pieces.py": ("Incoming",),

@@ -29,7 +29,7 @@ from homing_node.workers import limits as process_limits
 from homing_node.workers.inside import limits, pages
 from homing_node.workers.inside.channel import BEAT, CALL, CLOSED, FAILED, LOG, PONG, READY, RESET, TURN
 from homing_node.workers.inside.framing import BadFrame, Inbox, Outbox
-from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, TEXT
+from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, LIVE, TEXT
 from homing_node.workers.process import WorkerProcess, WorkerSpec
 from homing_node.workers.process_pulse import Pulse
 from homing_placement.records import NodeRecord
@@ -335,8 +335,12 @@ FRAMES = [
     b"\x00" + stream([TURN, 1, 1, _page(1), 1, [[1, 0, b"1", 1, 2]]], [TURN, 1, 0, None, 2, [[2, 0, b"2", 1, 2]]]),
     b"\x01" + stream([TURN, 1, 1, _page(1), 2, []], [TURN, 1, 2, _page(2), 2, [[2, 2, ["x", "m", "T"], 1, 2]]]),
     b"\x00" + stream([TURN, 2, 0, None, 4, [[4, 1, [200, [["a", "b"]], b"body"], 1, 2]]]),
-    b"\x00" + stream([TURN, 1, 0, None, 1, [[1, 1, [101, [], b"", 7], 1, 2]]]),
-    b"\x00" + stream([TURN, 2, 0, None, 4, [[4, 1, [101, [], b"", ["Counter", OBJECT, "a", 7]], 1, 2]]]),
+    b"\x00" + stream([TURN, 1, 0, None, 1, [[1, 1, [101, [], b"", [7, False]], 1, 2]]]),
+    b"\x00" + stream([TURN, 2, 0, None, 4, [[4, 1, [101, [], b"", ["Counter", OBJECT, "a", 7, True]], 1, 2]]]),
+    b"\x04"
+    + stream([TURN, 0, 0, None, 0, [[5, 1, [101, [], b"", [9, True]], 1, 2]], None, [[LIVE, 9], [TEXT, [9], "hi"]]]),
+    b"\x00" + stream([TURN, 0, 0, None, 0, [], None, [[ACCEPT, 9, []]]]),
+    b"\x04" + stream([TURN, 1, 1, _page(1), 6, [], None, [[LIVE, 9], [TEXT, [9], "live"], [TEXT, [7, 9], "both"]]]),
     b"\x00" + stream([TURN, 1, 0, None, 1, [[1, 2, ["code", "message", "Type", True, False], 1, 2]]]),
     b"\x00" + stream([TURN, 0, 0, None, 0, [[5, 1, [200, [], b"page"], 1, 2], [99, 0, b"", 1, 2]]]),
     b"\x04" + stream([TURN, 1, 1, _page(1), 1, [[1, 0, b"1", 1, 2]], 1_000_500]),
@@ -368,8 +372,8 @@ FRAMES = [
     *(
         b"\x00" + stream([TURN, 1, 0, None, 6, [], None, [item]])
         for item in (
-            [ACCEPT, 0, []], [ACCEPT, 9, ["t"] * 11], [ACCEPT, 9, [5]], [ATTACH, [7], "x"], [CLOSE, [7], 999, ""],
-            [CLOSE, [7], 1_000, "é" * 62], [TEXT, ["x"], "x"], [BINARY, [7], "x"],
+            [ACCEPT, 0, []], [LIVE, 7], [ACCEPT, 9, ["t"] * 11], [ACCEPT, 9, [5]], [ATTACH, [7], "x"],
+            [CLOSE, [7], 999, ""], [CLOSE, [7], 1_000, "é" * 62], [TEXT, ["x"], "x"], [BINARY, [7], "x"],
         )
     ),
     b"\x02" + stream([READY, {}]),

@@ -182,8 +182,8 @@ class WorkerHarness:
         self.send(channel.PING, number)
         self.wait(lambda frame: frame == [channel.PONG, number])
 
-    def close(self, act: int) -> bool:
-        self.send(channel.CLOSE, act)
+    def close(self, act: int, *, leaving: bool = False) -> bool:
+        self.send(channel.CLOSE, act, leaving)
         return self.wait(lambda frame: frame[:2] == [channel.CLOSED, act])[2]
 
     def abort(self, act: int) -> None:

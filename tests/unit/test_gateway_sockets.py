@@ -20,6 +20,7 @@ class Link:
     """A stream to a node, and what was put on it."""
 
     def __init__(self) -> None:
+        self.up = True
         self.frames: list[wire.FromSocket] = []
         self.arrived: dict[int, int] = {}
 
@@ -174,6 +175,37 @@ async def test_and_is_closed_when_that_takes_too_long(side: Side, monkeypatch: p
     running.cancel()
     assert [(what.kind, what.code) for what in side.held.out or ()] == [(CLOSE, 1012)]
     assert len(side.hub) == 0
+
+
+async def test_a_socket_of_an_entrypoint_stays_with_its_node(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can live on no other. Seen to fail when it is attached to an owner: that closed it as not known."""
+    home = Link()
+    ref = wire.SocketRef(object=bytes(8), number=5, live=True)
+    held = side.hub.hold(ref, sockets.OF_NO_SLOT, cast("NodeLink", home))
+    (attach,) = home.attached
+    assert (attach.socket.object, attach.slot, attach.epoch) == (bytes(8), 0, 0)
+    side.moves()
+    side.hub.look()
+    await held.came(TEXT, b"a")
+    home.up = False
+    side.hub.link_down(cast("NodeLink", home))
+    running = asyncio.ensure_future(side.hub.run())
+    await asyncio.sleep(0.1)
+    assert len(home.attached) == 1
+    home.up = True
+    await asyncio.sleep(0.1)
+    assert (len(home.attached), home.came[-1]) == (2, (1, b"a"))
+    home.up = False
+    side.hub.link_down(cast("NodeLink", home))
+    monkeypatch.setattr(sockets, "SOCKET_HOME_LOST_S_MAX", -1.0)
+    await asyncio.sleep(0.1)
+    running.cancel()
+    assert [(what.kind, what.code) for what in held.out or ()] == [(CLOSE, 1012)]
+
+
+async def test_what_its_node_says_of_the_end_is_what_its_client_hears(side: Side) -> None:
+    side.hears(wire.SOCKET_FRAME_GONE, code=1012, reason="what was connected to has ended")
+    assert [(what.kind, what.code) for what in side.held.out or ()] == [(CLOSE, 1012)]
 
 
 async def test_a_socket_that_its_object_does_not_know_is_closed(side: Side) -> None:

@@ -77,7 +77,8 @@ def come(worker: WorkerHarness, act: int, kind: int, body: bytes, *details: Any)
 def accepted(worker: WorkerHarness) -> tuple[int, int]:
     """A room with one socket, and the socket's number."""
     act = worker.open("Room")
-    *_, number = worker.http(act, "GET", "http://r/")
+    *_, (number, live) = worker.http(act, "GET", "http://r/")
+    assert not live
     return act, number
 
 
@@ -89,7 +90,7 @@ def said(worker: WorkerHarness, act: int) -> list[Any]:
 
 def test_a_socket_is_accepted_and_goes_into_the_response(worker: WorkerHarness) -> None:
     act = worker.open("Room")
-    status, headers, body, number = worker.http(act, "GET", "http://r/")
+    status, headers, body, (number, _) = worker.http(act, "GET", "http://r/")
     assert (status, headers, body) == (101, [["a", "b"]], b"")
     assert 0 < number < 1 << 63
     assert said(worker, act) == [[ACCEPT, number, ["room", "x"]]]
@@ -106,7 +107,7 @@ def test_messages_are_handed_over_and_answers_leave_with_their_turn(worker: Work
 
 def test_a_message_to_many_is_one_item(worker: WorkerHarness) -> None:
     act, one = accepted(worker)
-    *_, two = worker.http(act, "GET", "http://r/")
+    *_, (two, _) = worker.http(act, "GET", "http://r/")
     worker.call(act, "run", "for ws in ctx.get_websockets(): ws.send('all')\nctx.get_websockets('x')[0].send('one')")
     assert said(worker, act)[2:] == [[TEXT, [one, two], "all"], [TEXT, [one], "one"]]
 
@@ -193,7 +194,7 @@ def test_a_socket_does_not_keep_its_object_awake(worker: WorkerHarness) -> None:
         ("self.pair.server.send(5)", "text or bytes"),
         ("self.pair.server.send(bytes((32 << 20) + 1))", "at most 33554432"),
         ("self.pair.server.serialize_attachment('x' * 16_384)", "16384"),
-        ("self.pair.server.close(1001)", "3000 to 4999"),
+        ("self.pair.server.close(1006)", "3000 to 4999"),
         ("self.pair.server.close(3000, 'x' * 124)", "123"),
         ("WebSocketRequestResponsePair('x' * 2_049, '')", "2048"),
     ],
@@ -215,7 +216,7 @@ def test_a_socket_of_another_object_is_passed_on(worker: WorkerHarness) -> None:
     code = "r = await self.env.ROOM.get_by_name('other').fetch('http://o/')\nself.fetch = lambda _: r\nreturn r.status"
     call = worker.event(act, "arun", code)
     worker.wait(lambda frame: frame[0] == channel.CALL)
-    passed = ["Room", bytes(32), "other", 77]
+    passed = ["Room", bytes(32), "other", 77, False]
     worker.send(channel.REPLY, act, 1, channel.ANSWER, (101, [], b"", passed))
     assert worker.answer(call) == 101
 

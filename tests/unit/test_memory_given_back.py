@@ -47,7 +47,7 @@ def test_a_worker_gives_memory_back_after_the_last_activations_too(tmp_path: Pat
     inbox, outbox = Inbox(), Outbox()
     outbox.put((channel.HELLO, {"app": str(tmp_path), "main": "app_given_back", "limits": {}}))
     outbox.put((channel.OPEN, 1, "Empty", bytes(32), None, 0, b""))
-    outbox.put((channel.CLOSE, 1))
+    outbox.put((channel.CLOSE, 1, False))
     ours.sendall(outbox.take())
     ours.settimeout(WAIT_S)
     deadline = time.monotonic() + WAIT_S

@@ -12,6 +12,7 @@ from homing.ids import ObjectId
 from homing_node.objects import limits
 from homing_node.objects.limits import HostLimits
 from homing_node.workers.inside import pages
+from homing_node.workers.inside.sockets import LIVE
 from host_world import HostWorld, Worker
 
 
@@ -51,6 +52,21 @@ def test_an_activation_is_told_that_its_epoch_is_over() -> None:
     world.core.resign(0, "for the test")
     world.pump()
     assert [frame[:2] for frame in world.worker.frames(5)] == [(5, event[1])]
+
+
+def test_a_client_on_a_live_socket_may_keep_its_instance_for_longer() -> None:
+    """Seen to fail when live sockets count as timers do: a quiet client was closed after 15 minutes."""
+    world = HostWorld()
+    world.call()
+    event = world.event()
+    world.turn(event, 1)
+    world.host.on_frame(world.worker, [2, event[1], 0, None, 0, [], None, [[LIVE, 9]]])
+    for _ in range(int(limits.kept_open_s_max // 20) + 2):
+        world.clock.seconds += 20
+        world.host.evictions.sweep()
+        world.host.on_frame(world.worker, [3, event[1], False])
+    assert world.worker.frames(5) == []
+    assert world.worker.frames(4)[-1][2] is False, "it is asked to close, not to leave"
 
 
 def test_an_aborted_activation_has_no_effect_though_its_epoch_goes_on() -> None:
@@ -205,7 +221,7 @@ def test_above_the_limit_of_a_worker_the_oldest_idle_activation_is_closed_and_no
     world.clock.seconds += 1
     assert not world.worker.frames(4), "the limit is reached and not passed"
     call = world.call("new")
-    assert world.worker.frames(4) == [(4, old[1])]
+    assert world.worker.frames(4) == [(4, old[1], False)]
     world.turn(world.event(), 1)
     assert world.replies[call].body == b"1"
 

@@ -214,7 +214,7 @@ def test_pending_timers_keep_an_activation_fifteen_minutes_at_most() -> None:
         world.clock.seconds += 20
         world.host.evictions.sweep()
         world.host.on_frame(world.worker, [3, act, False])
-    assert world.worker.frames(5) == [(5, act, "timers or wait_until kept it from eviction for too long")]
+    assert world.worker.frames(5) == [(5, act, "timers, wait_until or sockets kept it from eviction for too long")]
 
 
 def test_a_lost_slot_answers_unknown_for_what_was_appended() -> None:

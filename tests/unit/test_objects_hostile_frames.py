@@ -13,7 +13,7 @@ from homing_node.objects.images import meta_of
 from homing_node.objects.socket_items import take_item
 from homing_node.objects.socket_record import SocketChanges
 from homing_node.objects.socket_state import ObjectSockets
-from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, CLOSE, TEXT
+from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, CLOSE, LIVE, TEXT
 from host_world import HostWorld
 
 TURN, LOG, RESET = 2, 5, 7
@@ -112,6 +112,14 @@ def test_what_is_said_on_sockets_beyond_all_bounds_ends_the_worker_only(said: li
     assert records(world) == []
 
 
+@pytest.mark.parametrize("said", [[ACCEPT, 7, []], [AUTO, "ping", "pong"], [ATTACH, [7], b"x"]])
+def test_an_entrypoint_keeps_no_socket(said: list[Any]) -> None:
+    """Seen to fail when that is not looked at: what no record can say stayed in the table of the node."""
+    world = HostWorld()
+    world.host.on_frame(world.worker, [TURN, 0, 0, None, 0, [], None, [[LIVE, 9], said]])
+    assert world.worker.killed
+
+
 def test_a_line_as_deep_as_can_be_ends_the_worker_only() -> None:
     world = HostWorld()
     world.call()
@@ -141,6 +149,9 @@ def test_what_a_worker_said_on_a_socket_can_be_recorded_and_read() -> None:
         [ACCEPT, 9, ["t"] * (limits.tags_max + 1)],
         [ACCEPT, 1 << 63, []],
         [ACCEPT, True, []],
+        [LIVE, 0],
+        [LIVE, True],
+        [LIVE],
         [AUTO, "x" * 2_049, ""],
         [AUTO, "x", None],
         [TEXT, [], "hi"],
@@ -161,7 +172,7 @@ def test_an_item_that_is_none_is_refused(item: list[Any]) -> None:
     """Seen to fail for the codes: one beyond 32 bits broke off the gate when it was to leave."""
     owner = ObjectSockets(bytes(32), 0, 1, "Room", None)
     with pytest.raises((ValueError, TypeError, LookupError)):
-        take_item(owner, SocketChanges(), item)
+        take_item(owner, SocketChanges(), [], item)
 
 
 def test_every_answer_of_a_turn_is_made_with_its_times() -> None:

@@ -26,7 +26,7 @@ def test_an_idle_object_is_taken_over_at_once() -> None:
     world.call()
     world.turn(world.event(), 1)
     old = retire(world)
-    assert len(old.frames(CLOSE)) == 1
+    assert [frame[2] for frame in old.frames(CLOSE)] == [True], "its live sockets are no reason to stay"
     waiting = world.call()
     assert len(old.frames(3)) == 1, "the old code gets nothing more"
     world.host.on_frame(old, [CLOSED, old.frames(3)[0][1], True])

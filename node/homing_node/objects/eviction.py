@@ -22,6 +22,7 @@ class Evictions:
         host_limits: how long is idle, how many are too many.
         now_s: monotonic seconds.
         abort: ends an activation that does not close, for a reason.
+        held: whether a client is connected to an object's running instance, which then may stay.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Evictions:
         host_limits: limits.HostLimits,
         now_s: Callable[[], float],
         abort: Callable[[Activation, str], None],
+        held: Callable[[bytes], bool],
     ) -> None:
         self._objects, self._gate, self._limits = objects, gate, host_limits
-        self._now_s, self._abort = now_s, abort
+        self._now_s, self._abort, self._held = now_s, abort, held
         self._trim = allocator_trim()
         self._most = 0  # activations at once, since memory was last given back
         self._leaving: dict[int, tuple[Activation, float]] = {}  # and until when they may
@@ -66,8 +68,9 @@ class Evictions:
         for act in list(self._objects.values()):
             if now - act.used_at <= self._limits.idle_s or now <= act.ask_again_at:
                 continue
-            if act.kept_since and now - max(act.kept_since, act.used_at) > limits.kept_open_s_max:
-                self._abort(act, "timers or wait_until kept it from eviction for too long")
+            kept_s = now - max(act.kept_since, act.used_at) if act.kept_since else 0.0
+            if kept_s > limits.kept_open_s_max and not self._held(act.object):
+                self._abort(act, "timers, wait_until or sockets kept it from eviction for too long")
             self.close(act)
 
     def make_room(self, mine: Mapping[int, Activation]) -> None:
@@ -130,7 +133,7 @@ class Evictions:
         until = self._now_s() + limits.evict_s
         while self._objects.get(object_id) is act:
             if self._now_s() > until:
-                why = "its worker does not answer" if at_once else "a call, a timer or wait_until is pending in it"
+                why = "its worker does not answer" if at_once else "a call, a timer, wait_until or a live socket is in it"
                 raise Unavailable(f"the object does not go to sleep: {why}")
             self.close(act)
             await asyncio.sleep(limits.evict_poll_s)
@@ -140,5 +143,6 @@ class Evictions:
         """Ask an idle activation to close. Nothing with unfinished commits is evicted (rule 25)."""
         served = self._gate.slots.get(act.slot)
         if act.life <= Life.LEAVING and not act.calls and served is not None and act.last_lsn <= served.committed:
+            leaving = act.life is Life.LEAVING
             act.life = Life.CLOSING
-            act.worker.send((CLOSE, act.id))
+            act.worker.send((CLOSE, act.id, leaving))

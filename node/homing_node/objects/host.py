@@ -38,14 +38,14 @@ from homing_node.objects.images import Image
 from homing_node.objects.keys import KeyTable
 from homing_node.objects.openings import Openings
 from homing_node.objects.order import CallOrder
-from homing_node.objects.outgoing import OutgoingCalls
+from homing_node.objects.outgoing import Maker, OutgoingCalls
 from homing_node.objects.overload import overload
 from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
 from homing_node.objects.recording import may_record, take_commit, turn_body, verdict
 from homing_node.objects.slot_host import SlotHost
 from homing_node.objects.socket_state import SocketEvent, SocketTurn
 from homing_node.objects.sockets import Sockets
-from homing_node.objects.stateless import StatelessCalls
+from homing_node.objects.stateless import StatelessCalls, key_of
 from homing_node.objects.tails import Tails
 from homing_node.objects.turn_record import KeyEntry, encode_body
 
@@ -84,15 +84,17 @@ class ObjectHost(SlotHost):
         self._ids = itertools.count(1)
         # What was passed by reference is found by the number of its activation: those of other nodes have others.
         self._act_ids = itertools.count(1 + secrets.randbits(48))
+        self.sockets = Sockets(self, self._clock)
         self.tails = Tails(self._clock)
-        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns, self.tails)
+        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns, self.sockets, self.tails)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.outgoing = OutgoingCalls(pool, self._clock)
         self._order = CallOrder()
         self._limits = host_limits or limits.HostLimits()
-        self.evictions = Evictions(self.objects, self.gate, self._limits, self._now, self._abort)
+        self.evictions = Evictions(
+            self.objects, self.gate, self._limits, self._now, self._abort, self.sockets.holds
+        )  # fmt: skip
         self.bell = AlarmBell(log, store, self._clock, self)
-        self.sockets = Sockets(self, self._clock)
         self.draining = False
         self.shut: set[bytes] = set()  # objects that are being restored or deleted: none of them may start
 
@@ -107,7 +109,10 @@ class ObjectHost(SlotHost):
         m = event.as_call()
         call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body))
         call.socket = event
-        self._take(call)
+        if event.owner.epoch:
+            self._take(call)
+        else:
+            self._stateless.on_socket(call)
 
     def _take(self, call: PendingCall) -> None:
         m = call.m
@@ -260,10 +265,10 @@ class ObjectHost(SlotHost):
     def _on_call(self, worker: WorkerPort, act_id: int, call_id: int, call: list[Any]) -> None:
         """An object, or the entrypoint, calls an object."""
         if act_id == 0:
-            runner = self._stateless.running(worker, call_id)
-            self.outgoing.made(worker, act_id, -worker.id, runner, call)()
+            maker = Maker(worker, 0, -worker.id, key_of(worker))
+            self.outgoing.made(maker, self._stateless.running(worker, call_id), call)()
         elif (act := self._heard(worker, act_id)) is not None:
-            send = self.outgoing.made(worker, act_id, act_id, act.calls.get(call_id), call)
+            send = self.outgoing.made(Maker(worker, act_id, act_id, act.object), act.calls.get(call_id), call)
             self.gate.hold_call(act.slot, act.last_lsn, send)
 
     def _on_turn(
@@ -278,7 +283,7 @@ class ObjectHost(SlotHost):
         said: Sequence[list[Any]] = (),
     ) -> None:
         if act_id == 0:
-            self._stateless.on_effects(worker, effects)
+            self._stateless.on_turn(worker, effects, said)
             return
         act = self._heard(worker, act_id)
         if act is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from homing.errors import ApplicationError, BadRequest, HomingError, NotFound, Overloaded, Unavailable
 from homing.ids import ObjectId
@@ -13,9 +13,25 @@ from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
 from homing_node.objects.frames import OUTBOUND, REPLY
-from homing_node.objects.ports import CallPort, OutboundPort, PoolPort, WorkerPort
+from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
+
+
+class Maker(NamedTuple):
+    """Who makes a call.
+
+    Attributes:
+        worker: whose frame says so.
+        act_id: the activation; 0: the entrypoint.
+        caller: tells it from those of other workers.
+        sockets: under which its sockets are known: its object's id, or the key of an entrypoint.
+    """
+
+    worker: WorkerPort
+    act_id: int
+    caller: int
+    sockets: bytes
 
 
 class _Caller:
@@ -72,19 +88,16 @@ class OutgoingCalls:
         self.port: CallPort | None = None  # set when the node knows where slots live
         self.slots = 0  # of the cluster
         self.outbound: OutboundPort | None = None
+        self.dialer: DialerPort | None = None
         self._pool, self._clock = pool, clock
         self._callers: dict[int, _Caller] = {}
         self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
 
-    def made(
-        self, worker: WorkerPort, act_id: int, caller: int, runner: PendingCall | None, call: list[Any]
-    ) -> Callable[[], None]:
+    def made(self, maker: Maker, runner: PendingCall | None, call: list[Any]) -> Callable[[], None]:
         """Take a call out of a worker's frame. It is not sent before what is returned is called.
 
         Args:
-            worker: whose frame it is.
-            act_id: the activation that made it.
-            caller: tells the activation from those of other workers.
+            maker: who made it.
             runner: the call on whose behalf it was made, while that has no answer.
             call: what the frame says of it (`workers.inside.outgoing.Made`).
 
@@ -102,17 +115,18 @@ class OutgoingCalls:
         slot = 0 if kind == OUTBOUND else _target(class_name, raw, name).slot(self.slots)
         pending = Pending(
             kind, class_name, name, raw, slot, method, body, "",
-            now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, worker, act_id, caller),
+            now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, maker),
         )  # fmt: skip
         pending.activation, pending.target = activation, target
         pending.url, pending.headers = url, [(str(field), str(value)) for field, value in headers]
         if runner is not None:
             self._inherit(pending, runner)
+        caller = maker.caller
         mine = self._callers.get(caller) or self._callers.setdefault(caller, _Caller(self._here, caller))
         mine.add(number, pending)
         if mine.size > limits.calls_bytes_per_object_max:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
-        return partial(self._send, worker, pending)
+        return partial(self._send, maker, pending)
 
     def _inherit(self, pending: Pending, runner: PendingCall) -> None:
         m = runner.m
@@ -121,9 +135,11 @@ class OutgoingCalls:
         m.chain = m.chain or self._here + runner.id.to_bytes(8, "big")
         pending.chain, pending.request_id, pending.traceparent = m.chain, m.request_id, m.traceparent
 
-    def _send(self, worker: WorkerPort, pending: Pending) -> None:
-        if pending.kind == OUTBOUND and self.outbound is not None:
-            self.outbound.submit(pending, worker.fetch_hosts)
+    def _send(self, maker: Maker, pending: Pending) -> None:
+        if pending.kind == OUTBOUND and self.dialer is not None and asks_for_socket(pending.headers):
+            self.dialer.submit(pending, maker.worker.fetch_hosts, maker.sockets)
+        elif pending.kind == OUTBOUND and self.outbound is not None:
+            self.outbound.submit(pending, maker.worker.fetch_hosts)
         elif self.port is None or pending.kind == OUTBOUND:
             self._refuse(pending, Unavailable("this node does not know yet where objects are"))
         elif pending.class_name not in self._pool.classes():
@@ -137,19 +153,24 @@ class OutgoingCalls:
         pending.error = error
         pending.on_done(pending)
 
-    def _done(self, worker: WorkerPort, act_id: int, caller: int, pending: Pending) -> None:
+    def _done(self, maker: Maker, pending: Pending) -> None:
         """A call has come to its end: tell the code that awaits it, if it still does."""
         lane = pending.lane
         if lane is None or lane.calls.pop(pending.order, None) is None:
             return  # it had an end before
-        mine = self._callers.get(caller)
+        mine = self._callers.get(maker.caller)
         if mine is not None:
             mine.forget(pending, lane)
-            worker.send((REPLY, act_id, pending.order, *_answer(pending)))
+            maker.worker.send((REPLY, maker.act_id, pending.order, *_answer(pending)))
 
     def end(self, caller: int) -> None:
         """An activation is gone: nobody waits for its calls. What waits at the gate, or is on its way, goes on."""
         drop(self._callers, caller)
+
+
+def asks_for_socket(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether a request asks to become a WebSocket (RFC 6455, 4.1)."""
+    return any(name.lower() == "upgrade" and value.lower() == "websocket" for name, value in headers)
 
 
 def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
@@ -176,6 +197,6 @@ def _answer(pending: Pending) -> tuple[int, Any]:
         )  # fmt: skip
     if pending.kind in (KIND_FETCH, OUTBOUND):
         ref = pending.socket
-        socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number)]
+        socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number, ref.live)]
         return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket)
     return replies.ANSWER, pending.answer

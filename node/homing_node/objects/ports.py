@@ -93,6 +93,14 @@ class OutboundPort(Protocol):
         ...
 
 
+class DialerPort(Protocol):
+    """Who opens WebSockets to the outside."""
+
+    def submit(self, pending: Pending, hosts: Sequence[str], sockets: bytes, /) -> None:
+        """Take a request for one, as `OutboundPort`; `sockets`: under which those of its caller are known."""
+        ...
+
+
 class LogPort(Protocol):
     """The log."""
 

@@ -11,8 +11,8 @@ from homing_node.objects.activation import Activation, PendingCall
 ANSWER, HTTP, FAILURE = 0, 1, 2
 
 
-def of_effect(call_id: int, status: int, payload: Any, act: Activation | None = None) -> wire.Reply:
-    """The frame for what a handler emitted; `act`: whose it is, None where no object's.
+def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes) -> wire.Reply:
+    """The frame for what a handler emitted; `whose`: it was, or the key of an entrypoint's sockets.
 
     Raises:
         TypeError, ValueError: the worker sent something else than an effect.
@@ -27,7 +27,7 @@ def of_effect(call_id: int, status: int, payload: Any, act: Activation | None = 
             id=call_id, status=code, headers=[wire.Header(name=n, value=v) for n, v in headers], body=body
         )
         if socket:
-            reply.socket.CopyFrom(_socket(socket[0], act))
+            reply.socket.CopyFrom(_socket(socket[0], whose))
         return reply
     if status != FAILURE:
         raise ValueError(f"effect status {status}")
@@ -74,14 +74,13 @@ def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple
     return done, answers
 
 
-def _socket(told: Any, act: Activation | None) -> wire.SocketRef:
-    """What a connection becomes: a socket of the object that answers, or one that it passes on."""
-    if isinstance(told, int):
-        if act is None:
-            raise ValueError("a socket without an object")
-        return wire.SocketRef(class_name=act.class_name, object=act.object, name=act.name or "", number=told)
-    class_name, object_id, name, number = told
-    return wire.SocketRef(class_name=class_name, object=object_id, name=name, number=number)
+def _socket(told: Any, whose: Activation | bytes) -> wire.SocketRef:
+    """What a connection becomes: a socket of whoever answers, or one that it passes on."""
+    if len(told) == 2:
+        own = ("", whose, "") if isinstance(whose, bytes) else (whose.class_name, whose.object, whose.name or "")
+        told = (*own, *told)
+    class_name, object_id, name, number, live = told
+    return wire.SocketRef(class_name=class_name, object=object_id, name=name, number=number, live=live)
 
 
 def error_of(code: str, message: str) -> HomingError:

@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from homing.sockets import AUTO_RESPONSE_CHARS_MAX, CODES_OF_APPLICATIONS, REASON_BYTES_MAX, TAG_CHARS_MAX
+from homing.sockets import AUTO_RESPONSE_CHARS_MAX, CODES, REASON_BYTES_MAX, TAG_CHARS_MAX
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits
 from homing_node.objects.socket_record import Said, SocketChanges
 from homing_node.objects.socket_state import ObjectSockets
-from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, TEXT
+from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, LIVE, TEXT
 
 _FRAMES = {TEXT: wire.SOCKET_FRAME_TEXT, BINARY: wire.SOCKET_FRAME_BINARY, CLOSE: wire.SOCKET_FRAME_CLOSE}
 
 
-def take_item(owner: ObjectSockets, changes: SocketChanges, item: Sequence[Any]) -> None:
-    """Add one item of a worker's frame (`workers.inside.sockets`) to what its turn did.
+def take_item(owner: ObjectSockets, changes: SocketChanges, live: list[int], item: Sequence[Any]) -> None:
+    """Add one item of a worker's frame (`workers.inside.sockets`) to what its turn did, or to its new live sockets.
 
     Raises:
         ValueError, TypeError, LookupError, OverflowError: it is none, or it is not within its bounds.
     """
     kind = item[0]
-    if kind == ACCEPT:
-        _, number, tags = item
+    if kind in (ACCEPT, LIVE):
+        number, tags = item[1], () if kind == LIVE else item[2]
         if type(number) is not int or not 0 < number < 1 << 63 or number in owner.open:
             raise ValueError("a socket that cannot be accepted")
-        if len(owner.open) + len(changes.accepted) >= limits.sockets_per_object_max or len(tags) > limits.tags_max:
+        new = len(changes.accepted) + len(live)
+        if len(owner.open) + new >= limits.sockets_per_object_max or len(tags) > limits.tags_max:
             raise ValueError("a socket too many, or tags")
-        changes.accepted.append((number, [_text(tag, TAG_CHARS_MAX) for tag in tags]))
+        if kind == LIVE:
+            live.append(number)
+        else:
+            changes.accepted.append((number, [_text(tag, TAG_CHARS_MAX) for tag in tags]))
         return
     if kind == AUTO:
         _, request, response = item
@@ -59,7 +63,7 @@ def _text(text: Any, chars_max: int) -> str:
 def _close(code: Any, reason: Any) -> list[Any]:
     """A code and a reason that can be in a close frame."""
     code = int(code)
-    if code != 1_000 and code not in CODES_OF_APPLICATIONS:
+    if code not in CODES:
         raise ValueError(f"a socket cannot be closed with {code}")
     if len(_text(reason, REASON_BYTES_MAX).encode()) > REASON_BYTES_MAX:
         raise ValueError("the reason of a close is too long")

@@ -12,7 +12,7 @@ from homing_node.objects.socket_record import Said, SocketChanges
 
 
 class GatewayPort(Protocol):
-    """One gateway's stream. Handles are the gateway's."""
+    """Who holds connections: one gateway's stream, or what connects to the outside. Handles are its own."""
 
     def say(self, handles: Sequence[int], said: Said) -> None:
         """Pass on what an object says."""
@@ -42,6 +42,10 @@ class Socket:
 
     Invariants: `unsent` and `waiting` are in the order of numbers; a message is handed to the object only if those
     before were.
+
+    Attributes:
+        live: it is the running instance's, and ends with it; no record says anything of it.
+        outside: it is live, and its other end is a server that the object connected to.
     """
 
     number: int
@@ -59,6 +63,8 @@ class Socket:
     waiting: list[SocketEvent] = field(default_factory=list[Any])  # cannot be handed over just now
     running: set[int] = field(default_factory=set[int])  # numbers of what was handed over and has no end yet
     answered_ms: int = 0
+    live: bool = False
+    outside: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +96,12 @@ class SocketEvent:
 
 @dataclass(slots=True, eq=False)
 class ObjectSockets:
-    """The sockets of one object."""
+    """The sockets of one object, or those of the entrypoint in one worker.
+
+    Attributes:
+        object: its id; of an entrypoint a key that is shorter.
+        slot, epoch: under which it is served; an entrypoint has none: 0.
+    """
 
     object: bytes
     slot: int
@@ -114,6 +125,8 @@ class SocketTurn:
 
     owner: ObjectSockets | None
     changes: SocketChanges
+    live: list[int]  # new sockets of which no record says anything
+    said: list[tuple[Said, bool]]  # all that it said, and whether that is a part of the changes
     lasting: bool  # there is a record of it even if nothing was written
 
 

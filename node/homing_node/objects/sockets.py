@@ -3,7 +3,8 @@
 A gateway holds the connection and attaches it here. What comes is numbered by the gateway and sent again, to whoever
 serves the object then, until it is handled; what is said has a number of this side's and is kept until the gateway has
 it. Both drop what they know. Of a turn that wrote, all of that is in its record (`socket_record.py`); so what such a
-turn said, and what it did with a message, happens once, whatever dies (docs/sockets.md).
+turn said, and what it did with a message, happens once, whatever dies (docs/sockets.md). Live sockets are in no record:
+they end with the activation that they belong to.
 """
 
 from __future__ import annotations
@@ -15,23 +16,16 @@ from functools import partial
 from typing import Any, Protocol
 
 from homing.errors import NotOwner, ObjectReset, Overloaded, Unavailable
+from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.clock import Clock
 from homing_node.objects import limits
 from homing_node.objects.socket_items import take_item
 from homing_node.objects.socket_record import Said, SocketChanges, SocketsMeta
-from homing_node.objects.socket_state import (
-    Address,
-    GatewayPort,
-    Kept,
-    ObjectSockets,
-    Socket,
-    SocketEvent,
-    SocketTurn,
-)
+from homing_node.objects.socket_state import Address, GatewayPort, ObjectSockets, Socket, SocketEvent, SocketTurn
+from homing_node.objects.socket_table import ABNORMAL, INTERNAL, TRY_AGAIN, SocketTable
 
 _AGAIN = (NotOwner.code, Unavailable.code, ObjectReset.code)
-ABNORMAL, INTERNAL, TRY_AGAIN = 1006, 1011, 1013  # of RFC 6455, 7.4.1, and the registry that it opened
 _LAST = 1 << 64
 
 
@@ -55,7 +49,7 @@ class SocketHost(Protocol):
         ...
 
 
-class Sockets:
+class Sockets(SocketTable):
     """All sockets of a node's objects.
 
     Args:
@@ -64,27 +58,25 @@ class Sockets:
     """
 
     def __init__(self, host: SocketHost, clock: Clock) -> None:
+        super().__init__(clock.monotonic_ns() * 1e-9)
         self._host = host
         self._clock = clock
-        self._objects: dict[bytes, ObjectSockets] = {}
-        self._gateways: dict[GatewayPort, dict[int, tuple[ObjectSockets, Socket]]] = {}
-        self._now = clock.monotonic_ns() * 1e-9
-        self._restless: dict[Socket, ObjectSockets] = {}  # those that wait for something, or for a gateway
-        self.running = 0  # events of sockets that objects handle
+        self.running = 0  # events of sockets that are being handled
 
     # -- what gateways say ----------------------------------------------------------------------------------------
 
     def attach(self, gateway: GatewayPort, m: wire.FromSocket, epoch: int) -> None:
         """A gateway holds this socket; `epoch`: under which its slot is served here, or 0."""
-        if not epoch or m.epoch != epoch:
+        of_object = len(m.socket.object) == OBJECT_ID_BYTES
+        if of_object and (not epoch or m.epoch != epoch):
             gateway.tell(m.handle, wire.SOCKET_FRAME_LOST)
             return
         owner = self._objects.get(m.socket.object)
-        if owner is None and (found := self._host.sockets_meta(m.socket.object, m.slot)) is not None:
+        if owner is None and of_object and (found := self._host.sockets_meta(m.socket.object, m.slot)) is not None:
             owner = self._load((m.socket.object, m.slot, epoch, *found[:2]), found[2])
         socket = owner.open.get(m.socket.number) if owner is not None else None
         if owner is None or socket is None:
-            gateway.tell(m.handle, wire.SOCKET_FRAME_GONE)
+            self._gone(gateway, m.handle, live=m.socket.live)
             return
         self._detach(socket)
         socket.gateway, socket.handle = gateway, m.handle
@@ -124,7 +116,7 @@ class Sockets:
             event = SocketEvent(
                 owner, socket, wire.CALL_KIND_SOCKET_CLOSE, m.seq, b"", [socket.number, m.code, m.reason, m.clean]
             )
-        elif owner.auto and m.kind == wire.SOCKET_FRAME_TEXT and data == owner.auto[0].encode():
+        elif self._is_auto(owner, socket, m, data):
             self._answer(owner, socket, m.seq)
             return
         else:
@@ -148,15 +140,11 @@ class Sockets:
         if owner is None:
             return None
         known = [
-            (each.number, each.tags, each.attachment, each.answered_ms, each.closing) for each in owner.open.values()
+            (each.number, each.tags, each.attachment, each.answered_ms, each.closing)
+            for each in owner.open.values()
+            if not each.live
         ]
         return [known, owner.auto or None]
-
-    def asleep(self, object_id: bytes) -> None:
-        """The object has no activation any more: of one without sockets nothing need be known here."""
-        owner = self._objects.get(object_id)
-        if owner is not None and not owner.open:
-            del self._objects[object_id]
 
     def turn(
         self,
@@ -177,19 +165,23 @@ class Sockets:
             ValueError, TypeError: it is not such a frame.
         """
         changes = SocketChanges()
+        live: list[int] = []
         owner = self._objects.get(address[0])
         if owner is None and said:
             owner = ObjectSockets(*address)
         if owner is not None:
             for item in said:
-                take_item(owner, changes, item)
-        changes.closed = [event.socket.number for event in ended if event.kind == wire.CALL_KIND_SOCKET_CLOSE]
-        if runner is not None and runner.seq and not runner.recorded:
+                take_item(owner, changes, live, item)
+        ends = [event.socket for event in ended if event.kind == wire.CALL_KIND_SOCKET_CLOSE]
+        changes.closed = [socket.number for socket in ends if not socket.live]
+        if runner is not None and runner.seq and not (runner.recorded or runner.socket.live):
             changes.handled.append((runner.socket.number, runner.seq, runner.socket.base))
         lasting = bool(changes.accepted or changes.attached or changes.closed or changes.auto is not None)
         if owner is not None:
             changes.had = owner.had.copy()
-        return SocketTurn(owner, changes, lasting)
+        all_said = [(each, not _only_live(owner, live, each.numbers)) for each in changes.said]
+        changes.said = [each for each, kept in all_said if kept]
+        return SocketTurn(owner, changes, live, all_said, lasting)
 
     def take(self, turn: SocketTurn, runner: SocketEvent | None, *, recorded: bool) -> Callable[[], None] | None:
         """The turn is done, and recorded if it is. What it said leaves when what is returned is called."""
@@ -205,15 +197,17 @@ class Sockets:
             socket = owner.open[number] = Socket(number, list(tags), since=self._now)
             self._restless[socket] = owner
             self._objects[owner.object] = owner
+        for number in turn.live:
+            self._accept_live(owner, number)
         for number, data in changes.attached:
             if number in owner.open:
                 owner.open[number].attachment = data
         if changes.auto is not None:
             owner.auto = changes.auto
             self._objects[owner.object] = owner
-        if not changes.said:
+        if not turn.said:
             return None
-        kept = [(each, recorded) for each in changes.said]
+        kept = [(each, recorded and lasts) for each, lasts in turn.said]
         return lambda: self._say(owner, kept)
 
     def over(self, event: SocketEvent, reply: wire.Reply) -> None:
@@ -227,7 +221,8 @@ class Sockets:
         if failure is not None and failure.code == Overloaded.code:
             self.close(owner, socket, TRY_AGAIN, "too much waits for this object")
         elif failure is not None and failure.code in _AGAIN and not event.recorded:
-            self._again(event, at_once=failure.code == ObjectReset.code)
+            if not (socket.live and failure.code == ObjectReset.code):  # else it is about to end, too
+                self._again(event, at_once=failure.code == ObjectReset.code)
             return
         self._settle(event)
 
@@ -235,7 +230,8 @@ class Sockets:
 
     def lost(self, slot: int) -> None:
         """The slot is served elsewhere: gateways look for its owner."""
-        for owner in [each for each in self._objects.values() if each.slot == slot]:
+        for owner in [each for each in self._objects.values() if each.slot == slot and each.epoch]:
+            self._end_live(owner)
             for gateway, handle in self._leave(owner):
                 gateway.tell(handle, wire.SOCKET_FRAME_LOST)
 
@@ -263,7 +259,7 @@ class Sockets:
         """Try again what could not be handed over, and give up sockets that no gateway holds."""
         now = self._now = self._clock.monotonic_ns() * 1e-9
         for socket, owner in list(self._restless.items()):
-            if socket.waiting and self._host.takes_events(owner.slot):
+            if socket.waiting and self._takes_events(owner):
                 waiting, socket.waiting = socket.waiting, []
                 self._hand_over(waiting)
             if socket.gateway is None and now - socket.since > limits.socket_reattach_s:
@@ -273,20 +269,19 @@ class Sockets:
             if socket.gateway is not None and not socket.waiting:
                 del self._restless[socket]
 
-    def close(self, owner: ObjectSockets, socket: Socket, code: int, reason: str) -> None:
-        """Close a socket, on the node's own account."""
-        if not socket.closing:
-            socket.closing = True
-            self._say(
-                owner, [(Said(owner.next_seq(), wire.SOCKET_FRAME_CLOSE, [socket.number], [code, reason]), False)]
-            )
-
     def count(self, object_id: bytes) -> int:
         """How many sockets an object has."""
         owner = self._objects.get(object_id)
         return len(owner.open) if owner is not None else 0
 
     # -- within ---------------------------------------------------------------------------------------------------
+
+    def _takes_events(self, owner: ObjectSockets) -> bool:
+        return not owner.epoch or self._host.takes_events(owner.slot)
+
+    def _is_auto(self, owner: ObjectSockets, socket: Socket, m: wire.FromSocket, data: bytes) -> bool:
+        text = m.kind == wire.SOCKET_FRAME_TEXT and not socket.live
+        return text and bool(owner.auto) and data == owner.auto[0].encode()
 
     def _load(self, address: Address, meta: SocketsMeta) -> ObjectSockets | None:
         if not (meta.open or meta.auto):
@@ -301,41 +296,6 @@ class Sockets:
             self._keep(owner, said, recorded=True)
         return owner
 
-    def _keep(self, owner: ObjectSockets, said: Said, *, recorded: bool) -> list[Socket]:
-        sockets = [owner.open[number] for number in said.numbers if number in owner.open]
-        kept = Kept(said, len(sockets), recorded)
-        size = _size(said)
-        for socket in sockets:
-            socket.unsent.append(kept)
-            socket.unsent_bytes += size
-        return sockets
-
-    def _say(self, owner: ObjectSockets, all_said: Iterable[tuple[Said, bool]]) -> None:
-        """Nothing holds it any more: keep it, and send it to every gateway once."""
-        if self._objects.get(owner.object) is not owner:
-            return
-        for said, recorded in all_said:
-            handles: dict[GatewayPort, list[int]] = {}
-            for socket in self._keep(owner, said, recorded=recorded):
-                socket.closing = socket.closing or said.kind == wire.SOCKET_FRAME_CLOSE
-                if socket.gateway is not None:
-                    handles.setdefault(socket.gateway, []).append(socket.handle)
-                if socket.unsent_bytes - _size(said) > limits.socket_unsent_bytes_max:  # one may be longer than that
-                    self.close(owner, socket, TRY_AGAIN, "it is read too slowly")
-            for gateway, each in handles.items():
-                gateway.say(each, said)
-
-    def _had(self, owner: ObjectSockets, socket: Socket, seq: int) -> None:
-        unsent = socket.unsent
-        while unsent and unsent[0].said.seq <= seq:
-            self._arrived(owner, socket, unsent.popleft())
-
-    def _arrived(self, owner: ObjectSockets, socket: Socket, kept: Kept) -> None:
-        socket.unsent_bytes -= _size(kept.said)
-        kept.waiting -= 1
-        if not kept.waiting and kept.recorded:
-            owner.had.append(kept.said.seq)
-
     def _answer(self, owner: ObjectSockets, socket: Socket, seq: int) -> None:
         """Answer a message for the object, which sleeps on."""
         socket.answered_ms = self._clock.wall_ms()
@@ -349,7 +309,7 @@ class Sockets:
         """Give events of one socket to its object, in order; what cannot be given waits, and what comes after it."""
         for event in events:
             socket = event.socket
-            if socket.waiting or not self._host.takes_events(event.owner.slot):
+            if socket.waiting or not self._takes_events(event.owner):
                 self._wait(event)
             else:
                 socket.running.add(event.seq)
@@ -381,19 +341,8 @@ class Sockets:
         if event.kind == wire.CALL_KIND_SOCKET_CLOSE:
             self._detach(socket)
 
-    def _forget(self, owner: ObjectSockets, socket: Socket) -> None:
-        owner.open.pop(socket.number, None)
-        self._restless.pop(socket, None)
-        while socket.unsent:
-            self._arrived(owner, socket, socket.unsent.popleft())
 
-    def _detach(self, socket: Socket) -> None:
-        if socket.gateway is not None:
-            mine = self._gateways.get(socket.gateway, {})
-            if mine.get(socket.handle, (None, None))[1] is socket:
-                del mine[socket.handle]
-            socket.gateway, socket.since = None, self._now
-
-
-def _size(said: Said) -> int:
-    return 64 + (len(said.data) if isinstance(said.data, str | bytes) else 0)
+def _only_live(owner: ObjectSockets | None, new: list[int], numbers: Sequence[int]) -> bool:
+    """Whether something is said on live sockets only."""
+    known = owner.open if owner is not None else {}
+    return all(number in new or (number in known and known[number].live) for number in numbers)

@@ -183,7 +183,7 @@ class Forwarder:
 
     def answered(self, pending: Pending, reply: call_pb2.Reply) -> None:
         """A node answered: finish the call, or send it again."""
-        pending.link = None
+        link, pending.link = pending.link, None
         timing = reply.timing
         pending.received_ns = timing.received_ns
         pending.started_ns = timing.started_ns
@@ -196,6 +196,7 @@ class Forwarder:
             pending.status = reply.status
             pending.answer_headers = [(header.name, header.value) for header in reply.headers]
             pending.socket = reply.socket if reply.HasField("socket") else None
+            pending.answered_by = link
         self._finish(pending, pending.error)
 
     def never_sent(self, pending: Pending) -> None:

@@ -69,6 +69,7 @@ class Pending:
         entered_ns, sent_ns, arrived_ns: this process's clock: request in, frame written, answer read.
         lost_ns: how long earlier sendings that came to nothing were away.
         socket: with an answer of status 101: what the connection becomes.
+        answered_by: the link that the answer came on.
         span: what is exported of it, or None.
         received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
     """
@@ -80,6 +81,7 @@ class Pending:
         "answer_parts",
         "answer_reply",
         "answer_size",
+        "answered_by",
         "arrived_ns",
         "before",
         "body",
@@ -179,6 +181,7 @@ class Pending:
         self.answer_headers: Sequence[tuple[str, str]] = ()
         self.answer_reply: call_pb2.Reply | None = None
         self.socket: call_pb2.SocketRef | None = None
+        self.answered_by: NodeLink | None = None
         self.answer_parts: list[bytes] = []
         self.answer_size = 0
         self.sent_ns = 0

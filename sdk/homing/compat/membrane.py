@@ -23,7 +23,7 @@ from homing.bindings.workflows import Workflow, WorkflowInstance
 from homing.http import Request, Response
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, Env, ExecutionContext
-from homing.sockets import WebSocket, WebSocketRequestResponsePair
+from homing.sockets import SocketEvent, WebSocket, WebSocketRequestResponsePair
 from homing.storage import AsyncKv, Done, Kv, Sql, SqlCursor
 from homing.stubs import DurableObjectNamespace, DurableObjectStub
 
@@ -44,6 +44,7 @@ _FACED = (
     Alarm,
     ScheduledController,
     Env,
+    SocketEvent,
     WebSocket,
     WebSocketRequestResponsePair,
 )
@@ -67,6 +68,8 @@ _OPTIONS_AT = {
     "set_alarm": 1,
     "put": 2,
 }
+# Who is given a function that it will be asked for again: it gets that very one.
+_AS_THEY_ARE = frozenset(("add_event_listener", "remove_event_listener"))
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -176,8 +179,9 @@ class _Method:
         if at is not None and len(args) == at + 1 and isinstance(args[at], dict):
             options = cast("dict[str, Any]", args[at])
             args, kwargs = args[:at], {**options, **kwargs}
-        given = {snake_case(key): _inward(value) for key, value in kwargs.items()}
-        found = self._function(*map(_inward, args), **given)
+        inward = plain if self._name in _AS_THEY_ARE else _inward
+        given = {snake_case(key): inward(value) for key, value in kwargs.items()}
+        found = self._function(*map(inward, args), **given)
         if isinstance(found, (Done, CoroutineType)):
             several = self._name.startswith("get") and bool(args) and not isinstance(args[0], str)
             listed = isinstance(found, Done) and self._name == "list"
@@ -205,6 +209,11 @@ class FetchResponse(Response):
     """What a request was answered with."""
 
     status_text = ""
+
+    @property
+    def webSocket(self) -> Any:  # noqa: N802 - the name is JavaScript's
+        """The socket that the answer has, or None."""
+        return faced(self.web_socket)
 
     async def json(  # pyright: ignore[reportIncompatibleMethodOverride] - Cloudflare has one name for both: it reads here
         self,

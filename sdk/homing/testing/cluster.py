@@ -153,7 +153,7 @@ class Cluster(ClusterProcess):
             web_sockets: whether its WebSockets outlive it, as when it sleeps, or are closed before.
 
         Raises:
-            Unavailable: it does not go to sleep: a call, a timer or `wait_until` is pending in it.
+            Unavailable: it does not go to sleep: a call, a timer, `wait_until` or a live socket is in it.
         """
         if web_sockets == "close":
             self._run(class_name, name, _CLOSE_SOCKETS, "close", (), {})

@@ -28,6 +28,7 @@ _monotonic_ns = time.monotonic_ns
 _NO_ARGUMENTS: Any = ((), {})
 _RING_NOW: Any = ((), {"now_ms": 1 << 62})  # a test asks for the alarm, whenever it is due
 _ON_SOCKETS = frozenset((MESSAGE, SOCKET_CLOSE, SOCKET_ERROR))
+_NOBODY = object()
 # Results that are certainly not awaitable; asking costs more than the rest of a call.
 _PLAIN = frozenset((int, str, float, bool, bytes, dict, list, tuple, type(None)))
 
@@ -236,11 +237,16 @@ class Activation(Ringing):
 
     # The end
 
-    def close_if_idle(self) -> bool:
-        """End the activation unless something of it is still to happen; returns whether it ended."""
+    def close_if_idle(self, *, leaving: bool = False) -> bool:
+        """End the activation unless something of it is still to happen; returns whether it ended.
+
+        Args:
+            leaving: live sockets are no reason to stay.
+        """
         busy = (
             self._queue or self._tasks or self._timers or self._outgoing or self._stray or self._held or self._in_turn
         )
+        busy = busy or (not leaving and self._sockets is not None and self._sockets.live)
         if busy or not self._gate.is_open or self._is_loading():
             return False
         self.end()
@@ -279,7 +285,7 @@ class Entrypoint(Activation):
             self._effects.append(answer)
             self.leave()
             return
-        self._instance = None
+        self._instance = _NOBODY if event[3] in _ON_SOCKETS else None  # listeners belong to the call that accepted
         super()._start(event)
 
     def _constructor_failed(self, effect: failures.Effect, *, rings: bool) -> None:

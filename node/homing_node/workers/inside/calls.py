@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from homing import listeners
 from homing.bindings.assets import Site
 from homing.http import Headers, Request, Response
-from homing.sockets import PassedSocket
+from homing.sockets import PassedSocket, SocketEvent
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, limits, testing
 from homing_node.workers.inside.application import ObjectClass
@@ -82,6 +83,9 @@ def prepare_socket(kind: ObjectClass, event: Event, sockets: ObjectSockets) -> t
     number, *rest = event[9]
     closes = event[3] == SOCKET_CLOSE
     ws = sockets.closed(number) if closes else sockets.find(number)
+    if ws is not None and ws.homing_live:
+        come = listeners.of_close(ws, *rest) if closes else listeners.of_message(ws, event[5], text=rest[0])
+        return _heard, ((come, kind.adapt), {})
     handler = kind.sockets[event[3]]
     if ws is None or handler is None:
         return _nobody, ((), {})
@@ -93,6 +97,11 @@ def prepare_socket(kind: ObjectClass, event: Event, sockets: ObjectSockets) -> t
     else:
         given = (event[5].decode(errors="replace") if rest[0] else event[5],)
     return handler, ((kind.adapt(ws), *map(kind.adapt, given)), {})
+
+
+def _heard(_: Any, come: list[SocketEvent], adapt: Callable[[Any], Any]) -> Any:
+    """Has the listeners of a live socket called; they need no instance, they have theirs."""
+    return listeners.hear(come, adapt)
 
 
 def _nobody(*_: Any) -> None:
@@ -148,15 +157,15 @@ def _answer(response: Response) -> list[Any]:
     return [response.status, [[name, value] for name, value in response.headers.raw()], _bounded(response.body)]
 
 
-def _socket_of(response: Response, sockets: Callable[[], ObjectSockets]) -> int | list[Any]:
-    """What the client's connection becomes: a socket of this object, or one that another object accepted."""
+def _socket_of(response: Response, sockets: Callable[[], ObjectSockets]) -> tuple[int, bool] | list[Any]:
+    """What the client's connection becomes: a socket that was accepted here, or one of another object."""
     client = response.web_socket
     if response.status != 101:
         raise ValueError(f"a response with a web_socket has status 101, not {response.status}")
     if isinstance(client, PassedSocket):
         return client.reference
     assert client is not None, "the caller has looked"
-    return sockets().number_of_client(client)
+    return sockets().of_client(client)
 
 
 def _bounded(data: bytes) -> bytes:

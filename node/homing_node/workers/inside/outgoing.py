@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Protocol, cast
 
@@ -16,10 +17,11 @@ from homing.listing import ObjectList, in_bounds
 from homing.listing import decode as decode_list
 from homing.objects import Runtime
 from homing.sent import Sender
-from homing.sockets import PassedSocket
+from homing.sockets import PassedSocket, WebSocket
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OUTBOUND
+from homing_node.workers.inside.sockets import ObjectSockets
 
 Made = tuple[int, int, str, bytes, str, str, bytes, str, Sequence[tuple[str, str]], int, int]
 """A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target."""
@@ -181,6 +183,10 @@ class Caller(Runtime, Protocol):
         """Its class and id; raises `TypeError` where it has none."""
         ...
 
+    def sockets(self) -> ObjectSockets:
+        """Its sockets."""
+        ...
+
 
 class Stubs:
     """`homing.stubs.Caller`, and how values are sent.
@@ -227,9 +233,14 @@ class Stubs:
         """Begin a request to the outside; see `homing.http.fetch`."""
         _bound(request.body)
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
-        outgoing = self._caller().outgoing()
+        caller = self._caller()
         to, headers = Reference("", nowhere, 0, 0), request.headers.raw()
-        return outgoing.begin(OUTBOUND, to, request.method, request.body, _response, request.url, headers)
+        read = partial(_of_outside, caller.sockets())
+        return caller.outgoing().begin(OUTBOUND, to, request.method, request.body, read, request.url, headers)
+
+    def accept_socket(self, ws: WebSocket) -> None:
+        """See `WebSocket.accept`."""
+        self._caller().sockets().accept_live(ws)
 
     def list_objects(
         self, class_key: str, above: ObjectId, limit: int, bound: int | None
@@ -273,6 +284,14 @@ def _response(payload: Any) -> Response:
     status, headers, body, *socket = payload
     client = PassedSocket(socket[0]) if socket else None
     return Response(body, status=status, headers=Headers((name, value) for name, value in headers), web_socket=client)
+
+
+def _of_outside(sockets: ObjectSockets, payload: Any) -> Response:
+    """An answer of the outside; the socket that it may have is the caller's own."""
+    response = _response(payload)
+    if isinstance(response.web_socket, PassedSocket):
+        response.web_socket = sockets.outside(response.web_socket.reference[3])
+    return response
 
 
 def _bound(body: bytes) -> None:

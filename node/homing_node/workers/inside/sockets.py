@@ -1,7 +1,8 @@
 """The sockets of one activation: handles on what the gateways hold, and what a turn says on them.
 
 What is said leaves with the turn (`turn_keeper.py`), in one frame with what the turn wrote. A message to many sockets
-in a row is one item of it.
+in a row is one item of it. Live sockets are those that have listeners (`listeners.py`): the node forgets them with the
+activation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from homing.errors import BadRequest, Overloaded, TooLarge
+from homing.errors import BadRequest, NotSupported, Overloaded, TooLarge
 from homing.sockets import (
     READY_STATE_CLOSED,
     READY_STATE_CLOSING,
@@ -29,6 +30,7 @@ BINARY = 3  # numbers, bytes
 CLOSE = 4  # numbers, code, reason
 ATTACH = 5  # numbers, bytes
 AUTO = 6  # request, response; None: no more
+LIVE = 7  # number: of a new socket, or of one to the outside that is there
 
 Known = tuple[int, Sequence[str], bytes | None, int, bool]
 """A socket as the node tells of it: number, tags, attachment, when it was last answered automatically, closing."""
@@ -41,11 +43,12 @@ class ObjectSockets:
         begin: called before anything is said: a turn is under way from then on, or it raises.
     """
 
-    __slots__ = ("_answered", "_auto", "_begin", "_said", "_sockets")
+    __slots__ = ("_answered", "_auto", "_begin", "_live", "_said", "_sockets")
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
         self._sockets: dict[int, WebSocket] = {}
+        self._live: dict[int, WebSocket] = {}
         self._answered: dict[int, int] = {}
         self._auto: WebSocketRequestResponsePair | None = None
         self._said: list[list[Any]] = []
@@ -54,15 +57,38 @@ class ObjectSockets:
 
     def accept(self, ws: WebSocket, tags: tuple[str, ...]) -> None:
         """See `homing.sockets.Sockets`."""
-        if ws.ready_state != READY_STATE_CONNECTING or isinstance(ws, ClientEnd | PassedSocket):
+        if ws.ready_state != READY_STATE_CONNECTING or ws.homing_number or isinstance(ws, ClientEnd | PassedSocket):
             raise BadRequest("what is accepted is the server's end of a new WebSocketPair, and once")
-        if len(self._sockets) >= limits.sockets_max:
-            raise Overloaded(f"an object has at most {limits.sockets_max} sockets")
-        self._begin()
+        self._begin_one_more()
         number = secrets.randbits(63) | 1
         ws.homing_bind(self, number, tags, None)
         self._sockets[number] = ws
         self._said.append([ACCEPT, number, tags])
+
+    def accept_live(self, ws: WebSocket) -> None:
+        """See `WebSocket.accept`."""
+        if ws.homing_live:
+            return
+        if isinstance(ws, ClientEnd | PassedSocket):
+            raise NotSupported("the client's end of a WebSocketPair goes into a response; it cannot be accepted")
+        if ws.ready_state != READY_STATE_CONNECTING:
+            raise BadRequest("ctx.accept_websocket has the socket, or it is closed: it takes no listeners")
+        self._begin_one_more()
+        ws.homing_bind(self, ws.homing_number or secrets.randbits(63) | 1, (), None)
+        ws.homing_live = True
+        self._live[ws.homing_number] = ws
+        self._said.append([LIVE, ws.homing_number])
+
+    def outside(self, number: int) -> WebSocket:
+        """A socket to the outside that the node has opened; nothing comes on it before it is accepted."""
+        ws = WebSocket()
+        ws.homing_number = number
+        return ws
+
+    def _begin_one_more(self) -> None:
+        if len(self._sockets) + len(self._live) >= limits.sockets_max:
+            raise Overloaded(f"an object has at most {limits.sockets_max} sockets")
+        self._begin()
 
     def all(self, tag: str | None) -> list[WebSocket]:
         """See `homing.sockets.Sockets`."""
@@ -114,8 +140,9 @@ class ObjectSockets:
 
     def attach(self, ws: WebSocket, data: bytes) -> None:
         """See `homing.sockets.SocketPort`."""
-        self._begin()
-        self._said.append([ATTACH, [ws.homing_number], data])
+        if not ws.homing_live:  # else it stays on the handle, which lives as long
+            self._begin()
+            self._said.append([ATTACH, [ws.homing_number], data])
 
     # -- for the runtime ------------------------------------------------------------------------------------------
 
@@ -134,27 +161,35 @@ class ObjectSockets:
 
     def find(self, number: int) -> WebSocket | None:
         """The socket of a number."""
-        return self._sockets.get(number)
+        return self._sockets.get(number) or self._live.get(number)
 
     def closed(self, number: int) -> WebSocket | None:
         """A socket is closed: it is the object's no more."""
-        ws = self._sockets.pop(number, None)
+        ws = self._sockets.pop(number, None) or self._live.pop(number, None)
         self._answered.pop(number, None)
         if ws is not None:
             ws.ready_state = READY_STATE_CLOSED
         return ws
 
-    def number_of_client(self, client: WebSocket) -> int:
-        """The number of the socket whose client's end goes into a response.
+    def of_client(self, client: WebSocket) -> tuple[int, bool]:
+        """The number of the socket whose client's end goes into a response, and whether it is live.
 
         Raises:
             BadRequest: its server's end was not accepted here.
+            NotSupported: it is a socket to the outside.
         """
         server = client.pair.server if isinstance(client, ClientEnd) else None
         number = server.homing_number if server is not None else 0
-        if not number or self._sockets.get(number) is not server:
-            raise BadRequest("web_socket is the client's end of a WebSocketPair whose server's end was accepted")
-        return number
+        if number and self.find(number) is server:
+            return number, number in self._live
+        if server is None and client.homing_number:
+            raise NotSupported("a socket to the outside cannot be answered with: accept it, and pass on what comes")
+        raise BadRequest("web_socket is the client's end of a WebSocketPair whose server's end was accepted")
+
+    @property
+    def live(self) -> bool:
+        """Whether a socket is open that ends with the activation."""
+        return bool(self._live)
 
     @property
     def unsent(self) -> bool:
@@ -169,12 +204,13 @@ class ObjectSockets:
     def undo(self) -> None:
         """The turn failed: nothing of what it said leaves, and what it accepted is not accepted."""
         for item in self.take():
-            if item[0] == ACCEPT:
+            if item[0] in (ACCEPT, LIVE):
                 self.closed(item[1])
 
     def end(self) -> None:
         """The activation is over. Whoever still has a handle finds it closed."""
-        for ws in self._sockets.values():
+        for ws in (*self._sockets.values(), *self._live.values()):
             ws.ready_state = READY_STATE_CLOSED
         self._sockets.clear()
+        self._live.clear()
         self._said.clear()

@@ -14,6 +14,7 @@ from homing.errors import BadRequest
 from homing.http import let_fetch
 from homing.ids import ObjectId
 from homing.levels import ERROR, WARNING
+from homing.sockets import let_accept
 from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits, testing
 from homing_node.workers.inside.activation import Activation, Entrypoint
@@ -97,6 +98,7 @@ class Worker:
             return
         self.env = self._application.env
         let_fetch(self.stubs.call_outbound)
+        let_accept(self.stubs.accept_socket)
         if self._application.default is not None:
             self._activations[0] = Entrypoint(self, self._application.default, self._application.site)
         gc.collect()
@@ -127,7 +129,7 @@ class Worker:
 
     def _close(self, message: Event) -> None:
         activation = self._activations.get(message[1])
-        done = activation is None or activation.close_if_idle()
+        done = activation is None or activation.close_if_idle(leaving=bool(message[2]))
         self.send((channel.CLOSED, message[1], done))
 
     def _abort(self, message: Event) -> None:

@@ -151,16 +151,18 @@ class CallBatch(_message.Message):
     def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., sockets: _Optional[_Iterable[_Union[FromSocket, _Mapping]]] = ..., had_handles: _Optional[_Iterable[int]] = ..., had_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SocketRef(_message.Message):
-    __slots__ = ("class_name", "object", "name", "number")
+    __slots__ = ("class_name", "object", "name", "number", "live")
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
     class_name: str
     object: bytes
     name: str
     number: int
-    def __init__(self, class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., name: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+    live: bool
+    def __init__(self, class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., name: _Optional[str] = ..., number: _Optional[int] = ..., live: bool = ...) -> None: ...
 
 class FromSocket(_message.Message):
     __slots__ = ("handle", "kind", "seq", "base", "data", "more", "code", "reason", "clean", "socket", "slot", "epoch", "had")

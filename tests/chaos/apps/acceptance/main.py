@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from homing import DurableObject, StorageError
+from homing import DurableObject, Response, StorageError, WebSocketPair, WorkerEntrypoint
 from homing import errors as homing_errors
 
 
@@ -140,3 +140,35 @@ class Other(DurableObject):
     def hello(self):
         """An answer."""
         return "hello"
+
+
+def live():
+    """A socket that the running instance listens to."""
+    pair = WebSocketPair()
+    pair.server.accept()
+    pair.server.add_event_listener("message", lambda event: pair.server.send(event.data))
+    return Response(None, status=101, web_socket=pair.client)
+
+
+class Talker(DurableObject):
+    """Says back what it hears, on sockets of both kinds."""
+
+    def fetch(self, request):
+        """A live socket, or one that outlives the instance."""
+        if request.url.endswith("/live"):
+            return live()
+        pair = WebSocketPair()
+        self.ctx.accept_websocket(pair.server)
+        return Response(None, status=101, web_socket=pair.client)
+
+    def websocket_message(self, ws, message):
+        """On the latter."""
+        ws.send(message)
+
+
+class Default(WorkerEntrypoint):
+    """Has live sockets, too."""
+
+    def fetch(self, request):
+        """One of them."""
+        return live()
