@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.chaos.cluster import DevCluster
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 APPS = Path(__file__).resolve().parents[2] / "examples" / "cloudflare"
@@ -116,6 +118,16 @@ def test_polls_of_fastapi_over_an_object() -> None:
         answer = client.post("/polls/break", json={"voter": "", "choice": "tea"})
         assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "voter"])
         assert client.get("/openapi.json").json()["info"]["title"] == "Polls"
+        with connect(f"ws{str(client.base_url).removeprefix('http')}/polls/break/live") as live:
+            for choice, counts in (("tea", {"coffee": 2, "tea": 1}), ("coffee", {"coffee": 3})):
+                live.send(json.dumps({"voter": "dee", "choice": choice}))
+                assert json.loads(live.recv(WAIT_S)) == counts
+            live.send(json.dumps({"voter": "dee", "choice": "water"}))
+            with pytest.raises(ConnectionClosed) as closed:
+                live.recv(WAIT_S)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "choose one of tea, coffee")
+        assert client.get("/polls/break").json() == {"coffee": 3}
         assert client.get("/nothing").status_code == 404
 
 

@@ -410,9 +410,3 @@ def test_an_asgi_application_that_fails(asgi: tuple[WorkerHarness, int], path: s
     worker, act = asgi
     with pytest.raises(Failed, match=said):
         worker.http(act, "GET", f"http://x{path}")
-
-
-def test_sockets_say_that_they_are_not_built(asgi: tuple[WorkerHarness, int]) -> None:
-    worker, act = asgi
-    with pytest.raises(Failed, match="not-supported: WebSockets of ASGI applications"):
-        worker.http(act, "GET", "http://x/", headers=[("upgrade", "websocket")])

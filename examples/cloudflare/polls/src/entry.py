@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import asgi
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketException
 from pydantic import BaseModel, Field
 from pyodide.ffi import run_sync
 from workers import DurableObject, WorkerEntrypoint
@@ -49,6 +49,16 @@ async def vote(vote: Vote, poll: Annotated[object, Depends(poll)], choices: Anno
 @app.get("/polls/{name}")
 def count(poll: Annotated[object, Depends(poll)]):
     return run_sync(poll.count())
+
+
+@app.websocket("/polls/{name}/live")
+async def live(socket: WebSocket, name: str):
+    env = socket.scope["env"]
+    await socket.accept()
+    async for given in socket.iter_json():
+        if given["choice"] not in env.CHOICES:
+            raise WebSocketException(1008, f"choose one of {', '.join(env.CHOICES)}")
+        await socket.send_json(await env.POLLS.getByName(name).vote(given["voter"], given["choice"]))
 
 
 class Default(WorkerEntrypoint):

@@ -1,6 +1,7 @@
 """`from workers import asgi`: ASGI applications, such as FastAPI's, behind an entrypoint or an object.
 
-An answer is sent when it is complete; what the application does after that goes on. Names and meanings are those of
+An answer is sent when it is complete; what the application does after that goes on. A WebSocket lives as long as the
+instance that runs it: it is a live one (docs/sockets.md). Names and meanings are those of
 https://developers.cloudflare.com/workers/languages/python/packages/fastapi/, the protocol is that of
 https://asgi.readthedocs.io/.
 """
@@ -9,19 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from homing.compat import waiting
 from homing.compat.answers import Body
-from homing.errors import NotSupported
+from homing.compat.conversation import Application, Conversation, Message
 from workers import Request, Response, WorkerEntrypoint
 
 __all__ = ["entrypoint", "fetch", "websocket"]
-
-Message = MutableMapping[str, Any]
-Application = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]
 
 _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 _lifespans_max = 16  # of as many applications; one that is made for each request would never end
@@ -39,11 +36,10 @@ async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Re
         ctx: not used: a task that the application makes goes on by itself.
 
     Raises:
-        NotSupported: the request asks for a WebSocket.
         BaseException: whatever the application raises before its answer is complete.
     """
     if req.headers.get("upgrade", "").lower() == "websocket":
-        await websocket(app, req, env)
+        return await websocket(app, req, env)
     waiting.replace_threads()
     state = await _started(app)
     exchange = _Exchange(req.body)
@@ -55,9 +51,35 @@ async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Re
         raise
 
 
-async def websocket(app: Application, req: Request, env: Any = None) -> NoReturn:
-    """Not built yet: an object accepts sockets."""
-    raise NotSupported("WebSockets of ASGI applications are not supported yet; an object can accept them")
+async def websocket(app: Application, req: Request, env: Any = None) -> Response:
+    """Have an application accept a request for a WebSocket, and talk on it from then on.
+
+    Args:
+        app, req, env: as for `fetch`.
+
+    Raises:
+        BaseException: whatever the application raises before it has accepted or refused.
+    """
+    waiting.replace_threads()
+    state = await _started(app)
+    talk = Conversation()
+    offered = req.headers.get("sec-websocket-protocol", "")
+    scope: dict[str, Any] = {
+        **_scope(req, env),
+        "type": "websocket",
+        "scheme": "wss" if req.url.startswith("https:") else "ws",
+        "subprotocols": [each.strip() for each in offered.split(",") if each.strip()],
+        "extensions": {"websocket.http.response": {}},
+        "state": dict(state),
+    }
+    del scope["method"]
+    task = asyncio.ensure_future(talk.run(app, scope))
+    try:
+        found = await talk.answer
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    return Response(found.body or None, found.status, headers=found.headers, web_socket=found.web_socket)
 
 
 def entrypoint(app: Application) -> type[WorkerEntrypoint]:
