@@ -21,6 +21,7 @@ from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.backups import Backups
+from homing_node.broker.dialer import Dialer
 from homing_node.broker.outbound import Outbound
 from homing_node.calls import CallService
 from homing_node.code import Code
@@ -110,6 +111,7 @@ class Node:
         )  # fmt: skip
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
+        self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -179,6 +181,7 @@ class Node:
         await self.keeper.stop()
         await self._etcd.close()
         await self.outbound.close()
+        await self.dialer.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

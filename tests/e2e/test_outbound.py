@@ -1,21 +1,82 @@
-"""`fetch` out of objects, to a server of the test's own."""
+"""`fetch` and WebSockets out of objects, to servers of the test's own; and live sockets of clients."""
 
 from __future__ import annotations
 
 import json
+import signal
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 from tests.chaos.cluster import DevCluster
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
 
 APP = """
+from js import WebSocket, WebSocketPair
 from js import fetch as js_fetch
-from pyodide.ffi import to_js
-from workers import DurableObject, Response, WorkerEntrypoint, fetch
+from pyodide.ffi import create_proxy, to_js
+from workers import DurableObject, Response, WorkerEntrypoint, asgi, fetch
+
+
+def echo():
+    client, server = WebSocketPair.new().object_values()
+    server.accept()
+    heard = []
+
+    def on_message(event):
+        heard.append(event.data)
+        server.send(f"{len(heard)} {event.data}" if isinstance(event.data, str) else event.data)
+
+    server.addEventListener("message", create_proxy(on_message))
+    return Response(None, status=101, web_socket=client)
+
+
+async def app(scope, receive, send):
+    assert scope["type"] == "websocket" and (await receive())["type"] == "websocket.connect"
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"].upper()})
+
+
+class Line(DurableObject):
+    async def fetch(self, request):
+        return echo()
+
+    async def dial(self, url):
+        self.heard, self.ws = [], WebSocket.new(url)
+        for kind in ("open", "message", "error", "close"):
+            self.ws.addEventListener(kind, create_proxy(self.on_event))
+
+    async def on_event(self, event):
+        told = {"message": event.data, "close": event.code, "error": event.message}.get(event.type)
+        if event.type == "message":
+            await self.ctx.storage.put("last", len(told))
+        self.heard.append([event.type, told if isinstance(told, (str, int)) else len(told or "")])
+
+    async def say(self, text, times=1):
+        self.ws.send(text * times)
+
+    async def leave(self):
+        self.ws.close(4_000, "bye")
+
+    async def told(self):
+        return self.heard
+
+
+class Sleeper(DurableObject):
+    async def fetch(self, request):
+        client, server = WebSocketPair.new().object_values()
+        self.ctx.acceptWebSocket(server)
+        return Response(None, status=101, web_socket=client)
+
+    async def webSocketMessage(self, ws, message):
+        ws.send(message)
 
 
 class Thing(DurableObject):
@@ -37,6 +98,20 @@ class Thing(DurableObject):
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
+        if request.url.endswith("/asgi"):
+            return await asgi.fetch(app, request, self.env)
+        if request.url.endswith("/echo"):
+            return echo()
+        if request.url.endswith("/through"):
+            answer = await fetch(self.env.TALKER, headers={"Upgrade": "websocket"})
+            client, server = WebSocketPair.new().object_values()
+            there = answer.webSocket
+            there.accept()
+            server.accept()
+            there.addEventListener("message", create_proxy(lambda event: server.send(event.data)))
+            server.addEventListener("message", create_proxy(lambda event: there.send(event.data)))
+            there.addEventListener("close", create_proxy(lambda event: server.close(event.code, event.reason)))
+            return Response(None, status=101, web_socket=client)
         answer = await fetch(self.env.SERVER + "/hello")
         return Response(await answer.text(), status=answer.status)
 """
@@ -74,13 +149,48 @@ def server() -> Generator[tuple[str, Seen]]:
 
 
 @pytest.fixture(scope="module")
-def client(server: tuple[str, Seen], tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx.Client]:
+def talker() -> Generator[tuple[str, list[Any]]]:
+    """A WebSocket server: it says back what it hears, or does what that names; and how its connections ended."""
+    ends: list[Any] = []
+
+    def talk(ws: ServerConnection) -> None:
+        try:
+            for message in ws:
+                if message == "long":
+                    ws.send(bytes(33 << 20))
+                elif message == "leave":
+                    ws.close(3_001, "left")
+                else:
+                    ws.send(message)
+        except ConnectionClosed:
+            pass
+        ends.append(ws.close_code)
+
+    with serve(talk, "127.0.0.1", 0, max_size=None) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.socket.getsockname()[1]}", ends
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    server: tuple[str, Seen], talker: tuple[str, list[Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[DevCluster]:
     app = tmp_path_factory.mktemp("app")
     (app / "main.py").write_text(APP)
-    url = server[0]
-    config = {"main": "main.py", "vars": {"SERVER": url}, "homing": {"fetch_hosts": [url.removeprefix("http://")]}}
+    urls = {"SERVER": server[0], "TALKER": talker[0]}
+    hosts = [url.removeprefix("http://") for url in urls.values()]
+    config = {"main": "main.py", "vars": urls, "homing": {"fetch_hosts": hosts}}
     (app / "wrangler.jsonc").write_text(json.dumps(config))
-    with DevCluster(app, 1) as cluster, httpx.Client(base_url=cluster.url, timeout=30.0) as running:
+    with DevCluster(app, 1, environment={"HOMING_IDLE_S": "1"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(cluster: DevCluster) -> Generator[httpx.Client]:
+    with httpx.Client(base_url=cluster.url, timeout=30.0) as running:
         yield running
 
 
@@ -144,3 +254,134 @@ def test_everything_else_is_refused(client: httpx.Client, server: tuple[str, See
     kind, said = ask(client, f"{url}/long")
     assert kind == "ApplicationError"
     assert "answered with more than" in said
+
+
+# -- WebSockets -----------------------------------------------------------------------------------------------------
+
+WAIT_S = 20.0
+
+
+def call(client: httpx.Client, method: str, *args: Any, name: str = "a") -> Any:
+    answer = client.post(f"/_homing/v1/objects/Line/{name}/rpc/{method}", json={"args": args})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]
+
+
+def until(seen: Callable[[], Any], wanted: Any) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while (found := seen()) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+
+
+def talk_to(cluster: DevCluster, path: str) -> ClientConnection:
+    return connect(f"ws{cluster.url.removeprefix('http')}{path}", max_size=None)
+
+
+def said_back(ws: ClientConnection, message: str | bytes) -> str | bytes:
+    ws.send(message)
+    return ws.recv(WAIT_S)
+
+
+def end_of(ws: ClientConnection) -> int:
+    with pytest.raises(ConnectionClosed) as closed:
+        ws.recv(WAIT_S)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+LINE = "/_homing/v1/objects/Line/{}/fetch/"
+
+
+def test_a_live_socket_keeps_its_object_in_memory(cluster: DevCluster, client: httpx.Client) -> None:
+    """Seen to fail when live sockets do not keep an object: after a second of silence the client was closed."""
+    with talk_to(cluster, LINE.format("kept")) as ws:
+        assert [said_back(ws, "a"), said_back(ws, "b")] == ["1 a", "2 b"]
+        time.sleep(3.0)
+        assert said_back(ws, "c") == "3 c", "the same instance has counted"
+        assert said_back(ws, bytes(8 << 20)) == bytes(8 << 20)
+        facts = client.get("/_homing/v1/objects/Line/kept").json()
+        assert (facts["active"], facts["sockets"]) == (True, 1)
+
+
+def test_live_sockets_of_the_entrypoint_and_of_asgi(cluster: DevCluster) -> None:
+    with talk_to(cluster, "/echo") as one, talk_to(cluster, "/echo") as two, talk_to(cluster, "/asgi") as three:
+        assert [said_back(one, "a"), said_back(two, "b"), said_back(one, "c")] == ["1 a", "1 b", "2 c"]
+        assert said_back(three, "hello") == "HELLO"
+
+
+def test_an_object_opens_a_socket_to_a_named_host(client: httpx.Client, talker: tuple[str, list[Any]]) -> None:
+    url = talker[0].replace("http", "ws")
+    call(client, "dial", url)
+    until(lambda: call(client, "told"), [["open", 0]])
+    call(client, "say", "hi")
+    until(lambda: call(client, "told")[1:], [["message", "hi"]])
+    time.sleep(2.0)  # it keeps its object in memory
+    call(client, "say", "x", 4 << 20)
+    until(lambda: len(call(client, "told")), 3)
+    assert len(call(client, "told")[2][1]) == 4 << 20
+    call(client, "say", "leave")
+    until(lambda: call(client, "told")[3:], [["close", 3_001]])
+    call(client, "dial", url)
+    until(lambda: call(client, "told"), [["open", 0]])
+    call(client, "leave")
+    until(lambda: call(client, "told")[1:], [["close", 4_000]])
+    until(lambda: talker[1][-2:], [3_001, 4_000])
+
+
+def test_a_message_over_the_limit_ends_its_connection(client: httpx.Client, talker: tuple[str, list[Any]]) -> None:
+    call(client, "dial", talker[0].replace("http", "ws"), name="long")
+    until(lambda: call(client, "told", name="long"), [["open", 0]])
+    call(client, "say", "long", name="long")
+    until(lambda: [kind for kind, _ in call(client, "told", name="long")[1:]], ["error", "close"])
+    (_, why), (_, code) = call(client, "told", name="long")[1:]
+    assert (why.split(":")[0], code) == ("closed with 1009", 1006)
+    until(lambda: talker[1][-1], 1009)
+
+
+def test_a_host_that_is_not_named_is_not_dialed(client: httpx.Client) -> None:
+    call(client, "dial", "ws://127.0.0.1:1/", name="b")
+    until(lambda: [kind for kind, _ in call(client, "told", name="b")], ["error", "close"])
+    assert "fetch_hosts" in call(client, "told", name="b")[0][1]
+
+
+def test_an_entrypoint_passes_on_what_comes_from_both_sides(cluster: DevCluster) -> None:
+    with talk_to(cluster, "/through") as ws:
+        assert [said_back(ws, "a"), said_back(ws, b"b")] == ["a", b"b"]
+        ws.send("leave")
+        assert end_of(ws) == 3_001
+
+
+def test_a_reload_closes_live_sockets_with_1012_and_no_others(
+    cluster: DevCluster, talker: tuple[str, list[Any]]
+) -> None:
+    """Seen to fail when an instance that has a live socket does not leave: its object stood still for 25 s."""
+    with (
+        talk_to(cluster, LINE.format("reloaded")) as live,
+        talk_to(cluster, "/_homing/v1/objects/Sleeper/a/fetch/") as kept,
+        httpx.Client(base_url=cluster.url, timeout=30.0) as client,
+    ):
+        call(client, "dial", talker[0].replace("http", "ws"), name="reloaded")
+        assert said_back(live, "a") == "1 a"
+        main = cluster.app / "main.py"
+        main.write_text(main.read_text() + "\n")
+        began = time.monotonic()
+        assert end_of(live) == 1012
+        assert time.monotonic() - began < 15.0
+        assert said_back(kept, "still") == "still"
+        until(lambda: talker[1][-1], 1001)
+        with talk_to(cluster, LINE.format("reloaded")) as again:
+            assert said_back(again, "b") == "1 b"
+
+
+def test_the_death_of_a_worker_closes_live_sockets_with_1012(cluster: DevCluster, client: httpx.Client) -> None:
+    with (
+        talk_to(cluster, LINE.format("c")) as live,
+        talk_to(cluster, "/echo") as entrypoint,
+        talk_to(cluster, "/_homing/v1/objects/Sleeper/b/fetch/") as kept,
+    ):
+        assert [said_back(live, "a"), said_back(entrypoint, "b")] == ["1 a", "1 b"]
+        for worker in client.get("/_homing/v1/cluster").json()["workers"]:
+            cluster.process(worker["pid"]).send(signal.SIGKILL)
+        assert (end_of(live), end_of(entrypoint)) == (1012, 1012)
+        assert said_back(kept, "still") == "still"

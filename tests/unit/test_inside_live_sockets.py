@@ -194,7 +194,7 @@ def test_a_turn_whose_commit_fails_accepts_nothing(start: Callable[..., WorkerHa
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("self.pair.client.accept()", "the client's end"),
+        ("self.pair.client.accept()", "goes into a response"),
         ("ctx.accept_websocket(self.ws)", "once"),
         ("other = WebSocketPair().server\nctx.accept_websocket(other)\nother.accept()", "takes no listeners"),
         ("self.ws.add_event_listener('ping', print)", "not 'ping'"),
@@ -260,6 +260,16 @@ def test_what_cannot_be_done_with_one_to_the_outside(worker: WorkerHarness, more
     with pytest.raises(Failed, match=why):
         worker.answer(call)
     assert worker.close(act), "one that was not accepted keeps nothing in memory"
+
+
+def test_the_socket_of_another_object_cannot_be_accepted(worker: WorkerHarness) -> None:
+    act = worker.open("Room")
+    code = "answer = await self.env.ROOM.get_by_name('other').fetch('http://o/')\nanswer.web_socket.accept()"
+    call = worker.event(act, "arun", code)
+    frame = worker.wait(lambda frame: frame[0] == channel.CALL)
+    worker.send(channel.REPLY, act, frame[3], channel.ANSWER, (101, [], b"", ["Room", bytes(32), "other", 77, True]))
+    with pytest.raises(Failed, match="the client of another object's socket"):
+        worker.answer(call)
 
 
 def test_one_to_the_outside_cannot_be_the_answer(worker: WorkerHarness) -> None:

@@ -69,8 +69,14 @@ class ObjectSockets:
         """See `WebSocket.accept`."""
         if ws.homing_live:
             return
-        if isinstance(ws, ClientEnd | PassedSocket):
-            raise NotSupported("the client's end of a WebSocketPair goes into a response; it cannot be accepted")
+        if isinstance(ws, PassedSocket):
+            raise NotSupported(
+                "being the client of another object's socket is not supported yet; it can only be answered with"
+            )
+        if isinstance(ws, ClientEnd):
+            raise NotSupported(
+                "accepting the client's end of a WebSocketPair is not supported yet; it goes into a response"
+            )
         if ws.ready_state != READY_STATE_CONNECTING:
             raise BadRequest("ctx.accept_websocket has the socket, or it is closed: it takes no listeners")
         self._begin_one_more()

@@ -18,6 +18,7 @@ import workers
 
 import homing
 from homing import levels
+from homing.compat.dialing import dial
 from homing.compat.membrane import JsArray, JsObject, faced, plain
 from homing.compat.unsupported import Unsupported
 
@@ -223,6 +224,17 @@ class _Crypto:
 crypto = _Crypto()
 
 
+class WebSocket:
+    """A socket to a server whose host the application's configuration names; made with `new`, it opens by itself."""
+
+    CONNECTING, OPEN, CLOSING, CLOSED = range(4)
+
+    @classmethod
+    def new(cls, url: Any, protocols: str | Iterable[str] = ()) -> Any:
+        """To a URL, with subprotocols to choose from."""
+        return faced(dial(str(url), [protocols] if isinstance(protocols, str) else list(protocols)))
+
+
 class WebSocketPair:
     """The two ends of a new socket: the client's and the server's; made with `new`."""
 
@@ -247,9 +259,10 @@ class Response(workers.Response):
 
     @classmethod
     def new(cls, body: Any = None, options: Mapping[str, Any] | None = None, **more: Any) -> Response:
-        """With the options of JavaScript: status, headers."""
+        """With the options of JavaScript: status, headers, webSocket."""
         given = {**(options or {}), **more}
-        return cls(body, given.get("status", 200), given.get("statusText", ""), given.get("headers"))
+        client = given.get("webSocket")
+        return cls(body, given.get("status", 200), given.get("statusText", ""), given.get("headers"), client)
 
 
 class Headers(workers.Headers):

@@ -161,7 +161,7 @@ async def fetch(resource: Any, **options: Any) -> FetchResponse:
     """Send a request to a host that the application's configuration names; see `homing.fetch`."""
     known = {name: plain(options[name]) for name in ("method", "headers", "body", "redirect") if name in options}
     found = await homing.fetch(resource if isinstance(resource, homing.Request) else str(resource), **known)
-    return FetchResponse(found.body, status=found.status, headers=found.headers)
+    return FetchResponse(found.body, status=found.status, headers=found.headers, web_socket=found.web_socket)
 
 
 def python_from_rpc(value: Any) -> Any:
