@@ -1,11 +1,13 @@
-"""`fetch` and WebSockets out of objects, to servers of the test's own; and live sockets of clients."""
+"""`fetch`, WebSockets and HTTP libraries out of objects, to servers of the test's own; and live sockets of clients."""
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,7 +19,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
-APP = """
+from http_libraries import ERRORS, LIBRARIES, NEEDS, WEB, failing_at_once, sent_with
+
+APP = (
+    f"""
+{WEB}
+"""
+    + """
 from js import WebSocket, WebSocketPair
 from js import fetch as js_fetch
 from pyodide.ffi import create_proxy, to_js
@@ -115,8 +123,10 @@ class Default(WorkerEntrypoint):
         answer = await fetch(self.env.SERVER + "/hello")
         return Response(await answer.text(), status=answer.status)
 """
+)
 
 
+BINARY = b"\x00\r\n\xff 789"
 Seen = list[tuple[str, str, dict[str, str], bytes]]
 
 
@@ -124,21 +134,30 @@ Seen = list[tuple[str, str, dict[str, str], bytes]]
 def server() -> Generator[tuple[str, Seen]]:
     """A server that answers with the path it was asked for, or redirects to what follows `/to?`."""
     seen: Seen = []
+    bodies = {"/long": b"x" * (41 << 20), "/binary": BINARY, "/deflate": zlib.compress(BINARY)}
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         seen.append((handler.command, handler.path, dict(handler.headers), body))
         redirects = handler.path.startswith("/to?")
-        said = b"" if redirects else b"x" * (41 << 20) if handler.path == "/long" else handler.path.encode()
+        said = (
+            b"" if redirects else body if handler.path == "/echo" else bodies.get(handler.path, handler.path.encode())
+        )
+        if handler.path == "/slow":
+            time.sleep(1.0)
         handler.send_response(302 if redirects else 201 if handler.command == "POST" else 200)
         if redirects:
             handler.send_header("location", handler.path.partition("?")[2])
+        if handler.path == "/deflate":
+            handler.send_header("content-encoding", "deflate")
         handler.send_header("x-said", "yes")
+        handler.send_header("x-many", "1")
+        handler.send_header("x-many", "2")
         handler.send_header("content-length", str(len(said)))
         handler.end_headers()
         handler.wfile.write(said)
 
-    methods = {"do_GET": answer, "do_POST": answer, "log_message": lambda *_: None}
+    methods = {"do_GET": answer, "do_HEAD": answer, "do_POST": answer, "log_message": lambda *_: None}
     handler = type("Handler", (BaseHTTPRequestHandler,), methods)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever)
@@ -180,6 +199,7 @@ def cluster(
 ) -> Generator[DevCluster]:
     app = tmp_path_factory.mktemp("app")
     (app / "main.py").write_text(APP)
+    (app / "requirements.txt").write_text("\n".join(NEEDS))
     urls = {"SERVER": server[0], "TALKER": talker[0]}
     hosts = [url.removeprefix("http://") for url in urls.values()]
     config = {"main": "main.py", "vars": urls, "homing": {"fetch_hosts": hosts}}
@@ -385,3 +405,58 @@ def test_the_death_of_a_worker_closes_live_sockets_with_1012(cluster: DevCluster
             cluster.process(worker["pid"]).send(signal.SIGKILL)
         assert (end_of(live), end_of(entrypoint)) == (1012, 1012)
         assert said_back(kept, "still") == "still"
+
+
+# -- HTTP libraries -------------------------------------------------------------------------------------------------
+
+
+def of_web(client: httpx.Client, method: str, *args: Any) -> Any:
+    answer = client.post(f"/_homing/v1/objects/Web/a/rpc/{method}", json={"args": args})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_asks_through_the_broker(client: httpx.Client, server: tuple[str, Seen], library: str) -> None:
+    """Every library the same calls. Seen to fail, with a refused socket, when a worker does not change its place."""
+    url, seen = server
+    follows = {"follow_redirects": True} if library.startswith("httpx") else {}
+    for path, options, expected in (
+        ("/a?b=c", {}, [200, ["1", "2"], b"/a?b=c", "OK"]),
+        ("/p", sent_with(library, "data"), [201, ["1", "2"], b"/p", "Created"]),
+        ("/binary", {}, [200, ["1", "2"], BINARY, "OK"]),
+        ("/to?/b", follows, [200, ["1", "2"], b"/b", "OK"]),
+        ("/a", {"method": "HEAD"}, [200, ["1", "2"], b"", "OK"]),
+        ("/deflate", {}, [200, ["1", "2"], zlib.compress(BINARY) if library == "urllib" else BINARY, "OK"]),
+    ):
+        status, many, body, reason = of_web(client, "ask", library, url + path, options)
+        assert [status, many, base64.b64decode(body), reason] == expected, path
+    assert dict(seen[-1][2])["Host"] == url.removeprefix("http://")
+    unreached, late, long = ERRORS[library]
+    once, port = failing_at_once(library), url.rpartition(":")[2]
+    after_redirect = "urllib3.MaxRetryError" if library == "urllib3" else unreached  # which counts as a try
+    for target, options, kind, words in (
+        ("https://example.com/", once, unreached, "fetch_hosts"),
+        (f"http://localhost:{port}/", once, unreached, "fetch_hosts"),
+        (f"{url}/to?http://169.254.169.254/", follows, after_redirect, "fetch_hosts"),
+        (
+            f"{url}/slow",
+            {"timeout": 0.2, **once},
+            late,
+            "timed out" if library in ("requests", "urllib3") else "within 0.",
+        ),
+        (f"{url}/long", once, long, "answered with more than"),
+    ):
+        kinds, said = of_web(client, "ask", library, target, options)
+        assert kind in kinds, (target, kinds, said)
+        assert words in said, (target, said)
+
+
+def test_libraries_wait_where_code_awaits(client: httpx.Client, server: tuple[str, Seen]) -> None:
+    url, seen = server
+    assert of_web(client, "pieces", f"{url}/binary") == [4, 4, 4, 4]
+    assert of_web(client, "posted", f"{url}/echo")[1] == "one two"
+    assert b'filename="n.bin"' in seen[-2][3]
+    assert of_web(client, "together", url) == ["/0", "/1", "/2"]
+    assert of_web(client, "written_before", url) == [200, 1]
+    assert of_web(client, "without_async", f"{url}/plain") == "/plain"

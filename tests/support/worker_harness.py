@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from homing.compat import waiting
 from homing_node.workers.inside import channel
 from homing_node.workers.inside import limits as runtime_limits
 from homing_node.workers.inside.framing import Inbox, Outbox
@@ -22,6 +23,7 @@ from replica import Replica
 from worker_app import APP
 
 _numbers = itertools.count(1)
+COMPAT = ("asgi", "js", "pyodide", "workers", "wsgi")
 TIMEOUT_S = 10.0
 
 
@@ -215,4 +217,7 @@ def workers(folder: Path) -> Iterator[Callable[..., WorkerHarness]]:
         for harness in started:
             harness.stop()
         vars(runtime_limits).update(before)
+        waiting.give_stacks(on=False)
+        for name in [name for name in sys.modules if name.partition(".")[0] in COMPAT]:
+            del sys.modules[name]  # whoever imports it next has it prepare the process again
         sys.path[:] = path

@@ -114,12 +114,6 @@ class Room(DurableObject):
     async def seen(self):
         return [AT_IMPORT, env.COLOR, env.ROOMS.idFromName("x").toString() != "", seen]
 
-    async def outside(self):
-        try:
-            run_sync(async_piece())
-        except RuntimeError as error:
-            return [can_run_sync(), str(error)]
-
 
 Default = wsgi.entrypoint(app)
 """
@@ -323,19 +317,12 @@ def test_a_view_cannot_wait_inside_a_transaction(wsgi: tuple[WorkerHarness, int]
     """Its writes would be two turns'. Seen to fail when it can."""
     worker, act = wsgi
     body = worker.http(act, "GET", "http://x/transaction")[2]
-    assert body.startswith(b"None run_sync cannot wait inside transaction_sync")
+    assert body.startswith(b"None nothing can wait inside transaction_sync")
 
 
 def test_bindings_can_be_imported(wsgi: tuple[WorkerHarness, int]) -> None:
     worker, act = wsgi
     assert worker.call(act, "seen")[:3] == ["red", "red", True]
-
-
-def test_a_coroutine_awaits_instead(wsgi: tuple[WorkerHarness, int]) -> None:
-    worker, act = wsgi
-    can, said = worker.call(act, "outside")
-    assert not can
-    assert "a coroutine awaits instead" in said
 
 
 def test_an_endless_answer_ends(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator
+from functools import partial
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, cast
 
 from homing.bindings.assets import Site
+from homing.compat import waiting
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
@@ -149,7 +151,8 @@ class Activation(Ringing):
                 self._queue = self._queue or deque()
                 self._queue.appendleft((event, started_ns))  # it is the first when the constructor lets go of the gate
                 return
-            result = function(self._instance, *arguments[0], **arguments[1])
+            call = partial(waiting.called, function) if waiting.gives_stacks() else function
+            result = call(self._instance, *arguments[0], **arguments[1])
             if type(result) is CoroutineType or (type(result) not in _PLAIN and isawaitable(result)):
                 self._run_on(event, cast("Awaitable[Any]", result), started_ns)
             else:

@@ -18,6 +18,7 @@ from homing.bindings.kv import KV_CLASS, KvNamespace, KvShard
 from homing.bindings.workflow_object import WorkflowKind, workflow_objects
 from homing.bindings.workflow_rules import STEPS_DEFAULT
 from homing.bindings.workflows import WORKFLOW_CLASS, Workflow
+from homing.compat import outbound
 from homing.compat.unsupported import Unsupported
 from homing.ids import name_jurisdictions
 from homing.objects import HANDLERS, DurableObject, DurableObjectState, Env, ExecutionContext, WorkerEntrypoint
@@ -216,6 +217,7 @@ def load(folder: str, main: str, caller: Caller, bindings: Mapping[str, Any], pa
     if packages and packages not in sys.path:
         sys.path.append(packages)
     name_jurisdictions(bindings.get("jurisdictions") or ())
+    outbound.prepare(packages)
     vars(compat.ENV).update(bindings.get("vars", {}))
     module = importlib.import_module(main) if main else ModuleType("assets")
     application = Application(module, caller, bindings)

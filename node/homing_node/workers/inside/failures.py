@@ -5,10 +5,13 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+from homing.compat import waiting
 from homing.errors import HomingError, NotSupported, StorageError
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.channel import FAILURE
 
+_RUNTIME = ("homing_node/workers/inside", "homing/compat/waiting.py")
+_CALLED = waiting.called.__code__  # calls a function of the object for the runtime
 Effect = tuple[int, int, Any, int, int]  # call, status, payload, started_ns, ended_ns
 
 
@@ -56,7 +59,7 @@ def trace_of(error: BaseException) -> str:
     """The traceback, without the runtime's own frames at its beginning."""
     try:
         shown = traceback.TracebackException.from_exception(error, capture_locals=False)
-        while shown.stack and "homing_node/workers/inside" in shown.stack[0].filename:
+        while shown.stack and any(own in shown.stack[0].filename for own in _RUNTIME):
             shown.stack.pop(0)
         text = "".join(shown.format())
     except Exception as broken:
@@ -68,4 +71,7 @@ def trace_of(error: BaseException) -> str:
 
 def is_misfit(error: BaseException) -> bool:
     """Whether a TypeError came from the call itself: the arguments do not fit the method."""
-    return type(error) is TypeError and error.__traceback__ is not None and error.__traceback__.tb_next is None
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_next.tb_frame.f_code is _CALLED:
+        trace = trace.tb_next
+    return type(error) is TypeError and trace is not None and trace.tb_next is None

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from homing.levels import ERROR
+from homing.compat import outbound
 from homing.tuning import allocator_trim
 from homing_node.workers.inside import channel, limits, vfs
 from homing_node.workers.inside.framing import MessageTooLarge
@@ -82,6 +83,7 @@ def main() -> NoReturn:
     threading.stack_size(limits.thread_stack_bytes)
     gc.set_threshold(limits.collector_threshold)
     vfs.configure_process()
+    outbound.install()
     serve(socket.socket(fileno=CHANNEL_FD), allocator_trim())
     os._exit(0)  # threads of object code cannot keep the process
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
 from typing import Any, Protocol, cast
 
+from homing.compat import waiting
+
 # The event on whose behalf code runs, as it came over the channel; None in the runtime's own code. Tasks and timers
 # inherit it, so that their logs and their activation are known.
 current_event: ContextVar[list[Any] | None] = ContextVar("current_event", default=None)
@@ -65,12 +67,12 @@ class TurnCoroutine(Coroutine[Any, Any, Any]):
 
     def __init__(
         self,
-        coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any],
+        coroutine: Coroutine[Any, Any, Any],
         turns: Turns,
         call: int = 0,
         on_first_step: Callable[[], None] | None = None,
     ) -> None:
-        self._coroutine = coroutine
+        self._coroutine = waiting.Stepped(coroutine) if waiting.gives_stacks() else coroutine
         self.turns = turns
         self._call = call
         self._on_first_step = on_first_step

@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 import homing
-from homing.compat import ENV
+from homing.compat import ENV, waiting
 from homing.compat.forms import File, FormData, read_form
 from homing.compat.membrane import FetchResponse, JsObject, faced, plain
 from homing.http import Headers, HeadersLike
@@ -36,8 +36,8 @@ __all__ = [
     "python_to_rpc",
 ]
 
-
 env = faced(ENV)
+waiting.give_stacks()  # there, a handler may wait with `run_sync` wherever it is
 
 
 class Request(homing.Request):
