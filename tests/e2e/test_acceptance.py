@@ -227,6 +227,8 @@ async def test_12_without_a_node_of_its_zones_an_object_is_unavailable_and_nowhe
     await cluster.wait_settled(REST_S)
     assert await bound_nodes(cluster) == BOUND
     assert await call(http, "alone", "add_one", kind="Thing@us") == 2
+
+
 async def said_back(ws: ClientConnection) -> str | bytes | int:
     """What a message on a socket is answered with, or the code that the socket is closed with."""
     try:

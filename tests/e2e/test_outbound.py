@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import signal
 import threading
@@ -26,7 +27,7 @@ APP = (
 {WEB}
 """
     + """
-from js import WebSocket, WebSocketPair
+from js import HTMLRewriter, WebSocket, WebSocketPair, crypto
 from js import fetch as js_fetch
 from pyodide.ffi import create_proxy, to_js
 from workers import DurableObject, Response, WorkerEntrypoint, asgi, fetch
@@ -87,7 +88,18 @@ class Sleeper(DurableObject):
         ws.send(message)
 
 
+class Links:
+    def element(self, element):
+        element.setAttribute("href", requests.get(element.getAttribute("href")).text)
+
+
 class Thing(DurableObject):
+    async def page(self, url):
+        answer = await fetch(url)
+        digest = await crypto.subtle.digest("SHA-256", await answer.bytes())
+        found = HTMLRewriter.new().on("p > a[href]", create_proxy(Links())).transform(answer.js_object)
+        return [await found.text(), digest.to_bytes().hex()]
+
     async def ask(self, url, options):
         try:
             answer = await fetch(url, **options)
@@ -134,6 +146,7 @@ Seen = list[tuple[str, str, dict[str, str], bytes]]
 def server() -> Generator[tuple[str, Seen]]:
     """A server that answers with the path it was asked for, or redirects to what follows `/to?`."""
     seen: Seen = []
+    page = b"<p>see <a href='http://%b/there'>this</a>&amp;"
     bodies = {"/long": b"x" * (41 << 20), "/binary": BINARY, "/deflate": zlib.compress(BINARY)}
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -143,6 +156,8 @@ def server() -> Generator[tuple[str, Seen]]:
         said = (
             b"" if redirects else body if handler.path == "/echo" else bodies.get(handler.path, handler.path.encode())
         )
+        if handler.path == "/page":
+            said = page % handler.headers["host"].encode()
         if handler.path == "/slow":
             time.sleep(1.0)
         handler.send_response(302 if redirects else 201 if handler.command == "POST" else 200)
@@ -460,3 +475,14 @@ def test_libraries_wait_where_code_awaits(client: httpx.Client, server: tuple[st
     assert of_web(client, "together", url) == ["/0", "/1", "/2"]
     assert of_web(client, "written_before", url) == [200, 1]
     assert of_web(client, "without_async", f"{url}/plain") == "/plain"
+
+
+def test_a_page_is_rewritten_on_its_way(client: httpx.Client, server: tuple[str, Seen]) -> None:
+    """By a handler that asks a server for each link, in a real jail."""
+    url, _ = server
+    answer = client.post("/_homing/v1/objects/Thing/a/rpc/page", json={"args": [f"{url}/page"]})
+    was = f"<p>see <a href='{url}/there'>this</a>&amp;"
+    assert answer.json()["result"] == [
+        '<p>see <a href="/there">this</a>&amp;',
+        hashlib.sha256(was.encode()).hexdigest(),
+    ]

@@ -108,7 +108,7 @@ class Room(DurableObject):
     async def refused(self, what):
         try:
             if what == "js":
-                js.HTMLRewriter.new()
+                js.WebAssembly.new()
             elif what == "env":
                 await self.env.CACHE.get("x")
         except Exception as error:
@@ -223,7 +223,7 @@ def test_jurisdictions_and_location_hints(room: tuple[WorkerHarness, int]) -> No
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("js", "NotSupported: js.HTMLRewriter is not supported yet"),
+        ("js", "NotSupported: js.WebAssembly is not supported yet"),
         ("env", "NotSupported: env.CACHE (kv_namespaces) is not supported yet"),
     ],
 )

@@ -3,11 +3,54 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.parser import BytesParser
 from email.policy import HTTP
+from typing import Any
 from urllib.parse import parse_qsl
+
+
+class Blob:
+    """Bytes with a type.
+
+    Args:
+        parts: texts, bytes, and other blobs and files; or one of them.
+        content_type: such as `image/png`, or empty.
+    """
+
+    def __init__(self, parts: Any = (), content_type: str = "") -> None:
+        single = isinstance(parts, (str, bytes, bytearray, memoryview, Blob, File))
+        several: Iterable[Any] = [parts] if single else parts
+        self.content = b"".join(map(_bytes_of, several))
+        self.content_type = self.type = content_type
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self.content)
+
+    def slice(self, start: int = 0, end: int | None = None, content_type: str = "") -> Blob:
+        """A part of it."""
+        return Blob(self.content[start:end], content_type)
+
+    async def text(self) -> str:
+        """As UTF-8."""
+        return self.content.decode(errors="replace")
+
+    async def arrayBuffer(self) -> bytes:  # noqa: N802 - the name of JavaScript
+        """As they are."""
+        return self.content
+
+    async def bytes(self) -> bytes:
+        """As they are."""
+        return self.content
+
+
+def _bytes_of(part: Any) -> bytes:
+    if isinstance(part, str):
+        return part.encode(errors="replace")
+    return part.content if isinstance(part, (Blob, File)) else bytes(part)
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,9 +96,24 @@ class FormData:
         """Every value of a field."""
         return [value for own, value in self._fields if own == name]
 
+    getAll = get_all  # noqa: N815 - the name of JavaScript
+
     def append(self, name: str, value: str | File) -> None:
         """Add a value."""
         self._fields.append((name, value))
+
+    def has(self, name: str) -> bool:
+        """Whether there is a field of this name."""
+        return name in self
+
+    def set(self, name: str, value: str | File) -> None:
+        """Give a field one value."""
+        self.delete(name)
+        self.append(name, value)
+
+    def delete(self, name: str) -> None:
+        """Take a field out."""
+        self._fields = [field for field in self._fields if field[0] != name]
 
     def items(self) -> Iterator[tuple[str, str | File]]:
         """Names and values, in order."""

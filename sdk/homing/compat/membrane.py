@@ -215,6 +215,10 @@ class FetchResponse(Response):
         """The socket that the answer has, or None."""
         return faced(self.web_socket)
 
+    def js_object(self) -> FetchResponse:
+        """Itself: there is no other."""
+        return self
+
     async def json(  # pyright: ignore[reportIncompatibleMethodOverride] - Cloudflare has one name for both: it reads here
         self,
     ) -> Any:
@@ -224,6 +228,8 @@ class FetchResponse(Response):
     async def buffer(self) -> bytes:
         """The body."""
         return self.body
+
+    arrayBuffer = buffer  # noqa: N815 - the name of JavaScript
 
 
 class Fetcher:

@@ -5,14 +5,13 @@ Whatever else is imported from here can be, and raises `NotSupported` with its n
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import workers
 
@@ -137,93 +136,6 @@ def _print(level: int, values: tuple[Any, ...]) -> None:
 console = _Console()
 
 
-class URLSearchParams:
-    """The query of a URL."""
-
-    def __init__(self, query: str = "") -> None:
-        self._pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-
-    @classmethod
-    def new(cls, query: str = "") -> URLSearchParams:
-        """Of a query."""
-        return cls(query)
-
-    def get(self, name: str) -> str | None:
-        """The first value of a name."""
-        return next((value for own, value in self._pairs if own == name), None)
-
-    def getAll(self, name: str) -> JsArray:
-        """Every value of a name."""
-        return JsArray(value for own, value in self._pairs if own == name)
-
-    def has(self, name: str) -> bool:
-        """Whether a name stands there."""
-        return any(own == name for own, _ in self._pairs)
-
-    def set(self, name: str, value: str) -> None:
-        """Give a name one value."""
-        self._pairs = [pair for pair in self._pairs if pair[0] != name] + [(name, value)]
-
-    def toString(self) -> str:
-        """The query."""
-        return urlencode(self._pairs)
-
-    def __str__(self) -> str:
-        return self.toString()
-
-
-class URL:
-    """A URL and its parts."""
-
-    def __init__(self, url: str, base: str | None = None) -> None:
-        parts = urlsplit(urljoin(base, url) if base is not None else url)
-        if not parts.scheme:
-            raise ValueError(f"Invalid URL: {url}")
-        self.protocol = f"{parts.scheme}:"
-        self.hostname = parts.hostname or ""
-        self.port = str(parts.port or "")
-        self.host = f"{self.hostname}:{self.port}" if self.port else self.hostname
-        self.origin = f"{self.protocol}//{self.host}"
-        self.pathname = parts.path or "/"
-        self.hash = f"#{parts.fragment}" if parts.fragment else ""
-        self.searchParams = URLSearchParams(parts.query)
-
-    @classmethod
-    def new(cls, url: Any, base: str | None = None) -> URL:
-        """Of a text, against a base if it is relative."""
-        return cls(str(url), base)
-
-    @property
-    def search(self) -> str:
-        """The query with its question mark, or nothing."""
-        query = str(self.searchParams)
-        return f"?{query}" if query else ""
-
-    @property
-    def href(self) -> str:
-        """The whole."""
-        return f"{self.origin}{self.pathname}{self.search}{self.hash}"
-
-    def toString(self) -> str:
-        """The whole."""
-        return self.href
-
-    def __str__(self) -> str:
-        return self.href
-
-
-class _Crypto:
-    """Random identifiers."""
-
-    @staticmethod
-    def randomUUID() -> str:
-        """A new one."""
-        return str(uuid.uuid4())
-
-
-crypto = _Crypto()
-
-
 class WebSocket:
     """A socket to a server whose host the application's configuration names; made with `new`, it opens by itself."""
 
@@ -264,6 +176,17 @@ class Response(workers.Response):
         client = given.get("webSocket")
         return cls(body, given.get("status", 200), given.get("statusText", ""), given.get("headers"), client)
 
+    @classmethod
+    def json(  # pyright: ignore[reportIncompatibleMethodOverride] - JavaScript's options stand in the second place
+        cls, value: Any, options: Mapping[str, Any] | None = None, **more: Any
+    ) -> Response:
+        """An answer whose body is the JSON of a value."""
+        given = {**(options or {}), **more}
+        headers = Headers(given.get("headers") or ())
+        if "content-type" not in headers:
+            headers["content-type"] = "application/json"
+        return cls.new(JSON.stringify(value), {**given, "headers": headers})
+
 
 class Headers(workers.Headers):
     """As `workers.Headers`; made with `new`."""
@@ -271,7 +194,27 @@ class Headers(workers.Headers):
     @classmethod
     def new(cls, items: Any = ()) -> Headers:
         """With these fields."""
-        return cls(items)
+        return cls(items.raw() if isinstance(items, workers.Headers) else items or ())
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return name in self
+
+    def set(self, name: str, value: Any) -> None:
+        """Give a field one value."""
+        self[name] = str(value)
+
+    def delete(self, name: str) -> None:
+        """Take a field out."""
+        self.pop(name, None)
+
+    def getSetCookie(self) -> JsArray:
+        """Every cookie that is set."""
+        return JsArray(self.get_all("set-cookie"))
+
+    def entries(self) -> JsArray:
+        """Pairs."""
+        return JsArray(JsArray(pair) for pair in self.items())
 
 
 class Request(workers.Request):
@@ -292,7 +235,42 @@ async def fetch(resource: Any, options: Mapping[str, Any] | None = None, **more:
     return await workers.fetch(resource, **dict(options or {}), **more)
 
 
+class FormData(workers.FormData):
+    """As `workers.FormData`; made with `new`."""
+
+    @classmethod
+    def new(cls) -> FormData:
+        """An empty one."""
+        return cls()
+
+
+class Blob(workers.Blob):
+    """As `workers.Blob`; made with `new`."""
+
+    @classmethod
+    def new(cls, parts: Iterable[Any] = (), options: Mapping[str, Any] | None = None, **more: Any) -> Blob:
+        """Of texts, bytes and blobs, with the option of JavaScript: type."""
+        return cls(parts, content_type=str({**(options or {}), **more}.get("type", "")))
+
+
+# Few applications use these: each is imported when it is asked for.
+_ELSEWHERE = {
+    "homing.compat.globals.crypto": ("crypto",),
+    "homing.compat.globals.data": (
+        "ArrayBuffer", "TextDecoder", "TextEncoder", "Uint8Array", "atob", "btoa", "structuredClone",
+    ),
+    "homing.compat.globals.events": (
+        "AbortController", "AbortSignal", "caches", "clearInterval", "clearTimeout", "performance", "queueMicrotask",
+        "setInterval", "setTimeout",
+    ),
+    "homing.compat.globals.urls": ("URL", "URLSearchParams"),
+    "homing.compat.html.transform": ("HTMLRewriter",),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _ELSEWHERE.items() for name in names}
+
+
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    return Unsupported(f"js.{name}")
+    module = _MODULE_OF.get(name)
+    return getattr(importlib.import_module(module), name) if module is not None else Unsupported(f"js.{name}")

@@ -9,17 +9,18 @@ import json
 from datetime import datetime
 from inspect import isawaitable
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import homing
 from homing.compat import ENV, waiting
-from homing.compat.forms import File, FormData, read_form
+from homing.compat.forms import Blob, File, FormData, read_form
 from homing.compat.membrane import FetchResponse, JsObject, faced, plain
 from homing.http import Headers, HeadersLike
 from homing.stubs import RpcTarget
 from homing.workflows import WorkflowStepEvent
 
 __all__ = [
+    "Blob",
     "DurableObject",
     "FetchResponse",
     "File",
@@ -65,7 +66,7 @@ class Response(homing.Response):
     """An answer.
 
     Args:
-        body: text, bytes, a form, or None.
+        body: text, bytes, a blob or file, a form, or None.
         status, status_text: as sent; the text is not sent over HTTP/2 and is not kept.
         headers: a dict, pairs, or None.
         web_socket: with status 101.
@@ -80,11 +81,15 @@ class Response(homing.Response):
         web_socket: Any = None,
     ) -> None:
         fields = Headers(headers or ())
-        if isinstance(body, FormData):
-            body, kind = body.encoded()
-            fields["content-type"] = kind
+        if isinstance(body, (Blob, File, FormData)):
+            body = _sent(body, fields)
         super().__init__(body, status=int(status), headers=fields, web_socket=plain(web_socket))
         self.status_text = status_text
+
+    @property
+    def js_object(self) -> Response:
+        """Itself: there is no other."""
+        return self
 
     @classmethod
     def json(cls, value: Any, *, status: int = 200, status_text: str = "", headers: HeadersLike = ()) -> Response:
@@ -158,10 +163,36 @@ class WorkflowEntrypoint(homing.WorkflowEntrypoint):
 
 
 async def fetch(resource: Any, **options: Any) -> FetchResponse:
-    """Send a request to a host that the application's configuration names; see `homing.fetch`."""
+    """Send a request to a host that the application's configuration names; see `homing.fetch`.
+
+    Args:
+        resource: a request, or a URL.
+        options: `method`, `headers`, `body`, `redirect`; and `signal`, of an `AbortController`.
+    """
     known = {name: plain(options[name]) for name in ("method", "headers", "body", "redirect") if name in options}
-    found = await homing.fetch(resource if isinstance(resource, homing.Request) else str(resource), **known)
+    if "body" in known:
+        known["headers"] = Headers(known.get("headers") or ())
+        known["body"] = _sent(known["body"], known["headers"])
+    asked = homing.fetch(resource if isinstance(resource, homing.Request) else str(resource), **known)
+    signal = options.get("signal")
+    found = await (asked if signal is None else signal.guard(asked))
     return FetchResponse(found.body, status=found.status, headers=found.headers, web_socket=found.web_socket)
+
+
+def _sent(body: Any, headers: Headers) -> Any:
+    """A body as it is sent; if it has a type, that is put into the headers."""
+    kind = ""
+    if isinstance(body, FormData):
+        body, headers["content-type"] = body.encoded()
+    elif isinstance(body, (Blob, File)):
+        body, kind = body.content, body.content_type
+    elif isinstance(body, (bytearray, memoryview)):
+        body = bytes(cast("bytearray", body))
+    elif body is not None and not isinstance(body, (str, bytes)):
+        body, kind = str(body), "application/x-www-form-urlencoded"  # URLSearchParams
+    if kind and "content-type" not in headers:
+        headers["content-type"] = kind
+    return body
 
 
 def python_from_rpc(value: Any) -> Any:
