@@ -133,7 +133,8 @@ class Evictions:
         until = self._now_s() + limits.evict_s
         while self._objects.get(object_id) is act:
             if self._now_s() > until:
-                why = "its worker does not answer" if at_once else "a call, a timer, wait_until or a live socket is in it"
+                holds = "a call, a timer, wait_until or a live socket is in it"
+                why = "its worker does not answer" if at_once else holds
                 raise Unavailable(f"the object does not go to sleep: {why}")
             self.close(act)
             await asyncio.sleep(limits.evict_poll_s)

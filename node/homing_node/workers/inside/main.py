@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
-from homing.levels import ERROR
 from homing.compat import outbound
+from homing.levels import ERROR
 from homing.tuning import allocator_trim
 from homing_node.workers.inside import channel, limits, vfs
 from homing_node.workers.inside.framing import MessageTooLarge
