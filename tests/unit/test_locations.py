@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homing.client_wire import make_call
+from homing.client_wire import object_path
 from homing.errors import BadRequest, ConfigurationError, UnknownLocation
 from homing.ids import (
     JURISDICTIONS_MAX,
@@ -215,7 +215,7 @@ def test_a_page_of_a_jurisdiction_ends_where_the_next_one_begins() -> None:
 def test_clients_name_a_jurisdiction_with_the_class() -> None:
     assert in_jurisdiction("Room", "eu") == "Room@eu"
     assert class_of(in_jurisdiction("Room", None), ["eu"]) == ("Room", None)
-    assert make_call("Room@eu", "a", "m", (), {}).path == "/_homing/v1/objects/Room%40eu/a/rpc/m"
+    assert object_path("Room@eu", "a") == "/_homing/v1/objects/Room%40eu/a"
 
 
 def test_outside_of_object_code_a_jurisdiction_is_its_number() -> None:
