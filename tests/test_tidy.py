@@ -28,6 +28,7 @@ CORES = (
     "placement/homing_placement/creation.py",
     "placement/homing_placement/planner.py",
     "placement/homing_placement/routing/nobody.py",
+    "sdk/homing/flow.py",
 )
 IMPURE_MODULES = frozenset(
     {"asyncio", "grpc", "httpx", "multiprocessing", "os", "random", "secrets", "socket", "subprocess", "threading"}

@@ -18,7 +18,21 @@ from types import FunctionType, ModuleType
 from typing import Any, get_overloads
 
 import homing
-from homing import alarms, client, errors, http, ids, objects, sockets, storage, stubs, testing, workflows
+from homing import (
+    alarms,
+    client,
+    errors,
+    http,
+    ids,
+    objects,
+    sockets,
+    storage,
+    streams,
+    stubs,
+    testing,
+    transform,
+    workflows,
+)
 from homing.bindings import cron, d1, kv, workflow_step
 from homing.bindings import workflows as bound_workflows
 
@@ -86,8 +100,11 @@ GROUPS = (
     ),
     Group(
         "HTTP",
-        "`HeadersLike` is a mapping of names to values, or pairs of them.",
-        made=(http.Request, http.Response, http.Headers, http.fetch),
+        "`HeadersLike` is a mapping of names to values, or pairs of them. A `BodyLike` is bytes, text, None,\n"
+        "or a stream of `Pieces`: anything that can be iterated, also asynchronously.\n"
+        "More: [bodies that flow](../bodies.md).",
+        made=(http.Request, http.Response, http.Headers, http.fetch, streams.ReadableStream, transform.TransformStream),
+        given=(streams.StreamReader, transform.StreamWriter),
     ),
     Group(
         "WebSockets",

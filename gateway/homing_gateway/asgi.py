@@ -8,16 +8,25 @@ from collections.abc import Callable
 
 import structlog
 
-from homing.errors import (
-    HomingError,
-    Unavailable,
-)
+from homing.errors import HomingError, Overloaded, Unavailable
 from homing_gateway.admin import Admin
 from homing_gateway.asked import Asked
+from homing_gateway.bodies import answer_pieces
 from homing_gateway.deploys import Deploys
-from homing_gateway.exchange import Answer, ClientGone, Exchange, Receive, Scope, Send, fetched, send_answer
+from homing_gateway.exchange import (
+    Answer,
+    ClientGone,
+    Exchange,
+    Receive,
+    Scope,
+    Send,
+    fetched,
+    said_length,
+    send_answer,
+)
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
+from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
@@ -26,6 +35,8 @@ from homing_gateway.streams import SlotStreams
 from homing_gateway.tails import Tails
 from homing_gateway.testing import do_for_test
 from homing_placement.limits import PACKAGE_BYTES_MAX
+from homing_placement.routing.flows import Download
+from homing_placement.routing.limits import RETRY_AFTER_S_DEFAULT
 from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
@@ -83,6 +94,7 @@ class App:
                 return
             answer = await self._answer(exchange)
         except ClientGone:
+            exchange.close()
             return
         except HomingError as refused:
             error = refused
@@ -93,6 +105,21 @@ class App:
             answer = exchange.problem(error)
         await send_answer(send, answer)
         self._record(exchange, error, time.monotonic_ns())
+        if isinstance(answer[2], Download):
+            await self._pour(exchange, send, answer[2])
+        exchange.close()
+
+    async def _pour(self, exchange: Exchange, send: Send, download: Download) -> None:
+        """The body of an answer that flows; what took so long to write counts for no measure of calls."""
+        self._gateway.flowing += 1
+        try:
+            pieces = answer_pieces(download, said_length(exchange.pending) if exchange.pending is not None else None)
+            await exchange.pour(send, pieces, ANSWER_STALLED_S, download.stop)
+        except ClientGone:
+            return
+        finally:
+            self._gateway.flowing -= 1
+            exchange.close()
 
     async def _stream(self, exchange: Exchange, send: Send) -> None:
         if exchange.route.kind is Kind.BACKUP:
@@ -178,10 +205,12 @@ class App:
         return exchange.respond(200, pending.answer, b"application/json")
 
     async def _fetch(self, exchange: Exchange) -> Answer:
-        body = await exchange.body(self._gateway.fetch_bytes_max)
+        body = await (exchange.first_piece() if exchange.flows else exchange.body(self._gateway.fetch_bytes_max))
         pending = await self._call(exchange, lambda on_done: exchange.fetch(self._gateway, body, on_done))
         if pending.error is not None:
             return exchange.problem(pending.error)
+        if pending.download is not None and self._gateway.flowing >= FLOWING_MAX:
+            raise Overloaded("too many answers flow through this gateway", retry_after_s=RETRY_AFTER_S_DEFAULT)
         return fetched(pending, exchange)
 
     async def _call(self, exchange: Exchange, make: Callable[[Callable[[Pending], None]], Pending]) -> Pending:

@@ -12,11 +12,14 @@ import msgspec
 import structlog
 
 from homing.errors import ApplicationError, DeadlineExceeded, HomingError, MethodNotAllowed, TooLarge
+from homing.flow import cut
 from homing_gateway.asked import Asked
+from homing_gateway.bodies import RequestBody
 from homing_gateway.gateway import Gateway, OnDone
-from homing_gateway.limits import BODY_WAIT_S_MAX, LENGTH_DIGITS_MAX, STREAM_STALLED_S
+from homing_gateway.limits import BODY_WAIT_S_MAX, LENGTH_DIGITS_MAX, STREAM_STALLED_S, WHOLE_BYTES_MAX
 from homing_gateway.problems import HeaderList, problem
 from homing_gateway.routes import Kind, Route
+from homing_placement.routing.flows import Download
 from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
@@ -25,7 +28,7 @@ Message = dict[str, Any]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Answer = tuple[int, HeaderList, bytes]
+Answer = tuple[int, HeaderList, bytes | Download]
 
 # Fields of one connection only; they mean nothing beyond it.
 _HOP_BY_HOP = frozenset(
@@ -67,6 +70,7 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._unread = True
+        self._rest: RequestBody | None = None  # of a body that is passed on as it comes
 
     @property
     def raw_path(self) -> bytes:
@@ -119,6 +123,25 @@ class Exchange:
         self._unread = False
         return body
 
+    async def first_piece(self) -> bytes:
+        """The beginning of a body that is passed on as it comes; or all of it, where that is what came.
+
+        Raises:
+            DeadlineExceeded: it did not come within `BODY_WAIT_S_MAX`.
+        """
+        try:
+            async with asyncio.timeout(BODY_WAIT_S_MAX):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise DeadlineExceeded("the body did not come in time") from error
+        if message["type"] != "http.request":
+            raise ClientGone
+        self._unread = message.get("more_body", False)
+        piece, *left = [*cut(message.get("body", b"")), b""]
+        if self._unread or any(left):
+            self._rest = RequestBody(left, more=self._unread, timeout_s=self.asked.timeout_ms() / 1_000)
+        return piece
+
     async def _read(self, limit: int) -> bytes:
         parts: list[bytes] = []
         size = 0
@@ -165,27 +188,53 @@ class Exchange:
         headers = [(b"content-type", content_type), (b"x-request-id", self.request_id.encode("ascii"))]
         if size is not None:
             headers.append((b"content-length", b"%d" % size))
+        async with contextlib.aclosing(frames):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self.pour(send, frames, STREAM_STALLED_S)
+
+    async def pour(
+        self, send: Send, frames: AsyncGenerator[bytes], stalled_s: float,
+        on_gone: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Send the body of an answer whose head was sent, as `stream` does.
+
+        Args:
+            send, frames: see there.
+            stalled_s: a client that takes nothing for so long has gone.
+            on_gone: called when the client has gone, also while no frame comes.
+
+        Raises:
+            ClientGone: it did not come to its end; where the client is still there, the connection is to be closed.
+        """
         gone = asyncio.ensure_future(self.until_gone())
+        if on_gone is not None:
+            gone.add_done_callback(lambda _: on_gone())
         try:
             async with contextlib.aclosing(frames):
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
                 async for frame in frames:
                     if gone.done():
                         raise ClientGone
-                    async with asyncio.timeout(STREAM_STALLED_S):
+                    async with asyncio.timeout(stalled_s):
                         await send({"type": "http.response.body", "body": frame, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             raise ClientGone from None
         except HomingError as error:
-            _log.warning("an answer broke off", request_id=self.request_id, error=error.message)
+            if not gone.done():
+                _log.warning("an answer broke off", request_id=self.request_id, error=error.message)
             raise ClientGone from None
         finally:
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
 
     async def until_gone(self) -> None:
-        """Wait until the client has gone; always raises."""
+        """Pass on what is left of the body, and wait until the client has gone; always raises."""
+        if self._rest is not None and self.pending is not None:
+            try:
+                await self._rest.feed(self._receive, self.pending)
+            except ConnectionError:
+                raise ClientGone from None
+            self._unread = self._rest.more
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise ClientGone
@@ -205,9 +254,30 @@ class Exchange:
         """The call of a fetch that this request is; see `Gateway.fetch`."""
         hidden = gateway.doorkeeper.has_token and self.route.guarded
         headers = [*self._passed_headers(without_authorization=hidden), *more_headers]
-        return gateway.fetch(
+        pending = gateway.fetch(
             self.route, self.asked, self.verb, self.url(), headers, body, self.request_id, self.entered_ns, on_done
         )
+        if self._rest is not None:
+            pending.upload = self._rest.upload
+            self.pending = pending
+        return pending
+
+    @property
+    def flows(self) -> bool:
+        """Whether the body is passed on as it comes: it is long, or nobody says how long; and no key is to keep it."""
+        length = self.asked.content_length
+        if self.asked.key is not None:
+            return False
+        if length is None:
+            return any(name == b"transfer-encoding" for name, _ in self._scope["headers"])
+        return length.isdigit() and len(length) <= LENGTH_DIGITS_MAX and int(length) > WHOLE_BYTES_MAX
+
+    def close(self) -> None:
+        """It is over: no more of either body is passed on."""
+        if self._rest is not None:
+            self._rest.end()
+        if self.pending is not None and self.pending.download is not None:
+            self.pending.download.stop()
 
     def _passed_headers(self, *, without_authorization: bool) -> list[tuple[str, str]]:
         """What the object's code sees of the headers; never the gateway's own token."""
@@ -225,20 +295,29 @@ def fetched(pending: Pending, exchange: Exchange) -> Answer:
     if not 200 <= status <= 599:
         raise ApplicationError(f"the object answered with status {status}", error_type="ResponseError")
     headers = answered_headers(pending)
+    headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+    if pending.download is not None and status not in _BODILESS and exchange.verb != "HEAD":
+        said = said_length(pending)
+        if said is not None:
+            headers.append((b"content-length", b"%d" % said))
+        return status, headers, pending.download
     body = b"" if status in _BODILESS else pending.answer
     if status not in _LENGTHLESS:
         headers.append((b"content-length", b"%d" % _length(pending, body, exchange.verb)))
-    headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
     return status, headers, body
 
 
 def _length(pending: Pending, body: bytes, verb: str) -> int:
     """How long the body is, or would be: to HEAD it may be said instead of sent."""
     if verb == "HEAD" and not body:
-        said = next((value for name, value in pending.answer_headers if name.lower() == "content-length"), "")
-        if _LENGTH.fullmatch(said):
-            return int(said)
+        return said_length(pending) or 0
     return len(body)
+
+
+def said_length(pending: Pending) -> int | None:
+    """How long the object says that the body is, if it does."""
+    said = next((value for name, value in pending.answer_headers if name.lower() == "content-length"), "")
+    return int(said) if _LENGTH.fullmatch(said) else None
 
 
 def answered_headers(pending: Pending) -> HeaderList:
@@ -258,7 +337,8 @@ def answered_headers(pending: Pending) -> HeaderList:
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
-    """Send a whole answer."""
+    """Send an answer, but for a body that flows."""
     status, headers, body = answer
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    if isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": body})

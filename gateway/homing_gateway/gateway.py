@@ -26,7 +26,7 @@ class Gateway:
         doorkeeper: decides who may come in.
         metrics: what is recorded.
         rpc_bytes_max: the longest body of a call.
-        fetch_bytes_max: the longest body of a fetch.
+        fetch_bytes_max: the longest body of a fetch that is kept as a whole.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Gateway:
         self.rpc_bytes_max = rpc_bytes_max
         self.fetch_bytes_max = fetch_bytes_max
         self.draining = False
+        self.flowing = 0  # answers whose bodies flow
 
     @property
     def ready(self) -> bool:

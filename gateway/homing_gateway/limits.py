@@ -2,7 +2,10 @@
 
 # Bodies
 RPC_BYTES_MAX = 1_048_576
-FETCH_BYTES_MAX = 33_554_432
+FETCH_BYTES_MAX = 33_554_432  # of a body that does not flow: under an idempotency key
+WHOLE_BYTES_MAX = 65_536  # a body that is longer flows; `homing.flow` bounds how much of it is under way
+FLOWING_MAX = 16_384  # answers whose bodies flow at once
+ANSWER_STALLED_S = 300.0  # a client that takes nothing of such a body for so long is gone
 
 # Requests
 REQUEST_ID_CHARS_MAX = 128

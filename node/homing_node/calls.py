@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -47,7 +48,9 @@ class _Exchange:
         self._running = 0  # calls without an answer
         self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
         self._partial_bytes = 0
+        self.gone = False  # the gateway has hung up
         self._said: list[wire.ToSockets] = []
+        self._flows: deque[wire.Flow] = deque()  # Invariant: of each body no more than its window holds
         self._handled: tuple[list[int], list[int]] = ([], [])
         self._pieces: list[bytes] = []  # of a long message on a socket; they come one right after the other
         self._pieces_of = 0  # its handle
@@ -67,9 +70,11 @@ class _Exchange:
             if call.more:
                 self._keep(call)
             else:
-                self._target.call(call, self.reply)
+                self._target.call(call, self.reply, self)
         for piece in batch.pieces:
             self._add(piece)
+        for flow in batch.flows:
+            self._target.flows.from_gateway(self, flow)
         for m in batch.sockets:
             self._on_socket(m)
         for handle, seq in zip(batch.had_handles, batch.had_seqs, strict=True):
@@ -120,6 +125,13 @@ class _Exchange:
         self._said.append(wire.ToSockets(handles=(handle,), kind=kind, code=code, reason=reason))
         self._pace.ready()
 
+    def flow(self, m: wire.Flow) -> None:
+        """See `FlowPort`."""
+        self._flows.append(m)
+        self._pace.ready()
+        if not self._running:
+            self._pace.hurry()
+
     def handled(self, handle: int, seq: int) -> None:
         """See `GatewayPort`; like an answer, it leaves at once when nothing else runs."""
         self._handled[0].append(handle)
@@ -145,7 +157,7 @@ class _Exchange:
         elif piece.last:
             self._drop(piece.id, parts)
             call.body, call.more = b"".join(parts), False
-            self._target.call(call, self.reply)
+            self._target.call(call, self.reply, self)
 
     def _drop(self, call_id: int, parts: list[bytes]) -> None:
         del self._partial[call_id]
@@ -165,11 +177,20 @@ class _Exchange:
         said, self._said = self._said[:count], self._said[count:]
         return said
 
+    def _next_flows(self) -> list[wire.Flow]:
+        """What is sent next of bodies that flow, up to the bound of a message."""
+        flows: list[wire.Flow] = []
+        size = 0
+        while self._flows and size < limits.said_bytes_max:
+            flows.append(self._flows.popleft())
+            size += len(flows[-1].data)
+        return flows
+
     async def write(self, context: Any) -> None:
         """Send what is ready until cancelled; a large body goes in pieces, other answers between them."""
         large: list[tuple[int, bytes, int]] = []
         while True:
-            if not large and not self._said:
+            if not (large or self._said or self._flows):
                 await self._wake.wait()
             self._wake.clear()
             ready, self._ready = self._ready, []
@@ -186,7 +207,8 @@ class _Exchange:
                     large.append((call_id, body, end))
             said = self._next_said()
             handled, self._handled = self._handled, ([], [])
-            if ready or pieces or said or handled[0]:
+            flows = self._next_flows() if self._flows else []
+            if ready or pieces or said or handled[0] or flows:
                 self._pace.sent()
                 await context.write(
                     wire.ReplyBatch(
@@ -195,6 +217,7 @@ class _Exchange:
                         sockets=said,
                         handled_handles=handled[0],
                         handled_seqs=handled[1],
+                        flows=flows,
                     )
                 )
 
@@ -235,7 +258,9 @@ class CallService:
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+            exchange.gone = True
             self._target.sockets.gateway_gone(exchange)
+            self._target.flows.port_gone(exchange)
 
     async def _ask(self, request: wire.InspectRequest, _: object) -> wire.InspectReply:
         try:

@@ -21,7 +21,9 @@ from homing.ids import ObjectId
 from homing.objects import DurableObject, DurableObjectState, ExecutionContext, WorkerEntrypoint
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
 from homing.storage import SqlCursor, Storage, Transaction
+from homing.streams import ReadableStream
 from homing.stubs import DurableObjectNamespace, RpcTarget
+from homing.transform import TransformStream
 from homing.workflows import NonRetryableError, WorkflowEntrypoint, WorkflowEvent
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ __all__ = [
     "ObjectReset",
     "OutcomeUnknown",
     "Overloaded",
+    "ReadableStream",
     "Request",
     "Response",
     "RpcTarget",
@@ -73,6 +76,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "Transaction",
+    "TransformStream",
     "Unavailable",
     "UnknownLocation",
     "WebSocket",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from homing.errors import NotSupported
+from homing.streams import Pieces, ReadableStream, WholeBody
+from homing.transform import TransformStream, streamed
 
 if TYPE_CHECKING:
     from homing.sockets import WebSocket
 
+BodyLike = bytes | bytearray | memoryview | str | ReadableStream | TransformStream | Pieces | None
 HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
 
 _json_decode = msgspec.json.Decoder().decode
@@ -85,14 +89,77 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     return name, value
 
 
-class Request:
+class _Bodied:
+    """What a request and a response have in common.
+
+    Attributes:
+        headers: the fields.
+        homing_body: the body, for the runtime: its bytes, or the stream that it comes as.
+    """
+
+    headers: Headers
+    homing_body: builtins.bytes | ReadableStream
+
+    def _take(self, body: BodyLike) -> None:
+        if body is None or body.__class__ is bytes:
+            self.homing_body = cast("builtins.bytes", body or b"")
+        elif isinstance(body, str):
+            self.homing_body = body.encode()
+        elif isinstance(body, (bytes, bytearray, memoryview)):
+            self.homing_body = bytes(body)
+        else:
+            stream = streamed(body)
+            if stream is None:
+                raise TypeError(f"a body is bytes, text or a stream of these, not {type(body).__qualname__}")
+            self.homing_body = stream
+
+    @property
+    def body(self) -> WholeBody | ReadableStream:
+        """The body: bytes where it is there as a whole, else a stream; `async for` and `get_reader` read either."""
+        body = self.homing_body
+        return body if isinstance(body, ReadableStream) else WholeBody(body)
+
+    @body.setter
+    def body(self, body: BodyLike) -> None:
+        self._take(body)
+
+    @property
+    def body_used(self) -> bool:
+        """Whether it is a stream and somebody has read from it."""
+        return isinstance(self.homing_body, ReadableStream) and self.homing_body.used
+
+    async def bytes(self) -> builtins.bytes:
+        """The whole body; a stream is read to its end, which can be done once.
+
+        Raises:
+            TooLarge: it is a stream of more than 32 MiB.
+            BadRequest: it is a stream that was read before; or it broke off.
+        """
+        body = self.homing_body
+        return await body.collect() if isinstance(body, ReadableStream) else body
+
+    async def array_buffer(self) -> builtins.bytes:
+        """As `bytes`."""
+        return await self.bytes()
+
+    async def text(self) -> str:
+        """The body as UTF-8 text; what is not UTF-8 is replaced. Raises what `bytes` raises."""
+        return (await self.bytes()).decode(errors="replace")
+
+
+class Request(_Bodied):
     """A request to an object or an entrypoint.
+
+    Args:
+        url: the whole URL.
+        method: the verb.
+        headers: its fields.
+        body: bytes, text, None, or a stream of pieces: a `ReadableStream`, or anything that can be iterated.
 
     Attributes:
         method: the verb, in capitals.
-        url: the whole URL.
-        headers: its fields.
-        body: its bytes, empty where there are none.
+        url, headers: as they were given.
+        body: its bytes, empty where there are none; a `ReadableStream` where it is long, or of unknown length.
 
     Example:
         >>> async def fetch(self, request):
@@ -100,29 +167,19 @@ class Request:
         ...     return Response.json({"hello": data["name"]})
     """
 
-    def __init__(
-        self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: bytes | str | None = None
-    ) -> None:
+    def __init__(self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: BodyLike = None) -> None:
         self.url = url
         self.method = method.upper()
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
-        self.body = body.encode() if isinstance(body, str) else (body or b"")
-
-    async def bytes(self) -> bytes:
-        """The body."""
-        return self.body
-
-    async def text(self) -> str:
-        """The body as UTF-8 text; what is not UTF-8 is replaced."""
-        return self.body.decode(errors="replace")
+        self._take(body)
 
     async def json(self) -> Any:
-        """The value of the body's JSON.
+        """The value of the body's JSON. Raises what `bytes` raises, too.
 
         Raises:
             ValueError: the body is not JSON.
         """
-        return _json_decode(self.body)
+        return _json_decode(await self.bytes())
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url})"
@@ -145,11 +202,13 @@ def as_request(request: Request | str, options: Mapping[str, Any]) -> Request:
     return request
 
 
-class Response:
+class Response(_Bodied):
     """An answer.
 
     Args:
-        body: bytes, or text, which is sent as UTF-8; None for no body.
+        body: bytes, or text, which is sent as UTF-8; None for no body. Or a stream of these, which is sent as it comes
+            and no faster than it is read: an asynchronous generator, a `ReadableStream`, the `readable` of a
+            `TransformStream`. It is closed when the client goes away.
         status: the status code, 101 or 200 to 599.
         headers: its fields. Text without a content type is sent as `text/plain; charset=utf-8`.
         web_socket: the client's end of a `WebSocketPair`, with status 101.
@@ -168,7 +227,7 @@ class Response:
 
     def __init__(
         self,
-        body: bytes | bytearray | memoryview | str | None = None,
+        body: BodyLike = None,
         *,
         status: int = 200,
         headers: HeadersLike = (),
@@ -179,12 +238,9 @@ class Response:
         self.status = status
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.web_socket = web_socket
-        if isinstance(body, str):
-            self.body = body.encode()
-            if "content-type" not in self.headers:
-                self.headers["content-type"] = "text/plain; charset=utf-8"
-        else:
-            self.body = bytes(body) if body is not None else b""
+        self._take(body)
+        if isinstance(body, str) and "content-type" not in self.headers:
+            self.headers["content-type"] = "text/plain; charset=utf-8"
 
     @classmethod
     def json(cls, value: Any, *, status: int = 200, headers: HeadersLike = ()) -> Response:
@@ -199,21 +255,14 @@ class Response:
             response.headers["content-type"] = "application/json"
         return response
 
-    async def bytes(self) -> bytes:
-        """The body."""
-        return self.body
-
-    async def text(self) -> str:
-        """The body as UTF-8 text; what is not UTF-8 is replaced."""
-        return self.body.decode(errors="replace")
-
     @property
     def ok(self) -> bool:
         """Whether the status is 200 to 299."""
         return 200 <= self.status < 300
 
     def __repr__(self) -> str:
-        return f"Response({self.status}, {len(self.body)} bytes)"
+        body = self.homing_body
+        return f"Response({self.status}, {'a stream' if isinstance(body, ReadableStream) else f'{len(body)} bytes'})"
 
 
 Redirect = Literal["follow", "manual", "error"]
@@ -263,4 +312,6 @@ async def fetch(request: Request | str, *, redirect: Redirect = "follow", **opti
         raise ValueError(f"redirect is follow, manual or error, not {redirect!r}")
     if _state.fetcher is None:
         raise NotSupported("fetch is for the code of an application, in a worker")
+    if isinstance(request.homing_body, ReadableStream):
+        request.body = await request.bytes()  # it may have to be sent again, to where the first is redirected
     return await _state.fetcher(request, redirect)

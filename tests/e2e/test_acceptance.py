@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,138 @@ async def test_live_sockets_end_with_1012_where_others_stay(cluster: DevCluster,
             assert await said_back(kept) == "hi"
             await asyncio.sleep(SOCKET_HOME_LOST_S_MAX + 1.0)
             assert sorted(map(str, [await said_back(ws) for ws in others])) == ["1012"] * 2 + ["hi"] * 4
+
+
+# -- bodies that flow (docs/bodies.md) ----------------------------------------------------------------------------
+
+MIB = 1 << 20
+MEMORY_BYTES_MAX = 24 * MIB  # of which a process may hold more than before; of 200 that pass
+
+
+async def rss(cluster: DevCluster) -> dict[int, int]:
+    """The memory of every gateway, node and worker, in bytes."""
+    view = await cluster.view()
+    pids = [part.pid for part in (*view.gateways, *view.nodes, *view.workers)]
+    return {pid: rss_of(pid) for pid in pids}
+
+
+def rss_of(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024
+
+
+async def state(http: httpx.AsyncClient, name: str) -> dict[str, int]:
+    return await call(http, name, "state", kind="Feed")
+
+
+@contextlib.asynccontextmanager
+async def flowing(cluster: DevCluster, name: str, what: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """An answer that flows, from an object through the entrypoint."""
+    async with (
+        httpx.AsyncClient(base_url=cluster.url, timeout=30.0) as client,
+        client.stream("GET", f"/{name}/{what}") as answer,
+    ):
+        assert answer.status_code == 200
+        yield answer.aiter_raw()
+
+
+async def test_an_answer_of_200_mib_flows_no_faster_than_it_is_read(
+    cluster: DevCluster, http: httpx.AsyncClient
+) -> None:
+    """Its generator waits for a slow reader, and gateway, nodes and workers hold no more than their windows.
+
+    Which rule each place keeps is tried in `test_gateway_flows`, `test_objects_flows` and `test_inside_flows`.
+    """
+    await state(http, "big")
+    before = await rss(cluster)
+    async with flowing(cluster, "big", "blocks-200") as pieces:
+        read = len(await anext(pieces))
+        await asyncio.sleep(1.0)
+        made = (await state(http, "big"))["made"]
+        assert made < 16 * MIB, "what sockets and windows hold"
+        await asyncio.sleep(0.5)
+        assert (await state(http, "big"))["made"] == made, "nothing more is made"
+        while read < 40 * MIB:
+            read += len(await anext(pieces))
+        assert (await state(http, "big"))["made"] < read + 16 * MIB
+        after = await rss(cluster)
+        async for piece in pieces:
+            read += len(piece)
+    assert read == 200 * MIB
+    grown = {pid: size - before.get(pid, size) for pid, size in after.items()}
+    assert max(grown.values()) < MEMORY_BYTES_MAX, grown
+
+
+async def test_an_upload_of_200_mib_is_read_as_it_comes(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    """Code that reads slowly holds up its client, and nobody between them holds more than a window."""
+    block, sent = bytes(MIB), 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(200):
+            yield block
+            sent += len(block)
+
+    await state(http, "up")
+    before = await rss(cluster)
+    async with httpx.AsyncClient(base_url=cluster.url, timeout=60.0) as client:
+        asks = asyncio.ensure_future(client.post("/up/count-100", content=body()))
+        await asyncio.sleep(1.2)
+        assert 0 < (await state(http, "up"))["made"] < 4 * MIB
+        assert sent < 24 * MIB, "the client waits, too"
+        while not asks.done():
+            after = await rss(cluster)
+            grown = {pid: size - before.get(pid, size) for pid, size in after.items()}
+            assert max(grown.values()) < MEMORY_BYTES_MAX, grown
+            await asyncio.sleep(0.3)
+    assert (await asks).json()["bytes"] == 200 * MIB
+
+
+async def test_a_client_that_goes_away_closes_the_generator(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    async with flowing(cluster, "left", "blocks-1000") as pieces:
+        await anext(pieces)
+        assert (await state(http, "left"))["closed"] == 0
+    async with asyncio.timeout(10):
+        while (await state(http, "left"))["closed"] == 0:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("what", ["worker", "owner", "move"])
+async def test_an_answer_breaks_off_visibly(cluster: DevCluster, http: httpx.AsyncClient, what: str) -> None:
+    """Its worker dies, its owner is killed, its slot goes to another node: the client is not told that it has all.
+
+    Each event that it read was stored before it left.
+    """
+    name = f"events-{what}"
+    seen: list[int] = []
+    with pytest.raises(httpx.RemoteProtocolError):
+        await read_until_it_breaks(cluster, name, seen, lambda: hurt(cluster, http, name, what))
+    await cluster.wait_settled(REST_S)
+    assert (await state(http, name))["n"] >= seen[-1] >= 40
+
+
+async def read_until_it_breaks(
+    cluster: DevCluster, name: str, seen: list[int], do: Callable[[], Awaitable[None]]
+) -> None:
+    """Read events; at the fortieth something is done."""
+    async with flowing(cluster, name, "events-5") as pieces:
+        async for piece in pieces:
+            before = len(seen)
+            seen += map(int, re.findall(rb"data: (\d+)\n\n", piece))
+            if before < 40 <= len(seen):
+                await do()
+
+
+async def hurt(cluster: DevCluster, http: httpx.AsyncClient, name: str, what: str) -> None:
+    slot, owner = await cluster.owner_of("Feed", name)
+    view = await cluster.view()
+    if what == "worker":
+        for worker in view.workers:
+            if worker.node == owner:
+                cluster.process(worker.pid).send(signal.SIGKILL)
+    elif what == "owner":
+        cluster.process(next(node.pid for node in view.nodes if node.id == owner)).send(signal.SIGKILL)
+    else:
+        other = next(each for each in view.slots[slot].replicas if each != owner)
+        moved = await http.post(f"{cluster.url}/_homing/v1/slots/{slot}/move/{other}")
+        assert moved.status_code == 200, moved.text

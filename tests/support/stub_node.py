@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from homing.flow import cost_of
 from homing.ids import SLOTS_DEFAULT
 from homing.wire.v1 import call_pb2 as wire
 from homing_placement.events import NodeFact, SlotFact, TableSeen
@@ -59,6 +60,8 @@ class StubNode:
         self.calls: list[wire.Call] = []
         self.cancels: list[int] = []
         self.sockets: list[wire.FromSocket] = []
+        self.flows: list[wire.Flow] = []
+        self.collects = True  # a request that flows is read to its end, and then handed to `on_call` as a whole
         self.batches = 0
         self.address = ""
         self._server: grpc.aio.Server | None = None
@@ -130,6 +133,16 @@ class StubNode:
         for queue in self._writers:
             queue.put_nowait(wire.ReplyBatch(replies=[reply]))
 
+    def flow(self, *flows: wire.Flow) -> None:
+        """Say something of bodies that flow, on every stream."""
+        for queue in self._writers:
+            queue.put_nowait(wire.ReplyBatch(flows=flows))
+
+    def cut(self) -> None:
+        """End every stream, as a node that is killed does."""
+        for queue in self._writers:
+            queue.put_nowait(None)
+
     def say(self, **fields: Any) -> None:
         """Say something on sockets, on every stream."""
         for queue in self._writers:
@@ -195,11 +208,15 @@ class StubNode:
             self.batches += 1
             self.cancels.extend(batch.cancels)
             self.sockets.extend(batch.sockets)
+            self.flows.extend(batch.flows)
             out = wire.ReplyBatch()
             whole: list[wire.Call] = []
             for call in batch.calls:
                 if call.more:
                     partial[call.id] = (call, [call.body])
+                elif call.flows and self.collects:
+                    partial[call.id] = (call, [call.body])
+                    out.flows.add(id=call.id, taken=cost_of(call.body))
                 else:
                     whole.append(call)
             for piece in batch.pieces:
@@ -208,11 +225,20 @@ class StubNode:
                 if piece.last:
                     call.body = b"".join(parts)
                     whole.append(call)
+            for flow in batch.flows:
+                if flow.id in partial:
+                    call, parts = partial[flow.id]
+                    parts.append(flow.data)
+                    if flow.data:
+                        out.flows.add(id=flow.id, taken=cost_of(flow.data))
+                    if flow.end == wire.FLOW_END_WHOLE:
+                        call.body = b"".join(parts)
+                        whole.append(call)
             for call in whole:
                 if not self._answer(call, out):
                     queue.put_nowait(None)
                     return
-            if out.replies:
+            if out.replies or out.flows:
                 queue.put_nowait(out)
 
     def _answer(self, call: wire.Call, out: wire.ReplyBatch) -> bool:

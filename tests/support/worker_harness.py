@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from homing.compat import waiting
+from homing.flow import GOES_ON, WHOLE, cost_of
 from homing_node.workers.inside import channel
 from homing_node.workers.inside import limits as runtime_limits
 from homing_node.workers.inside.framing import Inbox, Outbox
@@ -132,12 +133,41 @@ class WorkerHarness:
         self.send(channel.EVENT, act, call, *event)
         return call
 
-    def http(self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = ()) -> Any:
+    def request(
+        self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = (), *, flows: bool = False,
+        keyed: bool = False,
+    ) -> int:  # fmt: skip
+        """Send a request; returns its number. `flows`: more of its body follows; `keyed`: its answer is kept."""
         call = next(self._calls)
         kind = channel.FETCH if act else channel.DEFAULT
-        event = (kind, verb, body, 5_000, f"req-{call}", "", [url, [list(h) for h in headers]], False, 0)
-        self.send(channel.EVENT, act, call, *event)
-        return self.answer(call)
+        http = [url, [list(h) for h in headers], flows, keyed]
+        self.send(channel.EVENT, act, call, kind, verb, body, 5_000, f"req-{call}", "", http, False, 0)
+        return call
+
+    def http(self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = ()) -> Any:
+        """The answer to a request: status, headers and body, which is read to its end where it flows."""
+        call = self.request(act, verb, url, body, headers)
+        answer = self.answer(call)
+        if self.effect(call)[1] != channel.STREAM:
+            return answer
+        data, end = self.body(act, call)
+        if end != WHOLE:
+            raise Failed("broken", f"after {len(data)} bytes", "")
+        return [*answer, data]
+
+    def body(self, act: int, call: int, side: int = channel.OF_EVENT) -> tuple[bytes, int]:
+        """A body that flows, to its end, each piece taken as it comes; and how it ended."""
+        data = b""
+        at = 0
+        while True:
+            for frame in self.frames[at:]:
+                if frame[:4] == [channel.FLOW, act, side, call]:
+                    if frame[5] != GOES_ON:
+                        return data, frame[5]
+                    data += frame[4]
+                    self.send(channel.TAKEN, act, side, call, cost_of(frame[4]))
+            at = len(self.frames)
+            assert self.receive(TIMEOUT_S), "the body goes on and does not come"
 
     def effect(self, call: int) -> list[Any]:
         """The effect that answers a call, whenever it came."""

@@ -271,7 +271,9 @@ def test_objects_call_each_other(room: tuple[WorkerHarness, int]) -> None:
 
 def test_the_entrypoint_gets_the_same_face(room: tuple[WorkerHarness, int]) -> None:
     worker, _ = room
-    worker.send(channel.EVENT, 0, 5_000, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", []], False, 0)
+    worker.send(
+        channel.EVENT, 0, 5_000, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
+    )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)
     worker.send(channel.REPLY, 0, frame[3], channel.RESULT, b"\x05")
     status, headers, body = worker.answer(5_000)

@@ -220,7 +220,7 @@ def reply(worker: WorkerHarness, act: int, number: int, value: Any) -> None:
 
 def ask(worker: WorkerHarness, act: int, call: int, path: str) -> int:
     """Send a request; returns its number."""
-    event = (channel.FETCH, "GET", b"", 5_000, f"req-{call}", "", [f"http://x{path}", []], False, 0)
+    event = (channel.FETCH, "GET", b"", 5_000, f"req-{call}", "", [f"http://x{path}", [], False, False], False, 0)
     worker.send(channel.EVENT, act, call, *event)
     return call
 

@@ -244,7 +244,9 @@ def test_the_entrypoint_calls_objects(start: Callable[..., WorkerHarness]) -> No
             return Response(str(await self.env.ROOM.get_by_name("r").size()))
     """
     worker = start(app)
-    worker.send(channel.EVENT, 0, 1, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", []], False, 0)
+    worker.send(
+        channel.EVENT, 0, 1, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
+    )
     frame = made(worker, 1)
     assert (frame[1], frame[5], frame[8]) == (0, "Room", "size")
     answer(worker, 0, 1, 42)

@@ -233,7 +233,20 @@ def test_a_service_calls_objects(start: Callable[..., WorkerHarness]) -> None:
         'case "later":', 'case "object":\n            return await prices.remember(7)\n        case "later":'
     )
     worker = start(app, bindings=BINDINGS)
-    worker.send(channel.EVENT, 0, 9, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/object", []], False, 0)
+    worker.send(
+        channel.EVENT,
+        0,
+        9,
+        channel.DEFAULT,
+        "GET",
+        b"",
+        5_000,
+        "r",
+        "",
+        ["http://x/object", [], False, False],
+        False,
+        0,
+    )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)
     assert (frame[1], frame[5]) == (0, "Room")
     worker.send(channel.REPLY, 0, frame[3], channel.RESULT, b"\x07")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from homing import alarms, errors, ids, listing, sockets, storage
+from homing import alarms, errors, flow, ids, listing, sockets, storage, streams, transform
 from homing.bindings import kv
 from homing.errors import HomingError
 from homing_gateway import limits as gateway
@@ -52,9 +52,17 @@ EXPECTED = {
     "the name of an alarm": f"{alarms.NAME_BYTES_MAX:,} bytes",
     "an object's name": f"{ids.OBJECT_NAME_BYTES_MAX:,} bytes",
     "the JSON of a call": size(gateway.RPC_BYTES_MAX),
-    "the body of any other request": size(gateway.FETCH_BYTES_MAX),
+    "the body of a request under an idempotency key": size(gateway.FETCH_BYTES_MAX),
+    "the body of a request that comes as a whole": size(gateway.WHOLE_BYTES_MAX),
+    "a body that flows and is read as a whole": size(streams.COLLECT_BYTES_MAX),
+    "bytes of a body that are under way": size(flow.window_bytes),
+    "bytes written to a `TransformStream` and not read": size(transform.UNREAD_BYTES_MAX),
+    "bytes written to it by one that does not wait": size(transform.UNAWAITED_BYTES_MAX),
+    "time that a client may take nothing of an answer that flows": time(gateway.ANSWER_STALLED_S),
+    "time that such an answer has to end when its slot moves": time(objects.flow_grace_s),
+    "such answers at one gateway": f"{gateway.FLOWING_MAX:,}",
     "the arguments of a call from object to object": size(inside.answer_bytes_max),
-    "an answer of an object": size(inside.answer_bytes_max),
+    "an answer of an object that does not flow": size(inside.answer_bytes_max),
     "the head of a request": size(gateway.HEAD_BYTES_MAX),
     "an idempotency key": characters(gateway.KEY_CHARS_MAX),
     "answers that an object keeps for keys of the last 10 minutes": size(objects.keys_bytes_max),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
-from homing_node.objects.ports import WorkerPort
+from homing_node.objects.ports import FlowPort, WorkerPort
 from homing_node.objects.socket_state import SocketEvent
 
 K = TypeVar("K")
@@ -50,6 +50,7 @@ class PendingCall:
     began_key: bool = False
     waiters: list[PendingCall] | None = None  # calls with the same key, waiting for this one's effect
     socket: SocketEvent | None = None  # what came on a socket, if it is that
+    port: FlowPort | None = None  # who made it, if bodies can flow there
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ class Activation:
     commits: int = 0
     calls: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
     calls_bytes: int = 0
+    flowing: int = 0  # calls whose request or answer has a body that flows
     window_ends: float = 0.0
     window_calls: int = 0  # that were taken before it ends; see `overload`
     used_at: float = 0.0

@@ -23,6 +23,7 @@ class Evictions:
         now_s: monotonic seconds.
         abort: ends an activation that does not close, for a reason.
         held: whether a client is connected to an object's running instance, which then may stay.
+        break_off: ends what an activation still answers, piece by piece.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Evictions:
         now_s: Callable[[], float],
         abort: Callable[[Activation, str], None],
         held: Callable[[bytes], bool],
+        break_off: Callable[[Activation], None],
     ) -> None:
         self._objects, self._gate, self._limits = objects, gate, host_limits
-        self._now_s, self._abort, self._held = now_s, abort, held
+        self._now_s, self._abort, self._held, self._break_off = now_s, abort, held, break_off
         self._trim = allocator_trim()
         self._most = 0  # activations at once, since memory was last given back
         self._leaving: dict[int, tuple[Activation, float]] = {}  # and until when they may
@@ -68,6 +70,9 @@ class Evictions:
         for act in list(self._objects.values()):
             if now - act.used_at <= self._limits.idle_s or now <= act.ask_again_at:
                 continue
+            if act.flowing:
+                act.used_at = now  # as long as somebody reads what it answers
+                continue
             kept_s = now - max(act.kept_since, act.used_at) if act.kept_since else 0.0
             if kept_s > limits.kept_open_s_max and not self._held(act.object):
                 self._abort(act, "timers, wait_until or sockets kept it from eviction for too long")
@@ -77,7 +82,7 @@ class Evictions:
         """Close the least recently used activation of a worker that has as many as it may, before one is added."""
         if len(mine) < self._limits.activations_per_worker_max:
             return
-        idle = (act for act in mine.values() if act.life is Life.OPEN and not act.calls)
+        idle = (act for act in mine.values() if act.life is Life.OPEN and not (act.calls or act.flowing))
         if (oldest := min(idle, key=lambda act: act.used_at, default=None)) is not None:
             self.close(oldest)
 
@@ -107,6 +112,10 @@ class Evictions:
                 self._abort(act, "another version of its code takes it over, and it did not come to rest")
             elif act.life is not Life.CLOSING and now >= act.ask_again_at:
                 act.life = Life.LEAVING
+                if act.flowing and not act.calls and now > until - limits.leave_s_max + limits.flow_grace_s:
+                    self._break_off(act)
+                if act.flowing:
+                    continue
                 self.close(act)
 
     def end(self, object_id: bytes, reason: str) -> None:

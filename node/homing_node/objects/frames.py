@@ -14,13 +14,16 @@ OPEN, PAGES, EVENT, CLOSE, ABORT, REPLY, SOCKETS = 1, 2, 3, 4, 5, 7, 8
 TURN, CLOSED, LOG, RESET, CALL = 2, 3, 5, 7, 8
 BY_HTTP = frozenset((wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT))
 OUTBOUND = 11  # the kind of a call: a request to the outside
+FLOW, TAKEN = 12, 13  # both ways: a piece of a body that flows, and how much of one was taken
+OF_EVENT, OF_CALL = 0, 1  # whose body: an event's, or that of a call that an activation made
+STOP = 0  # taken: no more is wanted
 
 
 def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, ...]:
     """A call, for an activation; 0 is none. `awaited`: by a call that runs there, through others."""
     m = call.m
     kind = m.kind
-    http = [m.url, [[h.name, h.value] for h in m.headers]] if kind in BY_HTTP else None
+    http = [m.url, [[h.name, h.value] for h in m.headers], m.flows, bool(m.key)] if kind in BY_HTTP else None
     if call.socket is not None:
         http = call.socket.details
     return (

@@ -70,6 +70,7 @@ class ServedSlot:
     activations: dict[bytes, None] = field(default_factory=dict[bytes, None])  # a small set is twice as large
     load: int = 0  # calls that came, and 4 KiB of their bodies, one like the other
     resting: bool = False  # no event is taken: the slot is about to move
+    rests_since_ns: int = 0
 
     def times_ms(self, now_ns: int) -> tuple[int, int]:
         """The slot's time, and when it began: it goes on evenly, whatever is done to the wall clock (rule 3)."""

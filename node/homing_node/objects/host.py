@@ -32,7 +32,8 @@ from homing_node.objects import limits, object_log, replies
 from homing_node.objects.activation import Activation, Life, PendingCall, drop
 from homing_node.objects.alarm_bell import AlarmBell
 from homing_node.objects.eviction import Evictions
-from homing_node.objects.frames import ABORT, CALL, CLOSED, LOG, RESET, TURN, event, opening
+from homing_node.objects.flows import CallFlows
+from homing_node.objects.frames import ABORT, CALL, CLOSED, FLOW, LOG, RESET, TAKEN, TURN, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
 from homing_node.objects.images import Image
 from homing_node.objects.keys import KeyTable
@@ -40,7 +41,7 @@ from homing_node.objects.openings import Openings
 from homing_node.objects.order import CallOrder
 from homing_node.objects.outgoing import Maker, OutgoingCalls
 from homing_node.objects.overload import overload
-from homing_node.objects.ports import LogPort, PoolPort, ReadImage, WorkerPort, in_thread
+from homing_node.objects.ports import FlowPort, LogPort, PoolPort, ReadImage, WorkerPort, in_thread
 from homing_node.objects.recording import may_record, take_commit, turn_body, verdict
 from homing_node.objects.slot_host import SlotHost
 from homing_node.objects.socket_state import SocketEvent, SocketTurn
@@ -84,25 +85,28 @@ class ObjectHost(SlotHost):
         self._ids = itertools.count(1)
         # What was passed by reference is found by the number of its activation: those of other nodes have others.
         self._act_ids = itertools.count(1 + secrets.randbits(48))
-        self.sockets = Sockets(self, self._clock)
-        self.tails = Tails(self._clock)
-        self._stateless = StatelessCalls(pool, event, self._clock.monotonic_ns, self.sockets, self.tails)
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.outgoing = OutgoingCalls(pool, self._clock)
+        self.flows = CallFlows(self.gate, self.outgoing)
+        self.sockets = Sockets(self, self._clock)
+        self.tails = Tails(self._clock)
+        self._stateless = StatelessCalls(
+            pool, event, self._clock.monotonic_ns, self.sockets, self.tails, self.flows
+        )  # fmt: skip
         self._order = CallOrder()
         self._limits = host_limits or limits.HostLimits()
         self.evictions = Evictions(
-            self.objects, self.gate, self._limits, self._now, self._abort, self.sockets.holds
-        )  # fmt: skip
+            self.objects, self.gate, self._limits, self._now, self._abort, self.sockets.holds, self.flows.act_gone
+        )
         self.bell = AlarmBell(log, store, self._clock, self)
         self.draining = False
         self.shut: set[bytes] = set()  # objects that are being restored or deleted: none of them may start
 
     # -- calls ------------------------------------------------------------------------------------------------
 
-    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
+    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None], port: FlowPort | None = None) -> None:
         """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
-        self._take(PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body)))
+        self._take(PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body), port=port))
 
     def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
         """See `SocketHost`."""
@@ -163,6 +167,8 @@ class ObjectHost(SlotHost):
         act.calls_bytes += call.size
         act.used_at = now
         act.worker.send(event(act.id, call, awaited=awaited))
+        if call.m.flows:
+            self.flows.begin(call, act.worker, act)
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:
         """Whether a call under a key is to be run; if not, it is answered or waits here (rule 22)."""
@@ -245,6 +251,8 @@ class ObjectHost(SlotHost):
                 self._on_turn(worker, *frame[1:8])
             elif kind == CALL:
                 self._on_call(worker, frame[1], frame[2], frame[3:])
+            elif kind in (FLOW, TAKEN) and ((act := self._heard(worker, frame[1])) is not None or frame[1] == 0):
+                self.flows.on_frame(worker, act, *frame)
             elif kind == CLOSED:
                 self._on_closed(worker, frame[1], bool(frame[2]))
             elif kind == LOG:
@@ -302,6 +310,7 @@ class ObjectHost(SlotHost):
             say = self.sockets.take(sockets, event, recorded=wrote)
             if say is not None:
                 self.gate.hold_call(act.slot, act.last_lsn, say, wrote=wrote)
+        self.flows.turned(worker, act, done)
         if self.tails.open:
             self.tails.ended(worker, act, done)
         act.ended(done)
@@ -364,6 +373,7 @@ class ObjectHost(SlotHost):
         act.worker.send((ABORT, act.id, reason))
 
     def _fail_calls(self, act: Activation, error: HomingError) -> None:
+        self.flows.act_gone(act)
         for call in act.calls.values():
             failure = OutcomeUnknown(str(error)) if call.committed else error
             if self.tails.open:

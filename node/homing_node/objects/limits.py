@@ -17,6 +17,7 @@ leave_s_max = 25.0  # an activation that another version takes over has this lon
 leave_poll_s = 0.05
 evict_s = 5.0  # an object that is to go and does not for this long will not
 evict_poll_s = 0.02
+flow_grace_s = 1.0  # answers that flow have this long to end before their slot moves, or their code is replaced
 close_retry_s = 10.0  # an activation that would not close is asked again after this
 alarms_at_once_max = 64  # objects of a node whose alarm handlers run; others that are due wait
 alarms_read = 64  # the earliest times of a slot that are read at once

@@ -12,6 +12,7 @@ from homing.ids import ObjectId
 from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
+from homing_node.objects.call_bodies import CallBodies
 from homing_node.objects.frames import OUTBOUND, REPLY
 from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
@@ -39,16 +40,18 @@ class _Caller:
 
     Attributes:
         calls: those without an answer, by number.
+        bodies: of those of which one flows, also behind the answer's head.
         newest: the highest number that it used.
         size: bytes in their bodies.
     """
 
-    __slots__ = ("_id", "_lanes", "calls", "newest", "size")
+    __slots__ = ("_id", "_lanes", "bodies", "calls", "newest", "size")
 
     def __init__(self, here: bytes, number: int) -> None:
         self._id = here + number.to_bytes(8, "big", signed=True)
         self._lanes: dict[bytes, Lane] = {}
         self.calls: dict[int, Pending] = {}
+        self.bodies: dict[int, CallBodies] = {}
         self.newest = 0
         self.size = 0
 
@@ -67,6 +70,14 @@ class _Caller:
         lane = self._lanes.get(target) or self._lanes.setdefault(target, Lane(self._id + target))
         lane.calls[number] = pending
         pending.lane, pending.order = lane, number
+
+    def flows(self, worker: WorkerPort, act_id: int, number: int) -> CallBodies:
+        """The bodies of a call of which one flows."""
+        found = self.bodies.get(number)
+        if found is None:
+            found = CallBodies(worker, act_id, number, partial(self.bodies.pop, number, None))
+            self.bodies[number] = found
+        return found
 
     def forget(self, pending: Pending, lane: Lane) -> None:
         """A call has its answer."""
@@ -104,7 +115,7 @@ class OutgoingCalls:
         Raises:
             ValueError: it is not one, or one too many.
         """
-        number, kind, class_name, raw, name, method, body, url, headers, activation, target = call
+        number, kind, class_name, raw, name, method, body, url, headers, activation, target, *flows = call
         if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
             raise ValueError("a call of nobody")
         if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND) or type(body) is not bytes:
@@ -124,13 +135,15 @@ class OutgoingCalls:
         caller = maker.caller
         mine = self._callers.get(caller) or self._callers.setdefault(caller, _Caller(self._here, caller))
         mine.add(number, pending)
+        if flows:
+            mine.flows(maker.worker, maker.act_id, number).send(pending)
         if mine.size > limits.calls_bytes_per_object_max:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
         return partial(self._send, maker, pending)
 
     def _inherit(self, pending: Pending, runner: PendingCall) -> None:
         m = runner.m
-        if m.timeout_ms:
+        if m.timeout_ms and not m.flows:  # what reads as it comes has no end that is known
             pending.deadline_s = (runner.received_ns + m.timeout_ms * 1_000_000) * 1e-9
         m.chain = m.chain or self._here + runner.id.to_bytes(8, "big")
         pending.chain, pending.request_id, pending.traceparent = m.chain, m.request_id, m.traceparent
@@ -155,22 +168,47 @@ class OutgoingCalls:
 
     def _done(self, maker: Maker, pending: Pending) -> None:
         """A call has come to its end: tell the code that awaits it, if it still does."""
-        lane = pending.lane
+        lane, download = pending.lane, pending.download
         if lane is None or lane.calls.pop(pending.order, None) is None:
             return  # it had an end before
         mine = self._callers.get(maker.caller)
         if mine is not None:
             mine.forget(pending, lane)
             maker.worker.send((REPLY, maker.act_id, pending.order, *_answer(pending)))
+            if download is not None:
+                mine.flows(maker.worker, maker.act_id, pending.order).receive(download)
+            elif (bodies := mine.bodies.get(pending.order)) is not None:
+                bodies.answered()
+        elif download is not None:
+            download.stop()
+
+    def piece(self, caller: int, number: int, data: bytes, end: int) -> Callable[[], None]:
+        """A piece of the body of a call, from its worker; it is sent when what is returned is called."""
+        mine = self._callers.get(caller)
+        bodies = mine.bodies.get(number) if mine is not None else None
+        return bodies.piece(data, end) if bodies is not None else _nothing
+
+    def taken(self, caller: int, number: int, cost: int) -> None:
+        """A worker has taken so much of an answer's body."""
+        mine = self._callers.get(caller)
+        if mine is not None and (bodies := mine.bodies.get(number)) is not None:
+            bodies.taken(cost)
 
     def end(self, caller: int) -> None:
         """An activation is gone: nobody waits for its calls. What waits at the gate, or is on its way, goes on."""
+        mine = self._callers.get(caller)
+        for bodies in mine.bodies.values() if mine is not None else ():
+            bodies.end()
         drop(self._callers, caller)
 
 
 def asks_for_socket(headers: Sequence[tuple[str, str]]) -> bool:
     """Whether a request asks to become a WebSocket (RFC 6455, 4.1)."""
     return any(name.lower() == "upgrade" and value.lower() == "websocket" for name, value in headers)
+
+
+def _nothing() -> None:
+    """Sends a piece that nobody wants any more."""
 
 
 def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
@@ -195,6 +233,8 @@ def _answer(pending: Pending) -> tuple[int, Any]:
         return replies.FAILURE, (
             told.code, told.message, told.error_type, error.overloaded, again, told.retry_after_ms,
         )  # fmt: skip
+    if pending.download is not None:
+        return replies.STREAM, (pending.status, pending.answer_headers)
     if pending.kind in (KIND_FETCH, OUTBOUND):
         ref = pending.socket
         socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number, ref.live)]

@@ -16,10 +16,10 @@ def overload(act: Activation, call: PendingCall, window_max: int, now: float) ->
         window_max: calls of one object within `limits.rate_window_s`; 0: any number.
         now: monotonic seconds.
     """
-    if act.calls:
-        if len(act.calls) >= limits.calls_per_object_max:
+    if act.calls or act.flowing:
+        if len(act.calls) + act.flowing >= limits.calls_per_object_max:
             return Overloaded("too many calls are queued for this object", cause="calls")
-        if act.calls_bytes + call.size > limits.calls_bytes_per_object_max:
+        if act.calls_bytes + call.size > limits.calls_bytes_per_object_max and act.calls:
             return Overloaded("too many bytes are queued for this object", cause="bytes")
     if not window_max:
         return None

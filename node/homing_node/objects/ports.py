@@ -56,11 +56,42 @@ class PoolPort(Protocol):
         ...
 
 
+class FlowPort(Protocol):
+    """Whoever makes calls whose bodies flow.
+
+    Attributes:
+        gone: it is not there any more.
+    """
+
+    gone: bool
+
+    def flow(self, m: wire.Flow, /) -> None:
+        """Queue a frame, behind the replies."""
+        ...
+
+
+class FlowTarget(Protocol):
+    """Whoever takes what such a one says; see `CallFlows`."""
+
+    def from_gateway(self, port: FlowPort, m: wire.Flow) -> None:
+        """A frame for a call that it made."""
+        ...
+
+    def port_gone(self, port: FlowPort) -> None:
+        """It has gone."""
+        ...
+
+
 class CallTarget(Protocol):
     """Who runs calls: the object host."""
 
-    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None]) -> None:
-        """Run one call; `reply` is called once."""
+    def call(self, m: wire.Call, reply: Callable[[wire.Reply], None], port: FlowPort | None = None) -> None:
+        """Run one call; `reply` is called once. Without a port its answer's body cannot flow."""
+        ...
+
+    @property
+    def flows(self) -> FlowTarget:
+        """The bodies that flow."""
         ...
 
     @property

@@ -8,7 +8,7 @@ from homing.errors import ApplicationError, BrokenOff, HomingError, NotFound, No
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
 
-ANSWER, HTTP, FAILURE = 0, 1, 2
+ANSWER, HTTP, FAILURE, STREAM = 0, 1, 2, 3
 
 
 def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes) -> wire.Reply:
@@ -29,6 +29,10 @@ def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes
         if socket:
             reply.socket.CopyFrom(_socket(socket[0], whose))
         return reply
+    if status == STREAM:
+        code, headers = payload
+        fields = [wire.Header(name=n, value=v) for n, v in headers]
+        return wire.Reply(id=call_id, status=code, headers=fields, more=True, flows=True)
     if status != FAILURE:
         raise ValueError(f"effect status {status}")
     code, message, error_type, *said = payload
@@ -65,6 +69,8 @@ def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple
         done.append((call, effect))
         if call is None:
             continue
+        if effect[1] == STREAM and (call.port is None or call.m.key):
+            raise ValueError("an answer that flows where it cannot")
         answer = of_effect(call.m.id, effect[1], effect[2], act)
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]

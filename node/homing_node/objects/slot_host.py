@@ -9,9 +9,10 @@ from homing.wire.v1 import call_pb2 as wire
 from homing_node.clock import Clock
 from homing_node.log import record
 from homing_node.log.store import Store
-from homing_node.objects import replies
+from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
 from homing_node.objects.alarm_bell import AlarmBell
+from homing_node.objects.flows import CallFlows
 from homing_node.objects.frames import SOCKETS
 from homing_node.objects.gate import HeldAnswer, OutputGate, ServedSlot
 from homing_node.objects.images import meta_of
@@ -31,12 +32,14 @@ class SlotHost:
         gate: of all slots.
         bell: rings their alarms.
         sockets: of their objects.
+        flows: bodies of their calls that flow.
     """
 
     objects: dict[bytes, Activation]
     gate: OutputGate
     bell: AlarmBell
     sockets: Sockets
+    flows: CallFlows
     _log: LogPort
     _store: Store
     _openings: Openings
@@ -65,6 +68,7 @@ class SlotHost:
         served = self.gate.end(slot, epoch)
         if served is None:
             return
+        self.flows.slot_lost(slot, epoch)
         self.bell.end(slot)
         self.sockets.lost(slot)
         for effect in served.held:
@@ -83,9 +87,15 @@ class SlotHost:
         served = self.gate.slots.get(slot)
         if served is not None:
             served.resting = resting
+            served.rests_since_ns = self._clock.monotonic_ns()
 
     def at_rest(self, slot: int) -> bool:
-        """Whether no call of the slot runs or waits here, and nothing is held at its gate."""
+        """Whether no call of the slot runs or waits here, and nothing is held at its gate.
+
+        An answer that flows has `flow_grace_s` to end: then the slot does not wait for it, and it breaks off.
+        """
+        if self._lets_flow(slot):
+            return False
         served = self.gate.slots.get(slot)
         if served is None:
             return True
@@ -93,6 +103,14 @@ class SlotHost:
             return False
         acts = (self.objects.get(object_id) for object_id in served.activations)
         return not any(act.calls or act.successor for act in acts if act is not None)
+
+    def _lets_flow(self, slot: int) -> bool:
+        """Whether an answer flows in a slot, and still has time to end."""
+        served = self.gate.slots.get(slot)
+        if served is None or self._clock.monotonic_ns() - served.rests_since_ns > limits.flow_grace_s * 1_000_000_000:
+            return False
+        acts = (self.objects.get(object_id) for object_id in served.activations)
+        return any(act.flowing for act in acts if act is not None)
 
     def abort_calls(self, slot: int, reason: str) -> None:
         """End every activation of a slot that still runs a call."""

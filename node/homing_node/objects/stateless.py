@@ -12,6 +12,7 @@ from homing.errors import ObjectReset, Overloaded, Unavailable
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall
+from homing_node.objects.flows import CallFlows
 from homing_node.objects.ports import PoolPort, WorkerPort
 from homing_node.objects.sockets import Sockets
 from homing_node.objects.tails import Tails
@@ -26,14 +27,15 @@ class StatelessCalls:
         now_ns: for the time at which an answer was released.
         sockets: of the node.
         tails: are told how calls end.
+        flows: the bodies that flow.
     """
 
     def __init__(
         self, pool: PoolPort, event: Callable[[int, PendingCall], tuple[Any, ...]], now_ns: Callable[[], int],
-        sockets: Sockets, tails: Tails,
+        sockets: Sockets, tails: Tails, flows: CallFlows,
     ) -> None:  # fmt: skip
         self._pool, self._event, self._now_ns = pool, event, now_ns
-        self._sockets, self._tails = sockets, tails
+        self._sockets, self._tails, self._flows = sockets, tails, flows
         self._calls: dict[int, tuple[int, PendingCall]] = {}  # call id to worker id and call
         self._on_sockets = 0  # of these, how many are what came on sockets
         self._workers: dict[bytes, WorkerPort] = {}  # that have said something on sockets, by the key of these
@@ -46,11 +48,13 @@ class StatelessCalls:
         worker = self._pool.pick(call.id.to_bytes(32, "big"))
         if worker is None:
             call.reply(replies.of_error(call.m.id, Unavailable("no worker is ready"), started=False))
-        elif len(self) >= limits.stateless_calls_max:
+        elif len(self) + self._flows.of_entrypoint >= limits.stateless_calls_max:
             call.reply(replies.of_error(call.m.id, Overloaded("too many calls of the entrypoint"), started=False))
         else:
             self._calls[call.id] = (worker.id, call)
             worker.send(self._event(0, call))
+            if call.m.flows:
+                self._flows.begin(call, worker, None)
 
     def on_socket(self, call: PendingCall) -> None:
         """Send what came on a socket to the worker that accepted it. Gateways bound how much of that there is."""
@@ -91,6 +95,8 @@ class StatelessCalls:
             if self._tails.open:
                 self._tails.ended(worker, None, [(known[1], effect)])
             self._forget(known[1])
+            if answer.flows or known[1].m.flows:
+                self._flows.answered(known[1], worker, None, flows=answer.flows)
             known[1].reply(answer)
 
     def _forget(self, call: PendingCall) -> None:
@@ -113,6 +119,7 @@ class StatelessCalls:
                 call.reply(replies.of_error(call.m.id, error, started=True))
         self._workers.pop(key_of(worker), None)
         self._sockets.asleep(key_of(worker))
+        self._flows.worker_gone(worker)
 
 
 def key_of(worker: WorkerPort) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -18,14 +18,13 @@ from homing.errors import Unavailable
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2
 from homing_placement.records import NodeRecord
+from homing_placement.routing.channels import open_channel
+from homing_placement.routing.flows import LinkFlows
 from homing_placement.routing.limits import (
     BATCH_BYTES_MAX,
     CALLS_GATHER_S,
     CONNECT_S_MAX,
     INSPECT_S_MAX,
-    KEEPALIVE_MS,
-    KEEPALIVE_TIMEOUT_MS,
-    MESSAGE_BYTES_MAX,
     PENDING_PER_NODE_MAX,
     PIECE_BYTES_MAX,
     RECONNECT_S_MAX,
@@ -38,25 +37,6 @@ EXCHANGE = "/homing.wire.v1.Calls/Exchange"
 INSPECT = "/homing.wire.v1.Calls/Inspect"
 
 _Reply = TypeVar("_Reply", bound=Message)
-
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-    # A ping has a timeout of its own, 60 s by default, and the shorter one does not win: without this a paused node
-    # holds its calls until their deadlines.
-    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    # A channel of its own to each node: a restarted node must not inherit a dead connection.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
-]
 
 _Stream = grpc.aio.StreamStreamCall[call_pb2.CallBatch, call_pb2.ReplyBatch]
 
@@ -91,6 +71,7 @@ class NodeLink:
         self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
         self._from_sockets: deque[call_pb2.FromSocket] = deque()
         self._had: dict[int, int] = {}  # handle to the number up to which everything said is here
+        self._flows = LinkFlows(self._flow_ready)
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, CALLS_GATHER_S)
         self._next_id = 0
@@ -116,6 +97,10 @@ class NodeLink:
         self._pace.ready()
         self._hurry_if_free()
         return True
+
+    def _flow_ready(self) -> None:
+        self._pace.ready()
+        self._hurry_if_free()
 
     def _hurry_if_free(self) -> None:
         """While the node works on a batch the next gathers; when it has answered that, waiting only costs time."""
@@ -197,7 +182,7 @@ class NodeLink:
 
     async def _serve(self) -> None:
         """Connect and exchange until the stream breaks; always raises."""
-        channel = self._open_channel()
+        channel = open_channel(self.node.address, self._credentials)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
                 await channel.channel_ready()
@@ -231,11 +216,6 @@ class NodeLink:
             writing.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
 
-    def _open_channel(self) -> grpc.aio.Channel:
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(self.node.address, options=_OPTIONS)
-        return grpc.aio.secure_channel(self.node.address, self._credentials, options=_OPTIONS)
-
     async def _read(self, stream: _Stream) -> None:
         while True:
             try:
@@ -252,7 +232,7 @@ class NodeLink:
         answered = self._owner.answered
         for reply in batch.replies:
             if reply.more:
-                self._begin_answer(reply)
+                self._begin_answer(reply, arrived_ns)
                 continue
             pending = calls.pop(reply.id, None)
             if pending is None:
@@ -264,11 +244,21 @@ class NodeLink:
             self._add_piece(piece, arrived_ns)
         if batch.sockets or batch.handled_handles:
             self._owner.on_sockets(self, batch)
+        if batch.flows:
+            self._flows.take(batch.flows)
         self._hurry_if_free()
 
-    def _begin_answer(self, reply: call_pb2.Reply) -> None:
+    def _begin_answer(self, reply: call_pb2.Reply, arrived_ns: int) -> None:
         pending = self._pending.get(reply.id)
-        if pending is not None:
+        if pending is None:
+            if reply.flows:
+                self._flows.refuse(reply.id)
+        elif reply.flows:
+            del self._pending[reply.id]
+            pending.arrived_ns = arrived_ns
+            pending.download = self._flows.open_download(reply.id)
+            self._owner.answered(pending, reply)
+        else:
             pending.begin_answer(reply)
 
     def _add_piece(self, piece: call_pb2.Piece, arrived_ns: int) -> None:
@@ -288,9 +278,9 @@ class NodeLink:
             if not more:
                 await wake.wait()
             wake.clear()
-            if self._queue or self._cancels or self._pieces or self._from_sockets or self._had:
+            if self._queue or self._cancels or self._pieces or self._from_sockets or self._had or self._flows.queued:
                 batch = self._next_batch()
-                more = bool(self._queue or self._pieces or self._from_sockets)
+                more = bool(self._queue or self._pieces or self._from_sockets or self._flows.queued)
                 self._pace.sent()
                 try:
                     await stream.write(batch)
@@ -319,6 +309,8 @@ class NodeLink:
             frame = self._from_sockets.popleft()
             batch.sockets.append(frame)
             size += 64 + len(frame.data)
+        if self._flows.queued:
+            self._flows.fill(batch, size, BATCH_BYTES_MAX)
         if self._had:
             batch.had_handles.extend(self._had)
             batch.had_seqs.extend(self._had.values())
@@ -361,6 +353,9 @@ class NodeLink:
             call.url = pending.url
             for name, value in pending.headers:
                 call.headers.add(name=name, value=value)
+            if pending.upload is not None and not more:
+                call.flows = True
+                self._flows.open_upload(pending.id, pending.upload, body)
         pending.sent_ns = sent_ns
         pending.written = True
         self._pending[pending.id] = pending
@@ -389,6 +384,7 @@ class NodeLink:
         self._cancels.clear()
         self._from_sockets.clear()
         self._had.clear()
+        self._flows.break_off()
         self._owner.link_down(self)
         for pending in queued:
             pending.link = None

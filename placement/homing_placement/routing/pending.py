@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
     from homing.wire.v1 import call_pb2
+    from homing_placement.routing.flows import Download, Upload
     from homing_placement.routing.link import NodeLink
 
 KIND_RPC = 1
@@ -70,6 +71,8 @@ class Pending:
         lost_ns: how long earlier sendings that came to nothing were away.
         socket: with an answer of status 101: what the connection becomes.
         answered_by: the link that the answer came on.
+        upload: the rest of a body that flows, behind the first piece in `body`; whoever made it closes it.
+        download: the body of an answer that flows; whoever is told of the answer takes or stops it.
         span: what is exported of it, or None.
         received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
     """
@@ -88,6 +91,7 @@ class Pending:
         "chain",
         "class_name",
         "deadline_s",
+        "download",
         "ended_ns",
         "entered_ns",
         "epoch",
@@ -122,6 +126,7 @@ class Pending:
         "target",
         "traceparent",
         "tries",
+        "upload",
         "url",
         "waiting_since_s",
         "written",
@@ -159,8 +164,7 @@ class Pending:
         self.lane: Lane | None = None
         self.order = 0
         self.before = 0
-        self.activation = 0
-        self.target = 0
+        self.activation = self.target = 0
         self.span: Span | None = None
         self.url = ""
         self.headers: Sequence[tuple[str, str]] = ()
@@ -182,15 +186,12 @@ class Pending:
         self.answer_reply: call_pb2.Reply | None = None
         self.socket: call_pb2.SocketRef | None = None
         self.answered_by: NodeLink | None = None
+        self.upload: Upload | None = None
+        self.download: Download | None = None
         self.answer_parts: list[bytes] = []
         self.answer_size = 0
-        self.sent_ns = 0
-        self.arrived_ns = 0
-        self.lost_ns = 0
-        self.received_ns = 0
-        self.started_ns = 0
-        self.ended_ns = 0
-        self.released_ns = 0
+        self.sent_ns = self.arrived_ns = self.lost_ns = 0
+        self.received_ns = self.started_ns = self.ended_ns = self.released_ns = 0
 
     def lose_sending(self, now_ns: int) -> None:
         """What was sent came to nothing; the call is here again. Nothing happens if it was not sent."""

@@ -223,11 +223,11 @@ class FetchResponse(Response):
         self,
     ) -> Any:
         """The value of the body's JSON."""
-        return faced(json.loads(self.body))
+        return faced(json.loads(await self.bytes()))
 
     async def buffer(self) -> bytes:
         """The body."""
-        return self.body
+        return await self.bytes()
 
     arrayBuffer = buffer  # noqa: N815 - the name of JavaScript
 
@@ -285,7 +285,7 @@ class _Fetched:
     def __await__(self) -> Generator[Any, Any, FetchResponse]:
         found = yield from self._future.__await__()
         return FetchResponse(
-            found.body, status=found.status, headers=found.headers, web_socket=found.web_socket
+            found.homing_body, status=found.status, headers=found.headers, web_socket=found.web_socket
         )  # fmt: skip
 
 

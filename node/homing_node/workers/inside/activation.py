@@ -21,7 +21,7 @@ from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.application import ObjectClass
-from homing_node.workers.inside.channel import ALARM, MESSAGE, SOCKET_CLOSE, SOCKET_ERROR
+from homing_node.workers.inside.channel import ALARM, MESSAGE, OF_EVENT, SOCKET_CLOSE, SOCKET_ERROR, STREAM
 from homing_node.workers.inside.ringing import Ringing
 from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
 from homing_node.workers.inside.turns import TurnCoroutine, current_event
@@ -140,7 +140,7 @@ class Activation(Ringing):
         elif event[3] in _ON_SOCKETS:
             function, arguments = calls.prepare_socket(self._kind, event, self.sockets())
         else:
-            function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing)
+            function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing, self.flows)
         if function is None:
             self._refuse(event, arguments[0], arguments[1], started_ns)
             return
@@ -148,15 +148,18 @@ class Activation(Ringing):
         self.enter(event[2])
         try:
             if self._instance is None and not self._construct():
+                calls.keep_body(event, arguments)
                 self._queue = self._queue or deque()
                 self._queue.appendleft((event, started_ns))  # it is the first when the constructor lets go of the gate
                 return
             call = partial(waiting.called, function) if waiting.gives_stacks() else function
-            result = call(self._instance, *arguments[0], **arguments[1])
+            result: Any = call(self._instance, *arguments[0], **arguments[1])
+            if event[9] is not None and calls.must_be_whole(event, result):
+                result = calls.whole(result)
             if type(result) is CoroutineType or (type(result) not in _PLAIN and isawaitable(result)):
                 self._run_on(event, cast("Awaitable[Any]", result), started_ns)
             else:
-                self._effects.append(calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets))
+                self._answer(event, result, started_ns)
         except BaseException as error:
             self._fail(event, error, started_ns)
         finally:
@@ -185,7 +188,9 @@ class Activation(Ringing):
     async def _handle(self, event: Event, awaitable: Awaitable[Any], started_ns: int) -> None:
         try:
             result = await awaitable
-            self._effects.append(calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets))
+            if event[9] is not None and calls.must_be_whole(event, result):
+                result = await calls.whole(result)
+            self._answer(event, result, started_ns)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -194,6 +199,20 @@ class Activation(Ringing):
             if self._kind.exclusive:
                 self._running -= 1
                 self._deliver_soon()
+
+    def _answer(self, event: Event, result: Any, started_ns: int) -> None:
+        effect = calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets)
+        self._effects.append(effect)
+        if effect[1] == STREAM:
+            self.flows().send(OF_EVENT, event[2], result.homing_body)
+
+    def on_flow(self, side: int, number: int, data: bytes, end: int) -> None:
+        """A piece of a body, or its end."""
+        if self._flows is not None and self._flows.came(side, number, data, end):
+            return
+        for event in self._waiting() if side == OF_EVENT else ():
+            if event[2] == number and event[9]:
+                event[9][2] = end  # of a request that has not begun: its client has gone
 
     def _deliver_soon(self) -> None:
         if self._queue:

@@ -9,8 +9,10 @@ from typing import Any
 
 from homing import listeners
 from homing.bindings.assets import Site
+from homing.flow import BROKEN, GOES_ON
 from homing.http import Headers, Request, Response
 from homing.sockets import PassedSocket, SocketEvent
+from homing.streams import ReadableStream
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, limits, testing
 from homing_node.workers.inside.application import ObjectClass
@@ -20,13 +22,16 @@ from homing_node.workers.inside.channel import (
     DEFAULT,
     FETCH,
     METHOD,
+    OF_EVENT,
     RESULT,
     RPC,
     RUN,
     SOCKET_CLOSE,
     SOCKET_ERROR,
+    STREAM,
 )
 from homing_node.workers.inside.failures import Effect
+from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -45,7 +50,7 @@ class NotAResponse(TypeError):
 
 
 def prepare(
-    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None
+    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None, flows: Callable[[], Flows]
 ) -> tuple[Callable[..., Any] | None, Any]:
     """The function that an event calls and its arguments (positional, keyword), decoded.
 
@@ -67,15 +72,51 @@ def prepare(
     if kind.fetch is None:
         return None, ("not-found", f"{kind.name} has no fetch handler", "")
     try:
-        request = _request_of(event)
+        request = _request_of(event, _body_of(event, flows))
     except (TypeError, ValueError) as error:
         return None, ("bad-request", failures.message_of(error), "")
     return kind.fetch, ((kind.adapt(request),), {})
 
 
-def _request_of(event: Event) -> Request:
-    url, headers = event[9]
-    return Request(url, method=event[4], headers=Headers((name, value) for name, value in headers), body=event[5])
+def _request_of(event: Event, body: bytes | ReadableStream) -> Request:
+    url, headers = event[9][:2]
+    return Request(url, method=event[4], headers=Headers((name, value) for name, value in headers), body=body)
+
+
+def _body_of(event: Event, flows: Callable[[], Flows]) -> bytes | ReadableStream:
+    """The body of a request: what came with it is all of it, or the first piece."""
+    flowing = event[9][2]
+    if not flowing:
+        return event[5]
+    if isinstance(flowing, ReadableStream):
+        event[9][2] = True
+        return flowing
+    return flows().receive(OF_EVENT, event[2], event[5], BROKEN if flowing == BROKEN else GOES_ON)
+
+
+def keep_body(event: Event, arguments: Any) -> None:
+    """An event that was prepared is to be prepared once more: its body is the stream that it has now."""
+    if event[3] in (FETCH, DEFAULT) and event[9][2]:
+        event[9][2] = arguments[0][0].homing_body
+
+
+def must_be_whole(event: Event, result: Any) -> bool:
+    """Whether an answer is a stream and may not be one: under an idempotency key it is kept."""
+    if event[3] not in (FETCH, DEFAULT) or not event[9][3]:
+        return False
+    return isinstance(result, Response) and isinstance(result.homing_body, ReadableStream)
+
+
+async def whole(response: Response) -> Response:
+    """An answer whose body is there as a whole.
+
+    Raises:
+        TooLarge: it is longer than an answer may be.
+    """
+    body = response.homing_body
+    if isinstance(body, ReadableStream):
+        response.body = await body.collect(limits.answer_bytes_max)
+    return response
 
 
 def prepare_socket(kind: ObjectClass, event: Event, sockets: ObjectSockets) -> tuple[Callable[..., Any], Any]:
@@ -134,7 +175,11 @@ def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets:
         return (event[2], RESULT, b"", started_ns, _now_ns())
     if not isinstance(result, Response):
         raise NotAResponse(f"fetch must return a Response, not {type(result).__qualname__}")
-    answer = _answer(result)
+    if isinstance(result.homing_body, ReadableStream):
+        if result.web_socket is not None:
+            raise ValueError("a response with a web_socket has no body")
+        return (event[2], STREAM, [result.status, _headers_of(result)], started_ns, _now_ns())
+    answer = _answer(result, result.homing_body)
     if result.web_socket is not None:
         answer.append(_socket_of(result, sockets))
     return (event[2], ANSWER, answer, started_ns, _now_ns())
@@ -145,16 +190,22 @@ def effect_of_site(event: Event, site: Site, started_ns: int) -> Effect | None:
     if event[3] != DEFAULT:
         return None
     try:
-        answer = site.before(_request_of(event))
+        answer = site.before(_request_of(event, b""))
     except (TypeError, ValueError) as error:
         return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
     except OSError as error:
         return failures.of_error(event[2], error, started_ns, _now_ns())
-    return (event[2], ANSWER, _answer(answer), started_ns, _now_ns()) if answer is not None else None
+    if answer is None or isinstance(answer.homing_body, ReadableStream):
+        return None
+    return (event[2], ANSWER, _answer(answer, answer.homing_body), started_ns, _now_ns())
 
 
-def _answer(response: Response) -> list[Any]:
-    return [response.status, [[name, value] for name, value in response.headers.raw()], _bounded(response.body)]
+def _answer(response: Response, body: bytes) -> list[Any]:
+    return [response.status, _headers_of(response), _bounded(body)]
+
+
+def _headers_of(response: Response) -> list[list[str]]:
+    return [[name, value] for name, value in response.headers.raw()]
 
 
 def _socket_of(response: Response, sockets: Callable[[], ObjectSockets]) -> tuple[int, bool] | list[Any]:

@@ -40,6 +40,10 @@ RESET = 7
 CALL = 8
 SEEN = 9
 
+# Both ways
+FLOW = 12
+TAKEN = 13
+
 # The kind of an EVENT
 RPC = 1
 FETCH = 2
@@ -57,6 +61,13 @@ OUTBOUND = 11
 RESULT = 0
 ANSWER = 1
 FAILURE = 2
+STREAM = 3
+
+# Whose body flows: an event's, or that of a call that was made here
+OF_EVENT = 0
+OF_CALL = 1
+
+STOP = 0  # TAKEN: no more is wanted
 
 
 class Channel(asyncio.Protocol):

@@ -7,6 +7,7 @@ from typing import Any
 
 from homing.compat import waiting
 from homing.errors import HomingError, NotSupported, StorageError
+from homing.streams import RequestTooLarge
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.channel import FAILURE
 
@@ -33,7 +34,7 @@ def _says_of_itself(error: BaseException) -> list[bool]:
 
 def of_error(call: int, error: BaseException, started_ns: int, ended_ns: int) -> Effect:
     """The answer to a call whose code raised: the runtime's own refusals keep their code, the rest is the object's."""
-    code = error.code if isinstance(error, (StorageError, NotSupported)) else "application-error"
+    code = error.code if isinstance(error, (StorageError, NotSupported, RequestTooLarge)) else "application-error"
     said = [code, message_of(error), type(error).__name__, *_says_of_itself(error)]
     return (call, FAILURE, said, started_ns, ended_ns)
 

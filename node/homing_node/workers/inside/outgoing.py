@@ -18,13 +18,16 @@ from homing.listing import decode as decode_list
 from homing.objects import Runtime
 from homing.sent import Sender
 from homing.sockets import PassedSocket, WebSocket
+from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OUTBOUND
+from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OF_CALL, OUTBOUND
+from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
-Made = tuple[int, int, str, bytes, str, str, bytes, str, Sequence[tuple[str, str]], int, int]
-"""A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target."""
+Made = tuple[Any, ...]
+"""A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target; and True
+where the body flows behind it."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ class Outgoing:
         read: Callable[[Any], Any],
         url: str = "",
         headers: Sequence[tuple[str, str]] = (),
+        *,
+        flows: bool = False,
     ) -> asyncio.Future[Any]:
         """Make a call; it leaves when the turn ends.
 
@@ -76,6 +81,7 @@ class Outgoing:
             body: its arguments, or what a request carries. What they passed by reference lives until the answer.
             read: makes the result of what comes back.
             url, headers: of a request.
+            flows: its body follows, as that of the call with the number `newest`.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         passed, self._fresh = self._fresh, []
@@ -87,8 +93,14 @@ class Outgoing:
         self._waiting[self._number] = _Waiting(future, read, passed)
         object_id = to.object_id
         address = (to.class_key, object_id.raw, object_id.name or "")
-        self.unsent.append((self._number, kind, *address, method, body, url, headers, to.activation, to.target))
+        made = (self._number, kind, *address, method, body, url, headers, to.activation, to.target)
+        self.unsent.append((*made, True) if flows else made)
         return future
+
+    @property
+    def newest(self) -> int:
+        """The number of the call that was made last."""
+        return self._number
 
     # What is passed by reference
 
@@ -179,6 +191,10 @@ class Caller(Runtime, Protocol):
         """Where its calls are made; a turn is under way from now on."""
         ...
 
+    def flows(self) -> Flows:
+        """Its bodies that flow."""
+        ...
+
     def address(self) -> tuple[str, ObjectId]:
         """Its class and id; raises `TypeError` where it has none."""
         ...
@@ -223,20 +239,31 @@ class Stubs:
 
     def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
         """See `homing.stubs.Caller`."""
-        _bound(request.body)
-        to = Reference(class_key, object_id, 0, 0)
+        to, body = Reference(class_key, object_id, 0, 0), request.homing_body
         headers = request.headers.raw()
-        outgoing = self._caller().outgoing()
-        return outgoing.begin(FETCH, to, request.method, request.body, _response, request.url, headers)
+        if not isinstance(body, ReadableStream):
+            _bound(body)
+            return self._caller().outgoing().begin(FETCH, to, request.method, body, _response, request.url, headers)
+        caller = self._caller()
+        outgoing = caller.outgoing()
+        future = outgoing.begin(FETCH, to, request.method, b"", _response, request.url, headers, flows=True)
+        if not future.done():
+            flows, number = caller.flows(), outgoing.newest
+            flows.send(OF_CALL, number, body)
+            future.add_done_callback(lambda future: flows.drop(OF_CALL, number) if _failed(future) else None)
+        return future
 
     def call_outbound(self, request: Request, redirect: str) -> asyncio.Future[Response]:
         """Begin a request to the outside; see `homing.http.fetch`."""
-        _bound(request.body)
+        body = request.homing_body
+        if isinstance(body, ReadableStream):
+            raise NotSupported("a stream as the body of a request to the outside: read it with `bytes` first")
+        _bound(body)
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
         caller = self._caller()
         to, headers = Reference("", nowhere, 0, 0), request.headers.raw()
         read = partial(_of_outside, caller.sockets())
-        return caller.outgoing().begin(OUTBOUND, to, request.method, request.body, read, request.url, headers)
+        return caller.outgoing().begin(OUTBOUND, to, request.method, body, read, request.url, headers)
 
     def accept_socket(self, ws: WebSocket) -> None:
         """See `WebSocket.accept`."""
@@ -278,6 +305,11 @@ def target_of(outgoing: Outgoing | None, number: int, method: str) -> Callable[.
         return found
     function = getattr(cast("type[Any]", type(found)), method, None)
     return MethodType(function, found) if isinstance(function, FunctionType) else None
+
+
+def _failed(future: asyncio.Future[Any]) -> bool:
+    """Whether a call was not made, not answered, or is awaited by nobody: its body has no use."""
+    return future.cancelled() or future.exception() is not None
 
 
 def _response(payload: Any) -> Response:

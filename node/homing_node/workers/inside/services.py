@@ -75,7 +75,7 @@ class LocalService:
         """See `Callee`."""
         headers = Headers(request.headers.raw())
         return asyncio.ensure_future(
-            self._fetched(Request(request.url, method=request.method, headers=headers, body=request.body))
+            self._fetched(Request(request.url, method=request.method, headers=headers, body=request.homing_body))
         )
 
     async def _fetched(self, request: Request) -> Response:

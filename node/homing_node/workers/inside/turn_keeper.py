@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from homing.errors import HomingError
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.alarms import earliest_ms
-from homing_node.workers.inside.channel import CALL, FAILURE, RESET, TURN
+from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, RESET, STREAM, TURN
 from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.gates import InputGate, Section
 from homing_node.workers.inside.outgoing import Outgoing, Stubs
@@ -62,6 +63,7 @@ class TurnKeeper:
         "_commits",
         "_database",
         "_effects",
+        "_flows",
         "_gate",
         "_held",
         "_host",
@@ -93,6 +95,7 @@ class TurnKeeper:
         self._opened: asyncio.Future[None] | None = None
         self._outgoing: Outgoing | None = None
         self._sockets: ObjectSockets | None = None
+        self._flows: Flows | None = None
 
     # The gate
 
@@ -181,6 +184,19 @@ class TurnKeeper:
             self._outgoing = Outgoing(self._host.loop)
         return self._outgoing
 
+    def flows(self) -> Flows:
+        """The bodies that flow."""
+        if self.ended:
+            raise Aborted
+        if self._flows is None:
+            self._flows = Flows(self.number, self._host.loop, self._host.send, self.spawn, self._log_error)
+        return self._flows
+
+    def on_taken(self, side: int, number: int, cost: int) -> None:
+        """So much of a body that is sent here was taken."""
+        if self._flows is not None:
+            self._flows.taken(side, number, cost)
+
     def sockets(self) -> ObjectSockets:
         """See `homing.objects.Runtime`."""
         if self.ended:
@@ -192,6 +208,8 @@ class TurnKeeper:
     def on_reply(self, number: int, status: int, payload: Any) -> None:
         """A call that was made here has an answer."""
         if self._outgoing is not None:
+            if status == STREAM:
+                payload = (*payload, self.flows().receive(OF_CALL, number))
             self._outgoing.answered(number, status, payload)
 
     def _commit_failed(self, error: HomingError) -> HomingError:
@@ -282,6 +300,9 @@ class TurnKeeper:
         sockets, self._sockets = self._sockets, None
         if sockets is not None:
             sockets.end()
+        flows, self._flows = self._flows, None
+        if flows is not None:
+            flows.end()
         # No circles are left: they would keep the memory until the next collection.
         database, self._database = self._database, None
         if database is not None:

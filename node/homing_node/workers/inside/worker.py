@@ -61,6 +61,8 @@ class Worker:
             channel.SOCKETS: self._know_sockets,
             channel.CLOCK: self._set_clock,
             channel.LOOK: self._look,
+            channel.FLOW: self._flow,
+            channel.TAKEN: self._taken,
         }
         loop.owner = self
         loop.set_task_factory(self._make_task)
@@ -150,6 +152,16 @@ class Worker:
         activation = self._activations.get(message[1])
         if activation is not None:
             activation.on_reply(message[2], message[3], message[4])
+
+    def _flow(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None:
+            activation.on_flow(*message[2:6])
+
+    def _taken(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None:
+            activation.on_taken(*message[2:5])
 
     def _ping(self, message: Event) -> None:
         self.send((channel.PONG, message[1]))

@@ -5,7 +5,7 @@ Names and meanings are those of https://developers.cloudflare.com/workers/runtim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from email.message import Message
 from inspect import isawaitable
 from typing import Any
@@ -16,6 +16,7 @@ from homing.compat.html.selectors import Selectors
 from homing.compat.membrane import FetchResponse
 from homing.errors import NotSupported
 from homing.http import Headers, Response
+from homing.streams import ReadableStream
 
 _ASCII = bytes(range(128))
 
@@ -64,7 +65,9 @@ class HTMLRewriter:
     onDocument = on_document  # noqa: N815 - the name of JavaScript
 
     def transform(self, response: Response) -> FetchResponse:
-        """An answer with another body. Handlers are called before this returns; they may be `async`.
+        """An answer with another body. Handlers are called before this returns, or of a stream as it is read.
+
+        They may be `async` where the body is whole.
 
         Raises:
             NotSupported: its body is compressed, or of an encoding without ASCII.
@@ -78,10 +81,22 @@ class HTMLRewriter:
             )
         encoding = _encoding_of(headers.get("content-type", ""))
         rewriter = Rewriter(self._selectors, self._handlers, self._document, encoding, _call)
-        body = rewriter.feed(response.body) + rewriter.end()
+        whole = response.homing_body
+        body = (
+            _rewritten(rewriter, whole) if isinstance(whole, ReadableStream) else rewriter.feed(whole) + rewriter.end()
+        )
         if "content-length" in headers:
             del headers["content-length"]
         return FetchResponse(body, status=response.status, headers=headers, web_socket=response.web_socket)
+
+
+async def _rewritten(rewriter: Rewriter, pieces: ReadableStream) -> AsyncIterator[bytes]:
+    """What becomes of each piece; some wait for the next."""
+    async for piece in pieces:
+        if out := rewriter.feed(piece):
+            yield out
+    if out := rewriter.end():
+        yield out
 
 
 def _call(handler: Callable[[Any], Any], part: Any) -> None:

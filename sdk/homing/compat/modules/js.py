@@ -225,7 +225,7 @@ class Request(workers.Request):
         """With the options of JavaScript: method, headers, body."""
         given: dict[str, Any] = {**(options or {}), **more}
         if isinstance(url, workers.Request):
-            given = {"method": url.method, "headers": url.headers, "body": url.body, **given}
+            given = {"method": url.method, "headers": url.headers, "body": url.homing_body, **given}
             url = url.url
         return cls(str(url), **{key: given[key] for key in ("method", "headers", "body") if key in given})
 

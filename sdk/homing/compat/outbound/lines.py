@@ -181,6 +181,8 @@ def written(answer: Response, method: str) -> bytes:
         for name, value in answer.headers.raw()
         if name.lower() not in _FRAMING or (whole and name.lower() == "content-length")
     ]
-    length = "" if whole else f"content-length: {len(answer.body)}\r\n"
+    body = answer.homing_body
+    assert isinstance(body, bytes), "the broker's answers are whole"
+    length = "" if whole else f"content-length: {len(body)}\r\n"
     head = f"HTTP/1.1 {answer.status} {phrase_of(answer.status)}\r\n{''.join(kept)}{length}connection: close\r\n\r\n"
-    return head.encode("latin-1") + (b"" if whole else answer.body)
+    return head.encode("latin-1") + (b"" if whole else body)

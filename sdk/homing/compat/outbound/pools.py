@@ -39,7 +39,7 @@ def change(httpcore: Any) -> None:
             raise errors[failure](words_of(error, timeout_s)) from error
         answered = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in found.headers.raw()]
         more = {"http_version": b"HTTP/1.1", "reason_phrase": phrase_of(found.status).encode()}
-        return httpcore.Response(found.status, headers=answered, content=found.body, extensions=more)
+        return httpcore.Response(found.status, headers=answered, content=found.homing_body, extensions=more)
 
     proxies = (httpcore.HTTPProxy, httpcore.AsyncHTTPProxy, httpcore.SOCKSProxy, httpcore.AsyncSOCKSProxy)
     httpcore.ConnectionPool.handle_request = handle_request

@@ -22,6 +22,12 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_LIST: _ClassVar[CallKind]
     CALL_KIND_OUTBOUND: _ClassVar[CallKind]
 
+class FlowEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FLOW_END_UNSPECIFIED: _ClassVar[FlowEnd]
+    FLOW_END_WHOLE: _ClassVar[FlowEnd]
+    FLOW_END_BROKEN: _ClassVar[FlowEnd]
+
 class SocketFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SOCKET_FRAME_UNSPECIFIED: _ClassVar[SocketFrame]
@@ -50,6 +56,9 @@ CALL_KIND_SOCKET_ERROR: CallKind
 CALL_KIND_RUN: CallKind
 CALL_KIND_LIST: CallKind
 CALL_KIND_OUTBOUND: CallKind
+FLOW_END_UNSPECIFIED: FlowEnd
+FLOW_END_WHOLE: FlowEnd
+FLOW_END_BROKEN: FlowEnd
 SOCKET_FRAME_UNSPECIFIED: SocketFrame
 SOCKET_FRAME_ATTACH: SocketFrame
 SOCKET_FRAME_TEXT: SocketFrame
@@ -71,7 +80,7 @@ class Header(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "slot", "epoch", "object", "class_name", "name", "kind", "method", "body", "more", "timeout_ms", "request_id", "traceparent", "key", "fingerprint", "url", "headers", "sent_ns", "chain", "lane", "order", "oldest", "activation", "target", "before")
+    __slots__ = ("id", "slot", "epoch", "object", "class_name", "name", "kind", "method", "body", "more", "timeout_ms", "request_id", "traceparent", "key", "fingerprint", "url", "headers", "sent_ns", "chain", "lane", "order", "oldest", "activation", "target", "before", "flows")
     ID_FIELD_NUMBER: _ClassVar[int]
     SLOT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +106,7 @@ class Call(_message.Message):
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
     id: int
     slot: int
     epoch: int
@@ -122,7 +132,8 @@ class Call(_message.Message):
     activation: int
     target: int
     before: int
-    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ..., chain: _Optional[bytes] = ..., lane: _Optional[bytes] = ..., order: _Optional[int] = ..., oldest: _Optional[int] = ..., activation: _Optional[int] = ..., target: _Optional[int] = ..., before: _Optional[int] = ...) -> None: ...
+    flows: bool
+    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ..., chain: _Optional[bytes] = ..., lane: _Optional[bytes] = ..., order: _Optional[int] = ..., oldest: _Optional[int] = ..., activation: _Optional[int] = ..., target: _Optional[int] = ..., before: _Optional[int] = ..., flows: bool = ...) -> None: ...
 
 class Piece(_message.Message):
     __slots__ = ("id", "data", "last")
@@ -134,21 +145,37 @@ class Piece(_message.Message):
     last: bool
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ...) -> None: ...
 
+class Flow(_message.Message):
+    __slots__ = ("id", "data", "end", "taken", "stop")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    data: bytes
+    end: FlowEnd
+    taken: int
+    stop: bool
+    def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[FlowEnd, str]] = ..., taken: _Optional[int] = ..., stop: bool = ...) -> None: ...
+
 class CallBatch(_message.Message):
-    __slots__ = ("calls", "pieces", "cancels", "sockets", "had_handles", "had_seqs")
+    __slots__ = ("calls", "pieces", "cancels", "sockets", "had_handles", "had_seqs", "flows")
     CALLS_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
     SOCKETS_FIELD_NUMBER: _ClassVar[int]
     HAD_HANDLES_FIELD_NUMBER: _ClassVar[int]
     HAD_SEQS_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
     cancels: _containers.RepeatedScalarFieldContainer[int]
     sockets: _containers.RepeatedCompositeFieldContainer[FromSocket]
     had_handles: _containers.RepeatedScalarFieldContainer[int]
     had_seqs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., sockets: _Optional[_Iterable[_Union[FromSocket, _Mapping]]] = ..., had_handles: _Optional[_Iterable[int]] = ..., had_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
+    flows: _containers.RepeatedCompositeFieldContainer[Flow]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., sockets: _Optional[_Iterable[_Union[FromSocket, _Mapping]]] = ..., had_handles: _Optional[_Iterable[int]] = ..., had_seqs: _Optional[_Iterable[int]] = ..., flows: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ...) -> None: ...
 
 class SocketRef(_message.Message):
     __slots__ = ("class_name", "object", "name", "number", "live")
@@ -247,7 +274,7 @@ class Timing(_message.Message):
     def __init__(self, received_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., released_ns: _Optional[int] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("id", "body", "more", "failure", "status", "headers", "timing", "socket")
+    __slots__ = ("id", "body", "more", "failure", "status", "headers", "timing", "socket", "flows")
     ID_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +283,7 @@ class Reply(_message.Message):
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     SOCKET_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
     id: int
     body: bytes
     more: bool
@@ -264,21 +292,24 @@ class Reply(_message.Message):
     headers: _containers.RepeatedCompositeFieldContainer[Header]
     timing: Timing
     socket: SocketRef
-    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ...) -> None: ...
+    flows: bool
+    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ..., flows: bool = ...) -> None: ...
 
 class ReplyBatch(_message.Message):
-    __slots__ = ("replies", "pieces", "sockets", "handled_handles", "handled_seqs")
+    __slots__ = ("replies", "pieces", "sockets", "handled_handles", "handled_seqs", "flows")
     REPLIES_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     SOCKETS_FIELD_NUMBER: _ClassVar[int]
     HANDLED_HANDLES_FIELD_NUMBER: _ClassVar[int]
     HANDLED_SEQS_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
     replies: _containers.RepeatedCompositeFieldContainer[Reply]
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
     sockets: _containers.RepeatedCompositeFieldContainer[ToSockets]
     handled_handles: _containers.RepeatedScalarFieldContainer[int]
     handled_seqs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., sockets: _Optional[_Iterable[_Union[ToSockets, _Mapping]]] = ..., handled_handles: _Optional[_Iterable[int]] = ..., handled_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
+    flows: _containers.RepeatedCompositeFieldContainer[Flow]
+    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., sockets: _Optional[_Iterable[_Union[ToSockets, _Mapping]]] = ..., handled_handles: _Optional[_Iterable[int]] = ..., handled_seqs: _Optional[_Iterable[int]] = ..., flows: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("object", "list", "node", "any")

@@ -3,8 +3,13 @@
 import asyncio
 import contextlib
 
-from homing import DurableObject, Response, StorageError, WebSocketPair, WorkerEntrypoint
+import feeds
+from feeds import Feed
+
+from homing import DurableObject, Response, StorageError, WebSocketPair
 from homing import errors as homing_errors
+
+__all__ = ["Default", "Feed", "Other", "Thing"]
 
 
 class Thing(DurableObject):
@@ -166,9 +171,11 @@ class Talker(DurableObject):
         ws.send(message)
 
 
-class Default(WorkerEntrypoint):
+class Default(feeds.Default):
     """Has live sockets, too."""
 
-    def fetch(self, request):
-        """One of them."""
-        return live()
+    async def fetch(self, request):
+        """One of them, or what an object answers."""
+        if request.headers.get("upgrade") == "websocket":
+            return live()
+        return await super().fetch(request)

@@ -50,11 +50,11 @@ class Request(homing.Request):
 
     async def form_data(self) -> FormData:
         """The fields of a form that was posted."""
-        return read_form(self.headers.get("content-type", ""), self.body)
+        return read_form(self.headers.get("content-type", ""), await self.bytes())
 
     async def buffer(self) -> bytes:
         """The body."""
-        return self.body
+        return await self.bytes()
 
     @property
     def js_object(self) -> Request:
@@ -66,7 +66,7 @@ class Response(homing.Response):
     """An answer.
 
     Args:
-        body: text, bytes, a blob or file, a form, or None.
+        body: text, bytes, a blob or file, a form, a stream, or None.
         status, status_text: as sent; the text is not sent over HTTP/2 and is not kept.
         headers: a dict, pairs, or None.
         web_socket: with status 101.
@@ -112,7 +112,7 @@ class Response(homing.Response):
 def adapt(value: Any) -> Any:
     """What an application is given, as Cloudflare's applications know it."""
     if type(value) is homing.Request:
-        return Request(value.url, method=value.method, headers=value.headers, body=value.body)
+        return Request(value.url, method=value.method, headers=value.headers, body=value.homing_body)
     if isinstance(value, homing.WorkflowEvent):
         more = {"instanceId": value.instance_id, "workflowName": value.workflow_name}
         return JsObject(payload=value.payload, timestamp=_date(value.timestamp), **more)
@@ -176,7 +176,7 @@ async def fetch(resource: Any, **options: Any) -> FetchResponse:
     asked = homing.fetch(resource if isinstance(resource, homing.Request) else str(resource), **known)
     signal = options.get("signal")
     found = await (asked if signal is None else signal.guard(asked))
-    return FetchResponse(found.body, status=found.status, headers=found.headers, web_socket=found.web_socket)
+    return FetchResponse(found.homing_body, status=found.status, headers=found.headers, web_socket=found.web_socket)
 
 
 def _sent(body: Any, headers: Headers) -> Any:
@@ -188,7 +188,7 @@ def _sent(body: Any, headers: Headers) -> Any:
         body, kind = body.content, body.content_type
     elif isinstance(body, (bytearray, memoryview)):
         body = bytes(cast("bytearray", body))
-    elif body is not None and not isinstance(body, (str, bytes)):
+    elif body is not None and not (isinstance(body, (str, bytes)) or hasattr(body, "__aiter__")):
         body, kind = str(body), "application/x-www-form-urlencoded"  # URLSearchParams
     if kind and "content-type" not in headers:
         headers["content-type"] = kind

@@ -42,7 +42,7 @@ async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Re
         return await websocket(app, req, env)
     waiting.replace_threads()
     state = await _started(app)
-    exchange = _Exchange(req.body)
+    exchange = _Exchange(await req.bytes())
     task = asyncio.ensure_future(exchange.run(app, {**_scope(req, env), "state": dict(state)}))
     try:
         return await exchange.answer
@@ -79,7 +79,7 @@ async def websocket(app: Application, req: Request, env: Any = None) -> Response
     except asyncio.CancelledError:
         task.cancel()
         raise
-    return Response(found.body or None, found.status, headers=found.headers, web_socket=found.web_socket)
+    return Response(found.homing_body or None, found.status, headers=found.headers, web_socket=found.web_socket)
 
 
 def entrypoint(app: Application) -> type[WorkerEntrypoint]:

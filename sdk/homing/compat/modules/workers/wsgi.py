@@ -33,7 +33,7 @@ async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Re
     Raises:
         BaseException: whatever the application raises.
     """
-    return await waiting.run(_answer, app, environ_of(req, env))
+    return await waiting.run(_answer, app, environ_of(req, env, await req.bytes()))
 
 
 def entrypoint(app: Application) -> type[WorkerEntrypoint]:
@@ -49,7 +49,7 @@ def entrypoint(app: Application) -> type[WorkerEntrypoint]:
     return Default
 
 
-def environ_of(req: Request, env: Any) -> dict[str, Any]:
+def environ_of(req: Request, env: Any, body: bytes) -> dict[str, Any]:
     """What an application is told of a request, as PEP 3333 has it."""
     url = urlsplit(req.url)
     environ: dict[str, Any] = {
@@ -62,7 +62,7 @@ def environ_of(req: Request, env: Any) -> dict[str, Any]:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": url.scheme,
-        "wsgi.input": io.BytesIO(req.body),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
         "wsgi.multiprocess": True,
@@ -77,7 +77,7 @@ def environ_of(req: Request, env: Any) -> dict[str, Any]:
         joint = "; " if key == "HTTP_COOKIE" else ","
         environ[key] = f"{environ[key]}{joint}{value}" if key in environ else value
     environ.pop("HTTP_CONTENT_LENGTH", None)
-    environ["CONTENT_LENGTH"] = str(len(req.body))
+    environ["CONTENT_LENGTH"] = str(len(body))
     return environ
 
 
