@@ -9,7 +9,6 @@ from typing import Any, cast
 import anyio.to_thread
 import pytest
 
-from homing.compat import answers
 from homing.ids import ObjectId
 from homing.sent import Sender
 from homing_node.workers.inside import channel
@@ -173,6 +172,26 @@ class App:
             raise KeyError("why")
         elif path == "/wrong":
             await send({"type": "http.response.body"})
+        elif path == "/feed":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"data: 1", "more_body": True})
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+        elif path == "/breaks":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            raise KeyError("why")
+        elif path == "/echo":
+            await send({"type": "http.response.start", "status": 200})
+            while (message := await receive())["type"] == "http.request":
+                more = message["more_body"]
+                await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+                if not more:
+                    return
+            seen.append(message["type"])
         elif path == "/endless":
             await send({"type": "http.response.start", "status": 200})
             while True:
@@ -325,13 +344,49 @@ def test_bindings_can_be_imported(wsgi: tuple[WorkerHarness, int]) -> None:
     assert worker.call(act, "seen")[:3] == ["red", "red", True]
 
 
-def test_an_endless_answer_ends(
-    wsgi: tuple[WorkerHarness, int], asgi: tuple[WorkerHarness, int], monkeypatch: pytest.MonkeyPatch
+def test_an_endless_answer_flows_and_ends_with_its_client(
+    wsgi: tuple[WorkerHarness, int], asgi: tuple[WorkerHarness, int]
 ) -> None:
-    monkeypatch.setattr(answers, "answer_bytes_max", 10_000)
+    """Broken by: an application that goes on when nobody reads; `close` at the end would wait for it."""
     for worker, act in (wsgi, asgi):
-        with pytest.raises(Failed, match="streams are not supported"):
-            worker.http(act, "GET", "http://x/endless")
+        call = worker.request(act, "GET", "http://x/endless")
+        assert worker.answer(call)[0] == 200
+        worker.wait(lambda frame, act=act, call=call: frame[:4] == [channel.FLOW, act, channel.OF_EVENT, call])
+        worker.send(channel.TAKEN, act, channel.OF_EVENT, call, channel.STOP)
+        worker.settle()
+        worker.wait(lambda frame, act=act, call=call: frame[:6] == [channel.FLOW, act, 0, call, b"", 2])
+
+
+def test_what_an_asgi_application_sends_flows_at_once(asgi: tuple[WorkerHarness, int]) -> None:
+    """And its task ends with the client, wherever it waits. Broken by: an answer that is sent when it is complete."""
+    worker, act = asgi
+    call = worker.request(act, "GET", "http://x/feed")
+    assert worker.answer(call)[0] == 200
+    frame = worker.wait(lambda frame: frame[:4] == [channel.FLOW, act, channel.OF_EVENT, call])
+    assert frame[4] == b"data: 1"
+    worker.send(channel.TAKEN, act, channel.OF_EVENT, call, channel.STOP)
+    worker.settle()
+    assert worker.call(act, "seen") == ["cancelled"]
+
+
+def test_an_asgi_application_that_fails_breaks_its_answer_off(asgi: tuple[WorkerHarness, int]) -> None:
+    worker, act = asgi
+    with pytest.raises(Failed, match="broken: after 4 bytes"):
+        worker.http(act, "GET", "http://x/breaks")
+
+
+def test_what_comes_for_an_asgi_application_flows(asgi: tuple[WorkerHarness, int]) -> None:
+    worker, act = asgi
+    call = worker.request(act, "POST", "http://x/echo", b"one ", flows=True)
+    worker.wait(lambda frame: frame[0] == channel.TAKEN)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"two", 0)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"", 1)
+    assert worker.body(act, call) == (b"one two", 1)
+    call = worker.request(act, "POST", "http://x/echo", b"one", flows=True)
+    worker.wait(lambda frame: frame[0] == channel.TAKEN and frame[3] == call)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"", 2)
+    assert worker.body(act, call) == (b"one", 2)
+    assert worker.call(act, "seen") == ["http.disconnect"]
 
 
 def test_an_asgi_application_is_told_of_its_request(asgi: tuple[WorkerHarness, int]) -> None:

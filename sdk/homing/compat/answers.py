@@ -1,4 +1,4 @@
-"""What applications behind ASGI and WSGI answer piece by piece, put together."""
+"""What applications behind WSGI answer piece by piece, put together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Body:
         """
         self._left -= len(piece)
         if self._left < 0:
-            raise TooLarge(f"an answer has at most {answer_bytes_max} bytes; streams are not supported yet")
+            raise TooLarge(f"an answer that says its length has at most {answer_bytes_max} bytes")
         if piece:
             self._pieces.append(bytes(piece))
 

@@ -20,6 +20,7 @@ from homing import levels
 from homing.compat.dialing import dial
 from homing.compat.membrane import JsArray, JsObject, faced, plain
 from homing.compat.unsupported import Unsupported
+from homing.errors import NotSupported
 
 
 class Object:
@@ -164,6 +165,31 @@ class WebSocketRequestResponsePair:
     def new(cls, request: str, response: str) -> Any:
         """Of two texts."""
         return faced(homing.WebSocketRequestResponsePair(request, response))
+
+
+class TransformStream(homing.TransformStream):
+    """As `homing.TransformStream`; made with `new`."""
+
+    @classmethod
+    def new(cls, *_: Any) -> TransformStream:
+        """What is written comes out as it is: nothing is transformed."""
+        if any(value is not None for value in _):
+            raise NotSupported("a TransformStream that transforms is not supported; write what is to come out")
+        return cls()
+
+
+class TextEncoder:
+    """Text as bytes; made with `new`."""
+
+    @classmethod
+    def new(cls) -> TextEncoder:
+        """For UTF-8."""
+        return cls()
+
+    @staticmethod
+    def encode(text: str = "") -> bytes:
+        """The bytes of a text."""
+        return text.encode()
 
 
 class Response(workers.Response):

@@ -1,7 +1,8 @@
 """`from workers import asgi`: ASGI applications, such as FastAPI's, behind an entrypoint or an object.
 
-An answer is sent when it is complete; what the application does after that goes on. A WebSocket lives as long as the
-instance that runs it: it is a live one (docs/sockets.md). Names and meanings are those of
+An answer in several pieces flows as they are sent, and `send` waits while its client does not read. What the
+application does after its answer goes on. A WebSocket lives as long as the instance that runs it: it is a live one
+(docs/sockets.md). Names and meanings are those of
 https://developers.cloudflare.com/workers/languages/python/packages/fastapi/, the protocol is that of
 https://asgi.readthedocs.io/.
 """
@@ -14,8 +15,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from homing.compat import waiting
-from homing.compat.answers import Body
 from homing.compat.conversation import Application, Conversation, Message
+from homing.errors import HomingError
+from homing.streams import ReadableStream
+from homing.transform import TransformStream
 from workers import Request, Response, WorkerEntrypoint
 
 __all__ = ["entrypoint", "fetch", "websocket"]
@@ -36,14 +39,14 @@ async def fetch(app: Application, req: Request, env: Any, ctx: Any = None) -> Re
         ctx: not used: a task that the application makes goes on by itself.
 
     Raises:
-        BaseException: whatever the application raises before its answer is complete.
+        BaseException: whatever the application raises before its answer has begun.
     """
     if req.headers.get("upgrade", "").lower() == "websocket":
         return await websocket(app, req, env)
     waiting.replace_threads()
     state = await _started(app)
-    exchange = _Exchange(await req.bytes())
-    task = asyncio.ensure_future(exchange.run(app, {**_scope(req, env), "state": dict(state)}))
+    exchange = _Exchange(req.homing_body)
+    task = exchange.task = asyncio.ensure_future(exchange.run(app, {**_scope(req, env), "state": dict(state)}))
     try:
         return await exchange.answer
     except asyncio.CancelledError:
@@ -122,14 +125,16 @@ class _Exchange:
         body: of the request.
 
     Attributes:
-        answer: done when the answer is complete, or the application has failed before.
+        answer: done when the answer is complete or flows, or the application has failed before.
+        task: runs the application.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | ReadableStream) -> None:
         self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._unread: bytes | None = body
+        self.task: asyncio.Task[None] | None = None
+        self._unread: bytes | ReadableStream | None = body
         self._start: Message | None = None
-        self._body = Body()
+        self._stream: TransformStream | None = None  # of an answer that flows
         self._over = asyncio.Event()
 
     async def run(self, app: Application, scope: dict[str, Any]) -> None:
@@ -139,17 +144,31 @@ class _Exchange:
             if not self.answer.done():
                 raise RuntimeError("the application ended without an answer")
         except Exception as error:
-            if self.answer.done():
+            if not self.answer.done():
+                self.answer.set_exception(error)
+            elif self._stream is None or self._over.is_set():
                 _log.exception("the application failed after its answer")
             else:
-                self.answer.set_exception(error)
+                self._stream.homing_pipe.end(error)
         finally:
             self._over.set()
+            if self._stream is not None:
+                self._stream.homing_pipe.end(RuntimeError("the application ended before its answer did"))
             if not self.answer.done():
                 self.answer.cancel()  # the application's task was cancelled: nobody will answer
 
     async def _receive(self) -> Message:
-        body, self._unread = self._unread, None
+        body = self._unread
+        if isinstance(body, ReadableStream):
+            try:
+                piece = await body.homing_next()
+            except HomingError:  # its client has gone
+                self._unread = None
+                return {"type": "http.disconnect"}
+            if piece is not None:
+                return {"type": "http.request", "body": piece, "more_body": True}
+            body = b""
+        self._unread = None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
         await self._over.wait()
@@ -160,15 +179,38 @@ class _Exchange:
         if kind == "http.response.start":
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
-            self._body.add(message.get("body", b""))
-            if not message.get("more_body", False) and not self.answer.done():
-                self.answer.set_result(_response(self._start, self._body.whole()))
-                self._over.set()
+            await self._send_body(self._start, message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} cannot be sent now")
 
+    async def _send_body(self, start: Message, piece: bytes, *, more: bool) -> None:
+        if self._stream is None:
+            if self.answer.done():
+                return
+            if not more:
+                self.answer.set_result(_response(start, bytes(piece)))
+                self._over.set()
+                return
+            self._stream = TransformStream()
+            self._stream.homing_pipe.on_gone = self._gone
+            self.answer.set_result(_response(start, self._stream.readable))
+        try:
+            await self._stream.homing_pipe.write(piece)
+        except HomingError as error:
+            raise OSError("the client has gone") from error
+        if not more:
+            self._over.set()
+            self._stream.homing_pipe.end()
 
-def _response(start: Message, body: bytes) -> Response:
+    def _gone(self) -> None:
+        """Nobody reads the answer any more: if it has not ended, the application need not go on."""
+        if not self._over.is_set():
+            self._over.set()
+            if self.task is not None:
+                self.task.cancel()
+
+
+def _response(start: Message, body: bytes | ReadableStream) -> Response:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start.get("headers", ())]
     return Response(body, start["status"], headers=headers)
 

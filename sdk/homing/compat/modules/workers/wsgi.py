@@ -1,6 +1,7 @@
 """`from workers import wsgi`: applications of PEP 3333, such as those of Django and Flask, behind an entrypoint.
 
-They have no `async`, and may wait all the same: with `pyodide.ffi.run_sync`. Names and meanings are those of
+They have no `async`, and may wait all the same: with `pyodide.ffi.run_sync`. An answer whose length is not known flows
+as the application makes it. Names and meanings are those of
 https://developers.cloudflare.com/workers/languages/python/packages/flask/.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -18,6 +19,7 @@ from workers import Request, Response, WorkerEntrypoint
 
 __all__ = ["entrypoint", "fetch"]
 
+whole_bytes_max = 1024 * 1024  # an answer that is not known to be shorter flows
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -94,13 +96,46 @@ def _answer(app: Application, environ: dict[str, Any]) -> Response:
         return body.add
 
     pieces = app(environ, start_response)
+    made = iter(pieces)
     try:
-        for piece in pieces:
+        first = next(made, b"")  # an application may call start_response as late as here
+        if not begun:
+            raise AssertionError("the application has not called start_response")
+        body.add(first)
+        if not _is_whole(pieces, begun[1]):
+            return _response(begun, _rest([body.whole()], made, pieces))
+        for piece in made:
             body.add(piece)
+    except BaseException:
+        _close(pieces)
+        raise
+    _close(pieces)
+    return _response(begun, body.whole())
+
+
+def _is_whole(pieces: Iterable[bytes], headers: list[tuple[str, str]]) -> bool:
+    """Whether an answer is there as a whole, or says that it is short."""
+    length = next((value for name, value in headers if name.lower() == "content-length"), "")
+    short = length.isdecimal() and int(length) <= whole_bytes_max
+    return short or (isinstance(pieces, (list, tuple)) and sum(map(len, pieces)) <= whole_bytes_max)
+
+
+async def _rest(first: list[bytes], made: Iterator[bytes], pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an answer, each made when those before it are on their way."""
+    try:
+        for piece in first:
+            yield piece
+        while (piece := await waiting.run(next, made, None)) is not None:
+            yield piece
     finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
-    if not begun:
-        raise AssertionError("the application has not called start_response")
-    return Response(body.whole(), int(begun[0].split(" ", 1)[0]), headers=begun[1])
+        _close(pieces)
+
+
+def _close(pieces: Iterable[bytes]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()
+
+
+def _response(begun: list[Any], body: bytes | AsyncIterator[bytes]) -> Response:
+    return Response(body, int(begun[0].split(" ", 1)[0]), headers=begun[1])
