@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from homing.errors import HomingError, NotOwner, ObjectReset, OutcomeUnknown, Unavailable
@@ -137,6 +138,11 @@ class SlotHost:
         act = self.objects.get(object_id)
         if act is not None and act.life < Life.ABORTING:
             act.worker.send((SOCKETS, act.id, *frame))
+
+    def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
+        """See `SocketHost`."""
+        held = self.gate.slots[slot].held
+        self.gate.hold_call(slot, held[-1].lsn if held else 0, send, wrote=True)
 
     def attach_socket(self, gateway: GatewayPort, m: wire.FromSocket) -> None:
         """A gateway holds a socket of an object of a slot that it takes to be served here."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from homing.wire.v1 import call_pb2 as wire
-from homing_node.objects.socket_record import Said, SocketChanges
+from homing_node.objects.socket_record import Said, SocketChanges, SocketsMeta
 
 
 class GatewayPort(Protocol):
@@ -24,6 +24,30 @@ class GatewayPort(Protocol):
 
     def handled(self, handle: int, seq: int) -> None:
         """What came with that number was handled."""
+        ...
+
+
+class SocketHost(Protocol):
+    """What the table needs of the object host."""
+
+    def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
+        """Run an event of a socket as a call."""
+        ...
+
+    def sockets_meta(self, object_id: bytes, slot: int) -> tuple[str, str | None, SocketsMeta] | None:
+        """Class, name and sockets of an object, as the log and the store have them; None: there is no such object."""
+        ...
+
+    def takes_events(self, slot: int) -> bool:
+        """Whether the slot is served and does not rest."""
+        ...
+
+    def tell_sockets(self, object_id: bytes, frame: tuple[Any, ...]) -> None:
+        """Tell the object's activation, if there is one, of a change."""
+        ...
+
+    def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
+        """Let an effect leave that depends on nothing, behind those of the slot that are held."""
         ...
 
 

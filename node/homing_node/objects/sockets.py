@@ -13,7 +13,7 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from homing.errors import NotOwner, ObjectReset, Overloaded, Unavailable
 from homing.ids import OBJECT_ID_BYTES
@@ -22,31 +22,19 @@ from homing_node.clock import Clock
 from homing_node.objects import limits
 from homing_node.objects.socket_items import take_item
 from homing_node.objects.socket_record import Said, SocketChanges, SocketsMeta
-from homing_node.objects.socket_state import Address, GatewayPort, ObjectSockets, Socket, SocketEvent, SocketTurn
+from homing_node.objects.socket_state import (
+    Address,
+    GatewayPort,
+    ObjectSockets,
+    Socket,
+    SocketEvent,
+    SocketHost,
+    SocketTurn,
+)
 from homing_node.objects.socket_table import ABNORMAL, INTERNAL, TRY_AGAIN, SocketTable
 
 _AGAIN = (NotOwner.code, Unavailable.code, ObjectReset.code)
 _LAST = 1 << 64
-
-
-class SocketHost(Protocol):
-    """What the table needs of the object host."""
-
-    def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
-        """Run an event of a socket as a call."""
-        ...
-
-    def sockets_meta(self, object_id: bytes, slot: int) -> tuple[str, str | None, SocketsMeta] | None:
-        """Class, name and sockets of an object, as the log and the store have them; None: there is no such object."""
-        ...
-
-    def takes_events(self, slot: int) -> bool:
-        """Whether the slot is served and does not rest."""
-        ...
-
-    def tell_sockets(self, object_id: bytes, frame: tuple[Any, ...]) -> None:
-        """Tell the object's activation, if there is one, of a change."""
-        ...
 
 
 class Sockets(SocketTable):
@@ -299,7 +287,9 @@ class Sockets(SocketTable):
     def _answer(self, owner: ObjectSockets, socket: Socket, seq: int) -> None:
         """Answer a message for the object, which sleeps on."""
         socket.answered_ms = self._clock.wall_ms()
-        self._say(owner, [(Said(owner.next_seq(), wire.SOCKET_FRAME_TEXT, [socket.number], owner.auto[1]), False)])
+        said = Said(owner.next_seq(), wire.SOCKET_FRAME_TEXT, [socket.number], owner.auto[1])
+        # What turns have said, and is held, has lower numbers: if this were there first, a gateway would drop that.
+        self._host.leave_behind(owner.slot, partial(self._say, owner, [(said, False)]))
         if socket.gateway is not None:
             socket.gateway.handled(socket.handle, seq)
         known = [(socket.number, socket.tags, socket.attachment, socket.answered_ms, socket.closing)]
