@@ -319,6 +319,17 @@ def test_a_socket_that_no_gateway_holds_is_closed_after_a_while(node: Node, gate
     assert list(after.meta.open) == [2]
 
 
+def test_a_gateway_that_comes_while_its_socket_is_given_up_hears_that_it_is_gone(node: Node, gateway: Gateway) -> None:
+    """Seen to fail when it is told nothing: it held the socket for ever, and nobody handled what came on it."""
+    after = later(node)
+    after.attach(gateway, 2)
+    after.wait(limits.socket_reattach_s + 1)
+    late = Gateway()
+    after.attach(late, 1)
+    after.turn(ends=True)
+    assert late.told == [(10, "ATTACH"), (10, "GONE")]
+
+
 def test_an_automatic_response_wakes_nobody(node: Node, gateway: Gateway) -> None:
     node.turn([AUTO, "ping", "pong"], wrote=False)
     node.comes(gateway, 1, 1, "ping")

@@ -329,6 +329,8 @@ class Sockets(SocketTable):
         if event.seq and socket.gateway is not None:
             socket.gateway.handled(socket.handle, event.seq)
         if event.kind == wire.CALL_KIND_SOCKET_CLOSE:
+            if not event.seq and socket.gateway is not None:  # it came while its object heard that nobody does
+                socket.gateway.tell(socket.handle, wire.SOCKET_FRAME_GONE)
             self._detach(socket)
 
 
