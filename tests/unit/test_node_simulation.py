@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,30 @@ import grpc.aio
 import pytest
 from tests.simulation.ledger import Violation
 from tests.simulation.mutants import ROOT
-from tests.simulation.node.clients import Call, Clients, Thing
+from tests.simulation.node.clients import Call, Clients
+from tests.simulation.node.connections import Connection, Connections
 from tests.simulation.node.etcd import Store
+from tests.simulation.node.lists import (
+    ACCEPT,
+    ADDED,
+    DELETE,
+    LIFE,
+    PASSED,
+    QUIT,
+    RANG,
+    READ,
+    WRITE,
+    decode_alarms,
+    decode_list,
+    encode_list,
+    encode_said,
+    to_pages,
+)
+from tests.simulation.node.lives import Thing
 from tests.simulation.node.loop import Clock, Loop
 from tests.simulation.node.run import Tally, too_easy
-from tests.simulation.node.workers import PASSED, READ, WRITE, decode_alarms, decode_list, encode_list, to_pages
 
-from homing.errors import OutcomeUnknown, Unavailable
+from homing.errors import HomingError, NotFound, OutcomeUnknown, Unavailable
 from homing_placement.etcd import Compare, Put
 from homing_placement.etcd import api_pb2 as api
 from homing_placement.etcd.model import txn_request
@@ -140,78 +158,258 @@ def test_a_watch_is_told_what_it_missed_unless_that_is_compacted() -> None:
 
 # -- the judge ----------------------------------------------------------------------------------------------------
 
-
-def judge() -> tuple[Clients, Thing]:
-    """A judge without a world that runs."""
-    clients = object.__new__(Clients)
-    world: Any = SimpleNamespace(tracing=False, fired=Counter(), rough=False)
-    clients.world = world
-    clients.open, clients.acknowledged, clients.reads, clients.unknown, clients.refused = {}, 0, 0, 0, 0
-    clients.passes, clients._passed = 0, []
-    thing = Thing("o", 0, b"")
-    clients.things = [thing]
-    return clients, thing
+FIRST = 1 | LIFE
+SECOND = 2 | LIFE
 
 
-def call(clients: Clients, thing: Thing, number: int, what: bytes = WRITE, key: str = "") -> Call:
-    client: Any = SimpleNamespace(ended=lambda: None)
-    one = Call(number, thing, what, key, 0.0, 0.0, len(thing.truth), client)
-    one.sendings = 1
-    clients.open[one] = None
-    return one
+class Judge:
+    """A judge without a world that runs: a test says what clients are told, one moment after the other."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.clients = object.__new__(Clients)
+        self.world: Any = SimpleNamespace(
+            tracing=False, fired=Counter(), rough=False, clock=self, clients=self.clients, served_at={0: 0.0},
+            plan=SimpleNamespace(visitors=0), random=Random(1), after=lambda *_: None,
+        )  # fmt: skip
+        self.world.connections = self.connections = Connections(self.world)
+        clients = self.clients
+        clients.world = self.world
+        clients.open, clients.acknowledged, clients.reads, clients.unknown, clients.refused = {}, 0, 0, 0, 0
+        clients.passes, clients.deletions, clients._number, clients._passed = 0, 0, 100, []
+        self.thing = Thing("o", 0, b"")
+        clients.things = [self.thing]
+
+    def after(self, *_: Any) -> None:
+        """Nothing happens by itself."""
+
+    def later(self) -> float:
+        self.now = self.world.now = self.now + 1.0
+        return self.now
+
+    def call(self, number: int, what: bytes = WRITE, key: str = "") -> Call:
+        client: Any = SimpleNamespace(ended=lambda: None)
+        one = Call(number, self.thing, what, key, 0.0, self.thing.asked(self.later()), client)
+        one.sendings = 1
+        if what == DELETE:
+            one.deletion = self.thing.deletion(self.now)
+        self.clients.open[one] = None
+        return one
+
+    def told(self, call: Call, *numbers: int, life: int = FIRST) -> None:
+        self.later()
+        self.clients.answered(call, encode_list([life, *numbers] if numbers else []))
+
+    def reads(self, *numbers: int, life: int = FIRST) -> None:
+        self.told(self.call(99, READ), *numbers, life=life)
+
+    def deletes(self, error: HomingError | None = None) -> None:
+        call = self.call(98, DELETE)
+        self.later()
+        self.clients.deleted(call, error)
+
+    def connects(self, number: int = 1) -> Connection:
+        """A connection to the object, whose list is as it is told then."""
+        call = self.call(number, ACCEPT)
+        gateway: Any = SimpleNamespace(id="g1", loop=None, hub=None)
+        connection = self.connections.opens(gateway, number * 10, call)
+        self.told(call, number)
+        return connection
 
 
-def test_the_judge_sees_what_is_lost_and_what_ran_twice() -> None:
-    """Seen to fail when `answered` does not look for the number, or for the floor, or `_take` for doubles."""
-    clients, thing = judge()
-    clients.answered(call(clients, thing, 1), encode_list([1]))
+def adds(connection: Connection, place: int, number: int) -> None:
+    connection._told({"type": "websocket.send", "bytes": encode_said(ADDED, place, number)})
+
+
+def closes(connection: Connection, code: int) -> None:
+    connection._told({"type": "websocket.close", "code": code, "reason": ""})
+
+
+@pytest.fixture
+def judge() -> Judge:
+    return Judge()
+
+
+def test_the_judge_sees_what_is_lost_and_what_ran_twice(judge: Judge) -> None:
+    """Seen to fail when `answered` does not look for the number, or `told` for the floor, or `grow` for doubles."""
+    judge.told(judge.call(1), 1)
     with pytest.raises(Violation, match="is not in the list"):
-        clients.answered(call(clients, thing, 2), encode_list([1]))
+        judge.told(judge.call(2), 1)
+    judge.told(judge.call(3), 1, 3)
     with pytest.raises(Violation, match="were told before"):
-        clients.answered(call(clients, thing, 3, READ), encode_list([]))
-    with pytest.raises(Violation, match="two histories"):
-        clients.answered(call(clients, thing, 4), encode_list([4]))
-    with pytest.raises(Violation, match="ran twice"):
-        clients.answered(call(clients, thing, 5), encode_list([1, 5, 5]))
-    thing.acknowledged.add(9)
-    clients.things = [thing]
+        judge.reads(1)
     with pytest.raises(Violation, match="are lost"):
-        clients.check_all()
+        judge.reads()
+    with pytest.raises(Violation, match="two histories"):
+        judge.told(judge.call(4), 1, 4)
+    with pytest.raises(Violation, match="ran twice"):
+        judge.told(judge.call(5), 1, 3, 5, 5)
+    judge.thing.acknowledged.add(9)
+    with pytest.raises(Violation, match="are lost"):
+        judge.clients.check_all()
 
 
-def test_the_judge_sees_a_call_that_was_refused_and_ran() -> None:
-    """Seen to fail when `failed` takes every error for an unknown outcome, or `_take` forgets what was refused."""
-    clients, thing = judge()
-    clients.failed(call(clients, thing, 1), Unavailable())
-    with pytest.raises(Violation, match="were refused as not run"):
-        clients.answered(call(clients, thing, 2, READ), encode_list([1]))
-    clients, thing = judge()
-    clients.failed(call(clients, thing, 1), OutcomeUnknown())
-    clients.answered(call(clients, thing, 2, READ), encode_list([1]))
+def test_the_judge_sees_a_call_that_was_refused_and_ran(judge: Judge) -> None:
+    """Seen to fail when `failed` takes every error for an unknown outcome, or `grow` forgets what was refused."""
+    judge.clients.failed(judge.call(1), Unavailable())
+    with pytest.raises(Violation, match="refused as not run"):
+        judge.reads(1)
+    unknown = Judge()
+    unknown.clients.failed(unknown.call(1), OutcomeUnknown())
+    unknown.reads(1)
 
 
 def test_a_list_is_the_same_out_of_its_pages() -> None:
     numbers = list(range(1, 600))
     pages = b"".join(to_pages(numbers, {7: 1 << 40, 9: 3}))
-    assert list(decode_list(pages)) == numbers
+    assert decode_list(pages) == numbers
     assert decode_alarms(pages) == {7: 1 << 40, 9: 3}
 
 
 def test_the_judge_sees_calls_of_objects_that_overtake_are_refused_and_run_or_act_on_what_is_lost() -> None:
     first, second = PASSED
-    clients, thing = judge()
     with pytest.raises(Violation, match="overtook"):
-        clients.answered(call(clients, thing, 9, READ), encode_list([1 | second, 1 | first]))
-    clients, thing = judge()
-    clients.passed("o", 1 | first, done=False, refused=True)
+        Judge().reads(1 | second, 1 | first)
+    judge = Judge()
+    judge.clients.passed("o", 1 | first, done=False, refused=True)
     with pytest.raises(Violation, match="refused"):
-        clients.answered(call(clients, thing, 9, READ), encode_list([1 | first]))
-    clients, thing = judge()
-    clients.passed("o", 1 | first, done=True, refused=False)
+        judge.reads(1 | first)
+    judge = Judge()
+    judge.clients.passed("o", 1 | first, done=True, refused=False)
     with pytest.raises(Violation, match="acknowledged"):
-        clients.check_all()
-    clients, thing = judge()
-    clients._passed = [(Thing("p", 0, b""), thing, 1)]
-    clients.answered(call(clients, thing, 9, READ), encode_list([1 | first]))
+        judge.clients.check_all()
+    judge = Judge()
+    judge.clients._passed = [(Thing("p", 0, b""), judge.thing, 1)]
+    judge.reads(1 | first)
     with pytest.raises(Violation, match="is lost"):
-        clients.check_all()
+        judge.clients.check_all()
+
+
+def test_what_is_deleted_is_gone_and_what_follows_begins_anew(judge: Judge) -> None:
+    judge.told(judge.call(1), 1)
+    judge.deletes()
+    judge.reads()
+    judge.told(judge.call(2), 2, life=SECOND)
+    judge.deletes()
+    judge.reads()
+    judge.deletes(NotFound())
+
+
+def test_the_judge_sees_what_comes_back_after_its_deletion(judge: Judge) -> None:
+    """Seen to fail when `deleted` notes nothing, or `told` does not look whether a life is over."""
+    judge.told(judge.call(1), 1)
+    late = judge.call(50, READ)
+    judge.deletes()
+    judge.told(late, 1)  # it was asked before
+    with pytest.raises(Violation, match="deleted before"):
+        judge.reads(1)
+
+
+def test_the_judge_sees_an_object_that_is_gone_though_nobody_deleted_it(judge: Judge) -> None:
+    """Seen to fail when `ended` asks nobody, and when any deletion will do, however long ago."""
+    judge.told(judge.call(1), 1)
+    with pytest.raises(Violation, match="nobody deleted"):
+        judge.told(judge.call(2), 2, life=SECOND)
+    judge = Judge()
+    judge.deletes(NotFound())
+    judge.told(judge.call(1), 1)
+    with pytest.raises(Violation, match="nobody deleted"):
+        judge.deletes(NotFound())
+    judge = Judge()
+    judge.told(judge.call(1), 1)
+    judge.deletes(Unavailable())  # it may come about later
+    judge.reads(1)
+    judge.reads()
+    with pytest.raises(Violation, match="deleted before"):
+        judge.reads(1)
+
+
+def test_the_judge_sees_a_call_without_a_key_that_ran_before_a_deletion_and_after_it(judge: Judge) -> None:
+    judge.thing.keyed.add(1)
+    judge.told(judge.call(1, key="k"), 1)
+    judge.told(judge.call(2), 1, 2)
+    judge.deletes()
+    judge.reads(1, life=SECOND)
+    with pytest.raises(Violation, match="ran twice"):
+        judge.reads(1, 2, life=SECOND)
+
+
+def test_the_judge_sees_an_alarm_of_what_was_deleted(judge: Judge) -> None:
+    judge.told(judge.call(1), 1)
+    judge.deletes()
+    with pytest.raises(Violation, match="was not set"):
+        judge.reads(2, 1 | RANG, life=SECOND)
+
+
+def test_the_judge_sees_what_is_said_twice_left_out_or_of_another_list(judge: Judge) -> None:
+    """Seen to fail when `_told` does not look at places, and when `told_one` compares nothing."""
+    connection = judge.connects()
+    adds(connection, 2, 7)
+    for place in (2, 4):
+        with pytest.raises(Violation, match="comes next"):
+            adds(connection, place, 8)
+    judge.reads(1, 7, 9)
+    with pytest.raises(Violation, match="two histories"):
+        adds(connection, 3, 8)
+    assert connection.waits()
+
+
+def test_the_judge_sees_messages_that_overtake_or_get_lost(judge: Judge) -> None:
+    """Seen to fail when `handled` does not compare with what was sent."""
+    connection = judge.connects()
+    for _ in range(2):
+        connection.says(WRITE)
+    first, second = connection._sent
+    assert connection.waits()
+    with pytest.raises(Violation, match="comes before it"):
+        judge.reads(1, second)
+    judge = Judge()
+    connection = judge.connects()
+    for _ in range(2):
+        connection.says(WRITE)
+    adds(connection, 2, first)
+    adds(connection, 3, second)
+    assert not connection.waits()
+    judge.deletes()
+    with pytest.raises(Violation, match="ran twice"):
+        judge.reads(first, life=SECOND)
+
+
+def test_the_judge_sees_a_socket_that_is_closed_for_no_reason(judge: Judge) -> None:
+    """Seen to fail when any code will do."""
+    for code in (1000, 1001, 1006, 1011, 1012, 1013):
+        judge = Judge()
+        connection = judge.connects()
+        judge.connections.held(10)
+        with pytest.raises(Violation):
+            closes(connection, code)
+    judge = Judge()
+    connection = judge.connects()
+    connection.says(QUIT)
+    adds(connection, 2, connection._sent[0])
+    closes(connection, 1000)
+    assert not connection.open
+    judge = Judge()
+    connection = judge.connects()
+    judge.deletes()
+    assert connection.waits(), "it is to be closed"
+    closes(connection, 1001)
+    assert not connection.waits()
+
+
+def test_the_judge_sees_a_socket_that_is_given_up_too_early(judge: Judge) -> None:
+    """Seen to fail when `gives_up` does not look when it was held."""
+    connection = judge.connects()
+    judge.connections.held(10)
+    with pytest.raises(Violation, match="its object hears"):
+        judge.connections.heard_of_end(10, code=1006)
+    judge.now += 10.0
+    judge.later()
+    with pytest.raises(Violation, match="given up"):
+        judge.connections.gives_up(10)
+    judge.now += 10.0
+    judge.later()
+    judge.connections.gives_up(10)
+    judge.connections.heard_of_end(10, code=1006)
+    closes(connection, 1011)
+    assert not connection.open

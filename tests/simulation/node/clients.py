@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.simulation.ledger import Violation
-from tests.simulation.node.workers import (
-    CLASS,
+from tests.simulation.node.lists import (
+    DELETE,
     PASS,
     PASSED,
     RANG,
@@ -21,47 +21,51 @@ from tests.simulation.node.workers import (
     encode_call,
     encode_pass,
 )
+from tests.simulation.node.lives import Asked, Deletion, Thing
+from tests.simulation.node.workers import CLASS
 
-from homing.errors import BrokenOff, HomingError, KeyReused
+from homing.errors import BrokenOff, HomingError, KeyReused, NotFound
 from homing.ids import ObjectId
 from homing_placement.routing.policy import retryable
 
 if TYPE_CHECKING:
+    from tests.simulation.node.connections import Connection
     from tests.simulation.node.world import World
 
 SENDINGS_MAX = 40  # of one call by its client
+KINDS = {READ: 28, WRITE: 40, SLOW: 8, TWICE: 10, SET: 8, PASS: 6}  # and how often
+DELETIONS = 5  # beside them, where the object is mortal
+
+
+class Caller(Protocol):
+    """Whoever waits for a call."""
+
+    def ended(self) -> None:
+        """It has come to an end."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call of a client, with its repetitions."""
+    """One call of a client, with its repetitions; or a deletion.
+
+    Attributes:
+        connection: what became of the request, if that is a socket.
+    """
 
     number: int
     object: Thing
     what: bytes
     key: str
     seconds: float
-    began_at: float
-    floor: int  # so long was the list by then, as answers had told
-    client: Client | None
+    asked: Asked
+    client: Caller | None
     gateway: int = 0
     sendings: int = 0
     body: bytes = b""
     fingerprint: bytes = b""
-
-
-@dataclass(slots=True, eq=False)
-class Thing:
-    """One object, as its clients know it."""
-
-    name: str
-    slot: int
-    raw: bytes
-    truth: tuple[int, ...] = ()
-    refused: set[int] = field(default_factory=set[int])
-    acknowledged: set[int] = field(default_factory=set[int])
-    alarms: set[int] = field(default_factory=set[int])  # marks of calls that set one, and were acknowledged
-    final: bool = False  # read after everything
+    deletion: Deletion | None = None
+    connection: Connection | None = None
 
 
 class Client:
@@ -85,13 +89,17 @@ class Client:
         if not world.rough:
             return
         random = world.random
-        what = random.choices((READ, WRITE, SLOW, TWICE, SET, PASS), (28, 40, 8, 10, 8, 6))[0]
+        thing = random.choice(self._clients.things)
+        if thing.mortal and random.random() * 100 < DELETIONS:
+            self.call = self._clients.call(thing, DELETE, 0.0, self, keyed=False)
+            return
+        what = random.choices(list(KINDS), list(KINDS.values()))[0]
         seconds = random.choice((0.3, 1.0, 3.0)) * random.random() if what == SLOW else random.random() * 0.05
         if what == SET:
             seconds = world.clock.now + random.choice((0.0, 1.0, 10.0, 40.0)) * random.random()
         # With a key what broke off before a commit is run again, and would have others add the same once more.
         keyed = what not in (READ, PASS) and random.random() < 0.6
-        self.call = self._clients.call(random.choice(self._clients.things), what, seconds, self, keyed=keyed)
+        self.call = self._clients.call(thing, what, seconds, self, keyed=keyed)
 
     def ended(self) -> None:
         """Its call has come to an end."""
@@ -112,8 +120,9 @@ class Clients:
         bound = 0 if world.plan.layout.jurisdictions else None  # every second one is in the jurisdiction
         ids = [ObjectId.from_name(CLASS, name, bound if i % 2 else None) for i, name in enumerate(names)]
         self.things = [
-            Thing(name, one.slot(world.plan.hashed), one.raw) for name, one in zip(names, ids, strict=True)
-        ]  # fmt: skip
+            Thing(name, one.slot(world.plan.hashed), one.raw, mortal=world.plan.mortal and i % 2 == 1)
+            for i, (name, one) in enumerate(zip(names, ids, strict=True))
+        ]
         self.open: dict[Call, None] = {}
         self.acknowledged = 0
         self.reads = 0
@@ -121,17 +130,27 @@ class Clients:
         self.unknown = 0
         self.refused = 0
         self.replayed = 0
+        self.deletions = 0
         self._passed: list[tuple[Thing, Thing, int]] = []  # who has whom add which number
         self._number = 0
         self._clients = [Client(self, i) for i in range(world.plan.clients)]
 
-    def call(self, thing: Thing, what: bytes, seconds: float, client: Client | None, *, keyed: bool) -> Call:
-        """Begin a call."""
+    def next_number(self) -> int:
+        """A number that no list has."""
         self._number += 1
+        return self._number
+
+    def call(self, thing: Thing, what: bytes, seconds: float, client: Caller | None, *, keyed: bool) -> Call:
+        """Begin a call."""
+        number = self.next_number()
         call = Call(
-            self._number, thing, what, f"k{self._number}" if keyed else "", seconds, self.world.clock.now,
-            len(thing.truth), client, gateway=self.world.random.randrange(len(self.world.gateways)),
+            number, thing, what, f"k{number}" if keyed else "", seconds, thing.asked(self.world.clock.now), client,
+            gateway=self.world.random.randrange(len(self.world.gateways)),
         )  # fmt: skip
+        if keyed:
+            thing.keyed.add(number)
+        if what == DELETE:
+            call.deletion = thing.deletion(self.world.clock.now)
         call.body = encode_call(what, call.number, seconds)
         if what == PASS:
             target = self.world.random.choice(self.things)
@@ -146,6 +165,7 @@ class Clients:
         if call not in self.open:
             return
         call.sendings += 1
+        call.asked.sent_at = self.world.clock.now
         if self.world.tracing:
             self.world.trace(f"client calls {call.object.name} {call.what!r} {call.number} key={call.key!r}")
         gateway = self.world.gateways[call.gateway]
@@ -162,42 +182,34 @@ class Clients:
         found = decode_list(data)
         if self.world.tracing:
             self.world.trace(f"client is answered {thing.name} {call.number}: {len(found)} numbers")
-        self._take(thing, found)
-        if len(found) < call.floor:
-            raise Violation(
-                f"{thing.name}: call {call.number} saw {len(found)} numbers, and {call.floor} were told before"
-            )
+        life = thing.told(found, call.asked, self.world.clock.now)
         self.passes += call.what == PASS
-        if call.what != READ:
-            if call.number not in found:
-                raise Violation(f"{thing.name}: call {call.number} was answered, and is not in the list")
-            thing.acknowledged.add(call.number)
-            if call.what == SET:
-                thing.alarms.add(call.number | RANG)
-            self.acknowledged += 1
-        else:
+        if call.what == READ:
             self.reads += 1
             thing.final |= call.client is None
+        else:
+            if life is None or call.number not in found:
+                raise Violation(f"{thing.name}: call {call.number} was answered, and is not in the list")
+            if call.what == SET:
+                life.alarms.add(call.number | RANG)
+            if call.connection is not None:
+                call.connection.begins(life, len(found))
+            self.acknowledged += 1
         self._end(call)
 
-    def _take(self, thing: Thing, found: tuple[int, ...]) -> None:
-        """A list was told: it is a beginning of the truth, or the truth goes on with it."""
-        common = min(len(found), len(thing.truth))
-        if found[:common] != thing.truth[:common]:
-            raise Violation(f"{thing.name}: told {found[-8:]}, and before {thing.truth[-8:]}: two histories")
-        if len(found) <= len(thing.truth):
+    def deleted(self, call: Call, error: HomingError | None) -> None:
+        """A gateway answered to a deletion."""
+        if call not in self.open or call.deletion is None:
             return
-        if len(set(found)) != len(found):
-            twice = sorted(n for n in set(found) if found.count(n) > 1)
-            raise Violation(f"{thing.name}: {twice} ran twice")
-        if refused := thing.refused.intersection(found):
-            raise Violation(f"{thing.name}: {sorted(refused)} were refused as not run, and ran")
-        if early := [n for i, n in enumerate(found) if n & RANG and n ^ RANG not in found[:i]]:
-            raise Violation(f"{thing.name}: alarms {early} rang, and were not set")
-        first, second = PASSED
-        if late := [n for i, n in enumerate(found) if n & second and (n ^ second | first) in found[i:]]:
-            raise Violation(f"{thing.name}: {late} overtook the call that was made before it")
-        thing.truth = found
+        thing, now = call.object, self.world.clock.now
+        if self.world.tracing:
+            self.world.trace(f"client deleted {thing.name} {call.number}: {error!r}")
+        if error is None or isinstance(error, NotFound):
+            thing.deleted(call.deletion, now, was_there=error is None)
+            self.deletions += error is None
+        else:
+            self.unknown += 1
+        self._end(call)
 
     def failed(self, call: Call, error: HomingError | None) -> None:
         """A gateway answered with an error; None: it ended, or is not there."""
@@ -211,7 +223,7 @@ class Clients:
             raise Violation(f"{thing.name}: the key of call {call.number} counts as used for another call")
         if error is not None and error.retryable and not call.key:
             if call.sendings == 1 and call.what != READ:
-                self._refuse(thing, call)
+                thing.refuse(call.number)
             self.refused += 1
             self._end(call)
             return
@@ -224,11 +236,6 @@ class Clients:
         call.gateway = self.world.random.randrange(len(self.world.gateways))
         self.world.clock.after(0.1 + self.world.random.random() * 0.3, self._send, call)
 
-    def _refuse(self, thing: Thing, call: Call) -> None:
-        thing.refused.add(call.number)
-        if call.number in thing.truth:
-            raise Violation(f"{thing.name}: call {call.number} was refused as not run, and ran")
-
     def passed(self, name: str, number: int, *, done: bool, refused: bool) -> None:
         """An object that had another add a number was answered, or was told that it did not run."""
         thing = next(thing for thing in self.things if thing.name == name)
@@ -239,9 +246,7 @@ class Clients:
                 thing.final = False
                 self._ask(thing)
         elif refused:
-            thing.refused.add(number)
-            if number in thing.truth:
-                raise Violation(f"{thing.name}: {number} was refused to an object as not run, and ran")
+            thing.refuse(number)
 
     def _end(self, call: Call) -> None:
         del self.open[call]
@@ -272,13 +277,21 @@ class Clients:
         return all(self._is_read(thing) for thing in self.things)
 
     def _is_read(self, thing: Thing) -> bool:
-        return thing.final and thing.alarms.issubset(thing.truth)
+        told = thing.final and all(life.rang for life in thing.alive)
+        return told and not any(each.waits() for each in self.world.connections.of(thing))
 
     def check_all(self) -> None:
         """Nothing that was acknowledged is lost, and nobody acted on what was taken back."""
         for thing, target, number in self._passed:
-            if number not in thing.truth and any(number | mark in target.truth for mark in PASSED):
+            acted = any(number | mark in target for mark in PASSED)
+            if acted and number not in thing and not thing.deletions:
                 raise Violation(f"{target.name} has what {thing.name} had it add with {number}, which is lost")
         for thing in self.things:
-            if missing := thing.acknowledged.difference(thing.truth):
-                raise Violation(f"{thing.name}: {sorted(missing)} were acknowledged, and are lost")
+            missing = sorted(number for number in thing.acknowledged if number not in thing)
+            if missing and not thing.deletions:
+                raise Violation(f"{thing.name}: {missing} were acknowledged, and are lost")
+
+    @property
+    def alarms(self) -> int:
+        """How many rang, as far as that was told."""
+        return sum(number & RANG > 0 for thing in self.things for life in thing.lives.values() for number in life.truth)

@@ -106,7 +106,7 @@ class Faults:
         victim = self._victim()
         if victim is None or victim.loop is None:
             return False
-        victim.loop.wall_offset_s += self._random.choice((-3600.0, -30.0, 30.0, 3600.0, 90_000.0))
+        victim.loop.step_wall(self._random.choice((-3600.0, -30.0, 30.0, 3600.0, 90_000.0)))
         return None
 
     def _worker(self) -> bool | None:

@@ -163,6 +163,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.paused = False
         self.backlog: list[Handle] = []
         self.wall_offset_s = 0.0  # of its wall clock
+        self.wall_highest_s = 0.0  # the highest that this has been
         self._left: list[asyncio.Task[Any]] = []  # of an ended process: they must not be closed in the middle of a run
 
     def __repr__(self) -> str:
@@ -186,6 +187,11 @@ class Loop(asyncio.AbstractEventLoop):
         self.alive = False
         self.backlog.clear()
         self._left = list(asyncio.all_tasks(self))
+
+    def step_wall(self, seconds: float) -> None:
+        """Its wall clock is set, forwards or back."""
+        self.wall_offset_s += seconds
+        self.wall_highest_s = max(self.wall_highest_s, self.wall_offset_s)
 
     def spawn(self, call: Callable[..., object], *args: Any) -> None:
         """Let the world call something inside this process."""

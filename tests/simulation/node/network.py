@@ -328,6 +328,8 @@ class Network:
             if self.passes(target, loop.name) and loop.alive:
                 loop.spawn(settle, result)
 
+        asked: list[Server] = []
+
         def there() -> None:
             server = self.servers.get(target)
             if not self.passes(loop.name, target):
@@ -335,14 +337,29 @@ class Network:
             if server is None:
                 clock.after(self._delay(), back, broken("refused"))
             else:
-                server.loop.spawn(lambda: server.loop.create_task(serve(server)))
+                asked.append(server)
+                server.loop.spawn(lambda: server.loop.create_task(serve(server)).add_done_callback(self._asked))
 
         async def serve(server: Server) -> None:
             result = await server.handler(path).unary_unary(request, None)
             clock.after(self._delay(), back, result)
 
+        def watch() -> None:
+            if answer.done() or not loop.alive:
+                return
+            if asked and self.servers.get(target) is asked[0] and self.reachable(loop.name, target):
+                clock.after(KEEPALIVE_S, watch)
+            else:
+                loop.spawn(settle, broken("the connection broke"))
+
         clock.after(self._delay(), there)
+        if timeout_s > KEEPALIVE_S:
+            clock.after(KEEPALIVE_S, watch)
         return await answered(answer, timeout_s, "no answer")
+
+    def _asked(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._world.broke(f"a call's handler failed: {task.exception()!r}")
 
     # -- what befalls it --------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ CLUSTERS = (  # machines, replicas of a slot, weight
     (5, 3, 8),
     (5, 5, 8),
 )
+VISITORS = (0, 0, 2, 3)
+MORTAL = 0.5  # the share of plans with deletions
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,6 +61,8 @@ class Plan:
         deadline_s: of a call in a gateway.
         idle_s: an activation without work for this long is evicted.
         zoned: each machine is a zone of its own.
+        visitors: clients that have connections to objects.
+        mortal: some objects are deleted at times.
         faults: kinds that may happen.
     """
 
@@ -76,6 +80,8 @@ class Plan:
     deadline_s: float
     idle_s: float
     zoned: bool
+    visitors: int
+    mortal: bool
     faults: tuple[str, ...]
 
     @property
@@ -114,5 +120,7 @@ def plan(seed: int, random: Random) -> Plan:
         deadline_s=random.choice((3.0, 10.0, 30.0)),
         idle_s=random.choice((0.5, 10.0)),
         zoned=random.random() < 0.5,
+        visitors=random.choice(VISITORS),
+        mortal=random.random() < MORTAL,
         faults=tuple(faults),
     )

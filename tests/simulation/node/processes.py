@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.machine import Machine
+from tests.simulation.node.lists import ACCEPT, DELETE
 from tests.simulation.node.loop import Loop
 from tests.simulation.node.workers import CLASS, Workforce
 
+from homing.errors import HomingError
+from homing_gateway.object_state import ObjectState
+from homing_gateway.routes import Kind, Route
+from homing_gateway.socket_app import SocketApp
+from homing_gateway.sockets import HeldSocket, SocketHub
 from homing_node.node import Node
 from homing_node.settings import NodeSettings
 from homing_placement.etcd import EtcdClient
 from homing_placement.keys import ClusterKeys
 from homing_placement.routing.forward import Forwarder
-from homing_placement.routing.pending import KIND_RPC, Pending
+from homing_placement.routing.pending import KIND_FETCH, KIND_RPC, Pending
 from homing_placement.table import SlotTable
 
 if TYPE_CHECKING:
@@ -133,8 +139,15 @@ class SimPending(Pending):
     __slots__ = ("call",)
 
 
+class SimSocketApp(SocketApp):
+    """Serves connections whose requests are answered."""
+
+    async def _begin(self, scope: Any, receive: Any, send: Any) -> HeldSocket:
+        return scope["held"]
+
+
 class Gateway:
-    """A gateway process: the table, the links and the policy are the production ones; HTTP is left out.
+    """A gateway process: the table, the links, the policy and the sockets are the production ones; HTTP is left out.
 
     Args:
         world: where it runs.
@@ -147,6 +160,7 @@ class Gateway:
         self.id = f"g{number + 1}"
         self.loop: Loop | None = None
         self.forwarder: Forwarder | None = None
+        self.hub: SocketHub | None = None
 
     def start(self) -> None:
         if self.loop is None:
@@ -158,9 +172,11 @@ class Gateway:
         layout = self._world.plan.layout
         table = SlotTable(client, ClusterKeys(CLUSTER), layout.jurisdictions)
         self.forwarder = Forwarder(table, layout=layout)
+        self.hub = SocketHub(self.forwarder)
         async with asyncio.TaskGroup() as group:
             group.create_task(table.run())
             group.create_task(self.forwarder.run())
+            group.create_task(self.hub.run())
 
     def _failed(self, task: asyncio.Task[Any]) -> None:
         self._world.broke(f"gateway {self.id} ended: {task}")
@@ -169,18 +185,20 @@ class Gateway:
         """A client's request arrives; False: nobody is there."""
         if self.loop is None or self.forwarder is None:
             return False
-        self.loop.spawn(self._submit, call)
+        self.loop.spawn(self._delete if call.what == DELETE else self._submit, call)
         return True
 
     def _submit(self, call: Call) -> None:
         assert self.forwarder is not None
         now = self._world.clock.now
-        thing = call.object
+        thing, opens = call.object, call.what == ACCEPT
         pending = SimPending(
-            KIND_RPC, CLASS, thing.name, thing.raw, thing.slot, "m", call.body, f"r{call.number}",
-            now + self._world.plan.deadline_s, int(now * 1e9), self._done,
+            KIND_FETCH if opens else KIND_RPC, CLASS, thing.name, thing.raw, thing.slot, "GET" if opens else "m",
+            call.body, f"r{call.number}", now + self._world.plan.deadline_s, int(now * 1e9), self._done,
         )  # fmt: skip
         pending.call = call
+        if opens:
+            pending.url = "ws://sim/"
         if call.key:
             pending.key, pending.fingerprint = call.key, call.fingerprint
         self.forwarder.submit(pending)
@@ -188,15 +206,42 @@ class Gateway:
     def _done(self, pending: Any) -> None:
         clients, clock = self._world.clients, self._world.clock
         if pending.error is None:
+            if pending.socket is not None:
+                self._hold(pending)
             clock.after(0.0002, clients.answered, pending.call, pending.answer)
         else:
             clock.after(0.0002, clients.failed, pending.call, pending.error)
 
+    def _hold(self, pending: Any) -> None:
+        """The request becomes a socket."""
+        assert self.hub is not None
+        assert self.loop is not None
+        connection = self._world.connections.opens(self, pending.socket.number, pending.call)
+        scope = {"held": self.hub.hold(pending.socket, pending.slot)}
+        app: Any = SimSocketApp(cast("Any", None), self.hub)  # what lets requests in is left out
+        self.loop.create_task(app.serve(scope, connection.receive, connection.send))
+
+    def _delete(self, call: Call) -> None:
+        assert self.loop is not None
+        self.loop.create_task(self._deleted(call))
+
+    async def _deleted(self, call: Call) -> None:
+        assert self.forwarder is not None
+        route = Route(Kind.OBJECT, class_name=CLASS)
+        route.name, route.object_id, route.slot = call.object.name, call.object.raw, call.object.slot
+        error: HomingError | None = None
+        try:
+            await ObjectState(self.forwarder).delete(route)
+        except HomingError as failure:
+            error = failure
+        self._world.clock.after(0.0002, self._world.clients.deleted, call, error)
+
     def crash(self) -> None:
         """The process ends at once."""
-        loop, self.loop, self.forwarder = self.loop, None, None
+        loop, self.loop, self.forwarder, self.hub = self.loop, None, None, None
         if loop is not None:
             loop.end()
             self._world.network.ended(loop)
             self._world.etcd.ended(loop)
+            self._world.connections.lost(self)
             self._world.clients.lost(self.number)

@@ -29,9 +29,9 @@ from tests.simulation.parallel import add_all, described
 CHUNK = 4
 JUDGED_FROM = 60  # fewer seeds say nothing about shares
 SHARE_MIN = 0.05
-ANSWERS_MIN = 40.0
-TAKEOVERS_MIN = 5.0
-MOVES_MIN = 5.0
+LEAST = {  # a run
+    "acknowledged": 40.0, "takeovers": 5.0, "moves": 5.0, "messages": 20.0, "deletions": 0.5, "alarms": 2.0,
+}  # fmt: skip
 BESIDES = (
     "cut one way", "cut both ways", "message held up", "link timed out", "crash that lost writes", "ended by its disk",
     "etcd outcome unknown", "watch late", "remove",
@@ -51,6 +51,10 @@ class Tally:
     refused: int = 0
     takeovers: int = 0
     moves: int = 0
+    connections: int = 0
+    messages: int = 0  # on sockets, either way
+    deletions: int = 0
+    alarms: int = 0
     simulated_s: float = 0.0
     slowest_s: float = 0.0  # from peace to order
     fired: Counter[str] = field(default_factory=Counter[str])
@@ -60,7 +64,8 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take the runs of another in."""
         for name in (
-            "runs", "acknowledged", "reads", "passes", "repeated", "unknown", "refused", "takeovers", "moves", "simulated_s",
+            "runs", "acknowledged", "reads", "passes", "repeated", "unknown", "refused", "takeovers", "moves",
+            "connections", "messages", "deletions", "alarms", "simulated_s",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.slowest_s = max(self.slowest_s, other.slowest_s)
@@ -76,7 +81,7 @@ def run_seed(seed: int, tally: Tally) -> None:
         world.run()
     except Exception as error:
         tally.violations.append((seed, described(error)))
-    clients = world.clients
+    clients, connections = world.clients, world.connections
     tally.runs += 1
     tally.acknowledged += clients.acknowledged
     tally.reads += clients.reads
@@ -86,6 +91,10 @@ def run_seed(seed: int, tally: Tally) -> None:
     tally.refused += clients.refused
     tally.takeovers += world.takeovers
     tally.moves += world.moved
+    tally.connections += connections.opened
+    tally.messages += connections.handled + connections.told
+    tally.deletions += clients.deletions
+    tally.alarms += clients.alarms
     tally.simulated_s += world.now
     tally.slowest_s = max(tally.slowest_s, world.healed_s)
     tally.fired.update(world.fired)
@@ -114,8 +123,7 @@ def too_easy(tally: Tally) -> Iterator[str]:
     """Why these runs prove little, if they do."""
     if tally.runs < JUDGED_FROM:
         return
-    wanted = (("acknowledged", ANSWERS_MIN), ("takeovers", TAKEOVERS_MIN), ("moves", MOVES_MIN))
-    for name, least in wanted:
+    for name, least in LEAST.items():
         share = getattr(tally, name) / tally.runs
         if share < least:
             yield f"only {share:.1f} {name} a run, {least:g} are wanted"
@@ -130,7 +138,8 @@ def report(tally: Tally, seconds: float) -> int:
     print(f"{tally.runs} seeds of whole nodes, {tally.simulated_s / 3600:.1f} simulated hours in {seconds:.0f} s")
     print(
         f"{tally.acknowledged} acknowledged calls that wrote, {tally.reads} reads, {tally.passes} that had others called, {tally.repeated} repeated by clients, "
-        f"{tally.refused} refused, {tally.unknown} unknown; {tally.takeovers} takeovers, {tally.moves} moves; "
+        f"{tally.refused} refused, {tally.unknown} unknown; {tally.messages} messages on {tally.connections} sockets, "
+        f"{tally.deletions} deletions, {tally.alarms} alarms; {tally.takeovers} takeovers, {tally.moves} moves; "
         f"after peace all was in order within {tally.slowest_s:.1f} s"
     )
     print("faults: " + ", ".join(f"{fault} {tally.fired[fault]}" for fault in (*FAULTS, *BESIDES)))

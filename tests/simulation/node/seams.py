@@ -13,6 +13,7 @@ import grpc.aio
 import structlog
 from tests.simulation.node.workers import WALL_S, Workforce
 
+import homing_gateway.sockets
 import homing_node.keeper
 import homing_node.limits
 import homing_node.log.shell
@@ -22,6 +23,8 @@ import homing_node.node
 import homing_node.objects.eviction
 import homing_node.objects.host
 import homing_node.objects.outgoing
+import homing_node.outside
+import homing_node.workers.inside.sockets
 import homing_placement.etcd.client
 import homing_placement.placer
 import homing_placement.routing.forward
@@ -30,11 +33,17 @@ from homing_node.log.core import LogCore
 from homing_node.log.effects import Advanced, Outbox
 from homing_node.log.memory_store import MemoryStore
 from homing_node.objects.gate import OutputGate, ServedSlot
+from homing_node.objects.socket_state import GatewayPort, SocketEvent
+from homing_node.objects.sockets import Sockets
 from homing_placement.etcd import EtcdClient
 from homing_placement.placer import Placer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.simulation.node.world import World
+
+    from homing.wire.v1 import call_pb2 as wire
 
 _worlds: list[World] = []
 COMPARE_EVERY_S = 1.5  # a run is short
@@ -252,6 +261,26 @@ class SeenGate(OutputGate):
         return found
 
 
+class SeenSockets(Sockets):
+    """The sockets of a node, with the judge at its side: it must know how long nobody held one."""
+
+    def attach(self, gateway: GatewayPort, m: wire.FromSocket, epoch: int) -> None:
+        super().attach(gateway, m, epoch)
+        if m.handle in self._gateways.get(gateway, {}):
+            world().connections.held(m.socket.number)
+
+    def gateway_gone(self, gateway: GatewayPort) -> None:
+        for _, socket in self._gateways.get(gateway, {}).values():
+            world().connections.held(socket.number)
+        super().gateway_gone(gateway)
+
+    def _hand_over(self, events: Sequence[SocketEvent]) -> None:
+        for event in events:
+            if not event.seq:
+                world().connections.gives_up(event.socket.number)
+        super()._hand_over(events)
+
+
 def _judged_apply(slot: int, records: list[bytes], *, source: MemoryStore) -> Any:
     """`apply_batch`, with the judge at its side (rule 24)."""
     loop: Any = world().clock.running
@@ -275,7 +304,7 @@ def install(*, verbose: bool) -> None:
     warnings.simplefilter("ignore", RuntimeWarning)  # a process that is ended leaves coroutines that nobody awaits
     clocked: tuple[Any, ...] = (
         homing_node.keeper, homing_node.mover, homing_node.log.shell, homing_node.log.writer, homing_node.node,
-        homing_placement.routing.forward, homing_placement.routing.link,
+        homing_node.outside, homing_placement.routing.forward, homing_placement.routing.link, homing_gateway.sockets,
     )  # fmt: skip
     for module in clocked:
         module.time = FakeTime
@@ -287,6 +316,8 @@ def install(*, verbose: bool) -> None:
         (homing_node.objects.host, "secrets", FakeSecrets),
         (homing_node.objects.outgoing, "secrets", FakeSecrets),
         (homing_node.objects.host, "OutputGate", SeenGate),
+        (homing_node.objects.host, "Sockets", SeenSockets),
+        (homing_node.workers.inside.sockets, "secrets", FakeSecrets),
         (homing_node.objects.eviction, "drop_caches", lambda: None),
         (homing_node.objects.eviction, "allocator_trim", lambda: lambda: None),
         (homing_node.log.writer, "queue", type("queue", (), {"SimpleQueue": FakeQueue})),

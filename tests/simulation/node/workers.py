@@ -1,21 +1,37 @@
-"""The workers of a node, and the one class of their application: a list of numbers that only grows.
+"""The workers of a node, and the one class of their application: a list of numbers that only grows (`lists.py`).
 
 An object answers each call with its whole list, so that every answer can be judged by all others. A call may also set an
-alarm; when it rings, the call's number is added once more, with a mark. And a call may add its number and then
+alarm; when it rings, the call's number is added once more, with a mark. A call may add its number and then
 have its object call another one twice, one call right behind the other; each adds the number with a mark of its own.
+And a call may open a socket: what is added from then on is said on it, and messages on it add numbers, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from homing_node.objects.frames import ABORT, CALL, CLOSE, CLOSED, EVENT, OPEN, PAGES, REPLY, TURN
-from homing_node.workers.inside import pages
-from homing_node.workers.inside.channel import ALARM, FAILURE, METHOD
-from homing_node.workers.inside.limits import page_bytes
+from tests.simulation.node.lists import (
+    ACCEPT,
+    ENDS,
+    PASS,
+    PASSED,
+    QUIT,
+    READ,
+    RINGS,
+    SET,
+    SLOW,
+    TWICE,
+    WRITE,
+    Act,
+    Passing,
+    decode_call,
+    encode_call,
+    encode_list,
+)
+
+from homing_node.objects.frames import ABORT, CALL, CLOSE, CLOSED, EVENT, OPEN, PAGES, REPLY, SOCKETS, TURN
+from homing_node.workers.inside.channel import ALARM, ANSWER, FAILURE, MESSAGE, METHOD, RESULT, SOCKET_CLOSE
 from homing_node.workers.looks import Looks
 
 if TYPE_CHECKING:
@@ -23,101 +39,7 @@ if TYPE_CHECKING:
 
 CLASS = "List"
 WALL_S = 1_700_000_000.0  # the wall clock when a run begins
-READ, WRITE, SLOW, TWICE, SET, PASS = b"r", b"w", b"s", b"t", b"a", b"p"
-RANG = 1 << 31  # the mark of an alarm
-PASSED = (1 << 29, 1 << 30)  # the marks of what an object has another add, in order
-RINGS = b"!"  # an ALARM event
-_head = struct.Struct("<cIf")
-_u32 = struct.Struct("<I")
-_alarm = struct.Struct("<IQ")
-
-
-def encode_call(what: bytes, number: int, seconds: float) -> bytes:
-    """The arguments of a call: what to do, the number to add, and how long it runs; of SET when the alarm rings."""
-    return _head.pack(what, number, seconds)
-
-
-def encode_pass(number: int, raw: bytes, name: str) -> bytes:
-    """The arguments of a call that has its object call another."""
-    return encode_call(PASS, number, 0.0) + raw + name.encode()
-
-
-def decode_list(data: bytes) -> tuple[int, ...]:
-    """A list out of an answer or out of pages."""
-    if not data:
-        return ()
-    count = _u32.unpack_from(data)[0]
-    return struct.unpack_from(f"<{count}I", data, 4)
-
-
-def encode_list(numbers: list[int]) -> bytes:
-    """A list as an answer."""
-    return _u32.pack(len(numbers)) + struct.pack(f"<{len(numbers)}I", *numbers)
-
-
-def decode_alarms(data: bytes) -> dict[int, int]:
-    """The alarms in pages: the number of the call that set it, and when it rings."""
-    if not data:
-        return {}
-    at = 4 + 4 * len(decode_list(data))
-    count = _u32.unpack_from(data, at)[0]
-    return dict(_alarm.unpack_from(data, at + 4 + _alarm.size * i) for i in range(count))
-
-
-def to_pages(numbers: list[int], alarms: dict[int, int]) -> list[bytes]:
-    """A list and its alarms as pages."""
-    data = encode_list(numbers) + _u32.pack(len(alarms)) + b"".join(_alarm.pack(*each) for each in alarms.items())
-    count = -(-len(data) // page_bytes)
-    return [data[i * page_bytes : (i + 1) * page_bytes].ljust(page_bytes, b"\0") for i in range(count)]
-
-
-@dataclass(slots=True)
-class _Act:
-    id: int
-    page_count: int
-    data: bytes
-    numbers: list[int] = field(default_factory=list[int])
-    alarms: dict[int, int] = field(default_factory=dict[int, int])
-    pages: list[bytes] = field(default_factory=list[bytes])
-    opened: bool = False
-    commits: int = 0
-    running: int = 0
-    made: int = 0  # calls to other objects
-    passing: dict[int, _Passing] = field(default_factory=dict[int, "_Passing"])  # by the number of such a call
-
-    def open(self) -> None:
-        if not self.opened:
-            self.opened = True
-            self.numbers = list(decode_list(self.data))
-            self.alarms = decode_alarms(self.data)
-            self.pages = to_pages(self.numbers, self.alarms) if self.page_count else []
-
-    def ring(self, wall_ms: int) -> int:
-        """The number of the call whose alarm is due, marked; 0 if none is."""
-        due = min(self.alarms, key=lambda number: (self.alarms[number], number), default=0)
-        if not due or self.alarms[due] > wall_ms:
-            return 0
-        del self.alarms[due]
-        return due | RANG
-
-    def add(self, number: int) -> bytes:
-        """One transaction: its pages."""
-        self.numbers.append(number)
-        after = to_pages(self.numbers, self.alarms)
-        old = [*self.pages, *[None] * (len(after) - len(self.pages))]
-        commit = pages.encode(len(after), [(i + 1, old[i], after[i]) for i in range(len(after))])
-        self.pages = after
-        self.commits += 1
-        return commit
-
-
-@dataclass(slots=True)
-class _Passing:
-    """A call whose object waits for what it has another one add."""
-
-    call_id: int
-    target: str
-    waits_for: dict[int, int] = field(default_factory=dict[int, int])  # the number of a call to what it adds
+ADDS = (WRITE, SLOW, SET, RINGS, ACCEPT, QUIT)
 
 
 class Worker:
@@ -136,7 +58,7 @@ class Worker:
         self.fetch_hosts = ()
         self.version = ""
         self._loop: Any = asyncio.get_running_loop()
-        self._acts: dict[int, _Act] = {}
+        self._acts: dict[int, Act] = {}
         self._last_at = 0.0
         self.dead = False
 
@@ -156,11 +78,14 @@ class Worker:
             return
         kind = frame[0]
         if kind == OPEN:
-            self._acts[frame[1]] = _Act(frame[1], frame[5], frame[6])
+            self._acts[frame[1]] = Act(frame[1], frame[5], frame[6], self._loop.machine.sim.new_life)
         elif kind == PAGES:
             self._acts[frame[1]].data += frame[2]
+        elif kind == SOCKETS:
+            if (act := self._acts.get(frame[1])) is not None:
+                act.sockets.know(*frame[2:4])
         elif kind == EVENT:
-            self._event(frame[1], frame[2], frame[5] if frame[3] != ALARM else encode_call(RINGS, 0, 0.0))
+            self._event(*frame[1:4], frame[5], frame[9])
         elif kind == REPLY:
             self._replied(*frame[1:5])
         elif kind == CLOSE:
@@ -173,47 +98,86 @@ class Worker:
             self._acts.pop(frame[1], None)
             self._emit((CLOSED, frame[1], True))
 
-    def _event(self, act_id: int, call_id: int, body: bytes) -> None:
+    def _event(self, act_id: int, call_id: int, kind: int, body: bytes, details: Any) -> None:
         act = self._acts.get(act_id)
         if act is None:
             return
         act.open()
         act.running += 1
-        what, number, seconds = _head.unpack_from(body)
+        socket = details[0] if kind in (MESSAGE, SOCKET_CLOSE) else 0
+        if kind == ALARM:
+            body = encode_call(RINGS, 0, 0.0)
+        elif kind == SOCKET_CLOSE:
+            body = encode_call(ENDS, details[1], 0.0)
+        what, number, seconds, rest = decode_call(body)
         if what == PASS:
-            self._loop.call_later(0.001, self._pass, act, call_id, number, body[_head.size :])
+            self._loop.call_later(0.001, self._pass, act, call_id, number, rest)
             return
         if what == TWICE:
-            self._loop.call_later(0.001, self._first_turn, act, call_id, number)
+            self._loop.call_later(0.001, self._first_turn, act, call_id, number, socket)
         runs_s = seconds if what != SET else 0.0
-        self._loop.call_later(0.001 + runs_s, self._last_turn, act, call_id, what, number, seconds)
+        self._loop.call_later(0.001 + runs_s, self._last_turn, act, call_id, what, number, seconds, socket)
 
-    def _first_turn(self, act: _Act, call_id: int, number: int) -> None:
-        if self._runs(act):
-            self._emit((TURN, act.id, act.commits + 1, act.add(number), call_id, []))
+    def _first_turn(self, act: Act, call_id: int, number: int, socket: int = 0) -> None:
+        if self._runs(act) and (not socket or act.sockets.find(socket) is not None):
+            commit = act.add(number)
+            self._emit((TURN, act.id, act.commits, commit, call_id, [], None, act.sockets.take()))
 
-    def _last_turn(self, act: _Act, call_id: int, what: bytes, number: int, seconds: float) -> None:
+    def _last_turn(self, act: Act, call_id: int, what: bytes, number: int, seconds: float, socket: int = 0) -> None:
         if not self._runs(act):
             return
         act.running -= 1
-        n, commit, told = 0, None, []
         if what == RINGS:
-            number = act.ring(int((WALL_S + self._loop.time() + self._loop.wall_offset_s) * 1_000))
+            number = self._ring(act)
         elif what == SET:
             act.alarms[number] = int((WALL_S + seconds) * 1_000)
-        if number and what in (WRITE, SLOW, SET, RINGS):
+        elif what == ENDS:
+            self._loop.machine.sim.connections.heard_of_end(socket, code=number)
+            act.sockets.closed(socket)
+        if socket and what != ENDS:
+            what = self._message(act, what, number, socket)
+        n, commit, wake_ms = 0, None, None
+        if number and what in ADDS:
             n, commit = act.commits + 1, act.add(number)
         if commit is not None and what in (SET, RINGS):
-            told = [min(act.alarms.values(), default=0)]
+            wake_ms = min(act.alarms.values(), default=0)
         now_ns = int(self._loop.time() * 1e9)
-        self._emit((TURN, act.id, n, commit, call_id, [[call_id, 0, encode_list(act.numbers), now_ns, now_ns]], *told))
+        answer: tuple[int, Any] = (RESULT, encode_list(act.numbers))
+        if what == ACCEPT:
+            answer = (ANSWER, [101, [], encode_list(act.numbers), act.accept(number)])
+        elif what == QUIT and (ws := act.sockets.find(socket)) is not None:
+            ws.close(1_000, "bye")
+        effect = [call_id, *answer, now_ns, now_ns]
+        self._emit((TURN, act.id, n, commit, call_id, [effect], wake_ms, act.sockets.take()))
 
-    def _pass(self, act: _Act, call_id: int, number: int, target: bytes) -> None:
+    def _message(self, act: Act, what: bytes, number: int, socket: int) -> bytes:
+        """What is to be done for what came on a socket: of one that the object has not it hears nothing."""
+        ws = act.sockets.find(socket)
+        if ws is None:
+            return b""
+        self._loop.machine.sim.connections.has_attachment(socket, ws.deserialize_attachment())
+        if what == READ:
+            act.answer(socket, number)
+        return what
+
+    def _ring(self, act: Act) -> int:
+        """The number of what is due. An object is woken for nothing only if its clock was put back on the way."""
+        sim = self._loop.machine.sim
+        number = act.ring(int((WALL_S + self._loop.time() + self._loop.wall_offset_s) * 1_000))
+        if not number:
+            late_ms = int((WALL_S + self._loop.time() + self._loop.wall_highest_s) * 1_000)
+            if not act.alarms:
+                sim.broke(f"{self._loop.name}: an alarm rings in an object that has set none: {act.numbers[-4:]}")
+            elif min(act.alarms.values()) > late_ms:
+                sim.broke(f"{self._loop.name}: an alarm rings {min(act.alarms.values()) - late_ms} ms early")
+        return number
+
+    def _pass(self, act: Act, call_id: int, number: int, target: bytes) -> None:
         if not self._runs(act):
             return
         raw, name = target[:32], target[32:].decode()
         self._first_turn(act, call_id, number)
-        passing = _Passing(call_id, name)
+        passing = Passing(call_id, name)
         for mark in PASSED:
             act.made += 1
             act.passing[act.made] = passing
@@ -236,7 +200,7 @@ class Worker:
         if not passing.waits_for:
             self._last_turn(act, passing.call_id, PASS, 0, 0.0)
 
-    def _runs(self, act: _Act) -> bool:
+    def _runs(self, act: Act) -> bool:
         return not self.dead and self._acts.get(act.id) is act
 
     def _emit(self, frame: tuple[Any, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from tests.simulation.ledger import Ledger, Violation
 from tests.simulation.node import seams
 from tests.simulation.node.clients import Clients
+from tests.simulation.node.connections import Connections
 from tests.simulation.node.etcd import Etcd
 from tests.simulation.node.faults import Faults
 from tests.simulation.node.loop import Clock, Loop
@@ -64,6 +65,8 @@ class World:
         self._records: dict[int, SlotRecord] = {}
         self._draining: set[str] = set()  # nodes whose records say so
         self._serving: dict[tuple[int, int], str] = {}  # slot and epoch to who serves it, or did
+        self.served_at: dict[int, float] = {}  # since when its owner serves a slot, or did
+        self._lives = 0
         seams.enter(self)
         self.ledger = Ledger(self.plan.slots)
         self.store_slots = self.plan.hashed
@@ -75,6 +78,7 @@ class World:
         self.first_machines = self.machines[: self.plan.machines]
         self.gateways = [Gateway(self, i) for i in range(GATEWAYS)]
         self.clients = Clients(self)
+        self.connections = Connections(self)
         self.faults = Faults(self)
 
     @property
@@ -129,13 +133,8 @@ class World:
             raise Violation(f"after {PEACE_S:g} s of peace: {self._disorder()}")
         self.healed_s = self.now - self.peace_at
         self.clients.ask_all()
-        if not self._go(self.now + PEACE_S, self.clients.all_read):
-            unread = [thing.name for thing in self.clients.things if not thing.final]
-            silent = [thing.name for thing in self.clients.things if not thing.alarms.issubset(thing.truth)]
-            raise Violation(
-                f"in peace, {unread} could not be read and alarms of {silent} did not ring for {PEACE_S:g} s; "
-                f"{self._disorder()}"
-            )
+        if not self._go(self.now + PEACE_S, self._all_told):
+            raise Violation(f"in peace, for {PEACE_S:g} s {self._untold()}; {self._disorder()}")
         self.clients.check_all()
         if not self._go(self.now + PEACE_S, self._at_rest):
             raise Violation(
@@ -213,7 +212,15 @@ class World:
     # -- what is in order -------------------------------------------------------------------------------------
 
     def _in_order(self) -> bool:
-        return not self.clients.open and not self._unserved()
+        return not self.clients.open and self.connections.quiet() and not self._unserved()
+
+    def _all_told(self) -> bool:
+        return self.clients.all_read() and self.connections.settled()
+
+    def _untold(self) -> str:
+        unread = [thing.name for thing in self.clients.things if not thing.final]
+        silent = [thing.name for thing in self.clients.things if not all(life.rang for life in thing.alive)]
+        return f"{unread} could not be read, alarms of {silent} did not ring, {self.connections.unsettled()}"
 
     def _unserved(self) -> list[int]:
         return [slot for slot in range(self.plan.slots) if not self._is_served(slot)]
@@ -232,7 +239,10 @@ class World:
     def _disorder(self) -> str:
         unserved = [(slot, str(self._records.get(slot))[:160]) for slot in self._unserved()]
         waiting = [(call.number, call.object.name, call.object.slot) for call in self.clients.open]
-        return f"{len(unserved)} slots without an owner that serves: {unserved[:2]}; calls without an answer: {waiting[:4]}"
+        return (
+            f"{len(unserved)} slots without an owner that serves: {unserved[:2]}; "
+            f"calls without an answer: {waiting[:4]}; {self.connections.unsettled()}"
+        )
 
     def _check(self) -> None:
         """The invariants that the code under test states itself."""
@@ -246,6 +256,15 @@ class World:
         """The slots that a node believes it serves."""
         node = machine.node
         return node.host.gate.slots if node is not None and hasattr(node, "host") else {}
+
+    def hosts(self, slot: int) -> list[Any]:
+        """The object hosts of the nodes that believe they serve a slot."""
+        return [m.node.host for m in self.machines if m.node is not None and slot in self.gates(m)]
+
+    def new_life(self) -> int:
+        """A number for an object that is written to for the first time."""
+        self._lives += 1
+        return self._lives
 
     def record(self, slot: int) -> SlotRecord | None:
         """A slot's record as etcd has it."""
@@ -307,6 +326,7 @@ class World:
         before = self._serving.setdefault((slot, epoch), machine.name)
         if before != machine.name:
             raise Violation(f"slot {slot}: {before} and {machine.name} serve epoch {epoch}")
+        self.served_at[slot] = self.now
         self.ledger.serves(slot, epoch, Owner(machine.id, machine.name), core)
 
     def ended_serving(self, slot: int, epoch: int) -> None:
