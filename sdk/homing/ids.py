@@ -204,7 +204,7 @@ def slot_of(raw: bytes, slots: int) -> int:
     Returns:
         A number below `slots`, or, of an id that a jurisdiction binds, one of those that follow.
     """
-    bound = bound_of(raw)
+    bound = bound_of(raw) if raw[0] == 0xFF else None  # most are known by their first byte: every call comes here
     if bound is None:
         return ((raw[0] << 8 | raw[1]) * slots) >> 16
     each = slots_of_each(slots)

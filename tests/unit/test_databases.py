@@ -71,7 +71,9 @@ def file(tmp_path: Path) -> bytes:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA page_size=1024")
     connection.execute("CREATE TABLE t(a)")
+    connection.execute("BEGIN")  # else each row is a commit of its own, with a wait for the disk
     connection.executemany("INSERT INTO t VALUES (?)", [(b"x" * 900,) for _ in range(2_500)])
+    connection.execute("COMMIT")
     connection.close()
     return path.read_bytes()
 
