@@ -173,7 +173,9 @@ def test_tasks_and_wsgi_wait_inside_a_coroutine(room: tuple[WorkerHarness, int])
 
 def test_alarms_and_the_entrypoint_wait(room: tuple[WorkerHarness, int]) -> None:
     worker, act = room
-    worker.send(channel.EVENT, 0, 901, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0)
+    worker.send(
+        channel.EVENT, 0, 901, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
+    )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)
     worker.send(channel.REPLY, 0, frame[3], channel.RESULT, SENDER.encode("hi"))
     assert worker.answer(901)[2] == b"hi"
