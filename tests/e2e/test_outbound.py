@@ -481,6 +481,7 @@ def test_a_page_is_rewritten_on_its_way(client: httpx.Client, server: tuple[str,
     """By a handler that asks a server for each link, in a real jail."""
     url, _ = server
     answer = client.post("/_homing/v1/objects/Thing/a/rpc/page", json={"args": [f"{url}/page"]})
+    assert answer.status_code == 200, answer.text
     was = f"<p>see <a href='{url}/there'>this</a>&amp;"
     assert answer.json()["result"] == [
         '<p>see <a href="/there">this</a>&amp;',

@@ -215,6 +215,7 @@ class FetchResponse(Response):
         """The socket that the answer has, or None."""
         return faced(self.web_socket)
 
+    @property
     def js_object(self) -> FetchResponse:
         """Itself: there is no other."""
         return self

@@ -140,13 +140,13 @@ class Act:
         self.commits += 1
         return commit
 
-    def accept(self, number: int) -> int:
-        """A socket for the call of that number, which is attached to it; returns the socket's own number."""
+    def accept(self, number: int) -> tuple[int, bool]:
+        """A socket for the call of that number, which is attached to it; returns its own number, and that it lasts."""
         pair = WebSocketPair()
         self.sockets.set_auto_response(WebSocketRequestResponsePair(PING, PONG))
         self.sockets.accept(pair.server, ("all",))
         pair.server.serialize_attachment(number)
-        return self.sockets.number_of_client(pair.client)
+        return self.sockets.of_client(pair.client)
 
     def answer(self, socket: int, number: int) -> None:
         """Say the list on a socket, to a question that came on it."""
