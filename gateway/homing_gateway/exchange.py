@@ -129,15 +129,7 @@ class Exchange:
         Raises:
             DeadlineExceeded: it did not come within `BODY_WAIT_S_MAX`.
         """
-        try:
-            async with asyncio.timeout(BODY_WAIT_S_MAX):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise DeadlineExceeded("the body did not come in time") from error
-        if message["type"] != "http.request":
-            raise ClientGone
-        self._unread = message.get("more_body", False)
-        piece, *left = [*cut(message.get("body", b"")), b""]
+        piece, *left = [*cut(await self._next_piece()), b""]
         if self._unread or any(left):
             self._rest = RequestBody(left, more=self._unread, timeout_s=self.asked.timeout_ms() / 1_000)
         return piece
@@ -164,15 +156,18 @@ class Exchange:
             DeadlineExceeded: the next piece did not come within `BODY_WAIT_S_MAX`.
         """
         while self._unread:
-            try:
-                async with asyncio.timeout(BODY_WAIT_S_MAX):
-                    message = await self._receive()
-            except TimeoutError as error:
-                raise DeadlineExceeded("the body did not come in time") from error
-            if message["type"] != "http.request":
-                raise ClientGone
-            self._unread = message.get("more_body", False)
-            yield message.get("body", b"")
+            yield await self._next_piece()
+
+    async def _next_piece(self) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_WAIT_S_MAX):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise DeadlineExceeded("the body did not come in time") from error
+        if message["type"] != "http.request":
+            raise ClientGone
+        self._unread = message.get("more_body", False)
+        return message.get("body", b"")
 
     async def stream(
         self, send: Send, frames: AsyncGenerator[bytes], content_type: bytes, size: int | None = None

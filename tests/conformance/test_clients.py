@@ -26,6 +26,7 @@ from stub_node import OnCall, StubNode, answer, failure
 
 SUBJECTS = [(kind, scheme) for kind in (homing.Client, homing.SyncClient) for scheme in ("http", "grpc")]
 TOKEN = "t0ken"
+NOTICED_TRIES_MAX = 20
 
 
 class Line:
@@ -263,8 +264,11 @@ async def test_a_gateway_that_is_not_there_is_tried_again(subject: Subject) -> N
     await subject.line.close()
     client = subject.make(tries_max=2)
     for used in (subject.client, client):
-        with pytest.raises(errors.HomingError) as failed:
-            await subject.call("Counter", "a", "m", client=used, timeout_s=1.0)
+        for _ in range(NOTICED_TRIES_MAX):
+            with pytest.raises(errors.HomingError) as failed:
+                await subject.call("Counter", "a", "m", client=used, timeout_s=1.0)
+            if type(failed.value) is not errors.OutcomeUnknown:
+                break  # before gRPC has noticed the end of a connection a call may be on its way
         assert type(failed.value) is errors.Unavailable
         assert failed.value.retryable
     calling = asyncio.ensure_future(subject.call("Counter", "a", "m", timeout_s=15.0))

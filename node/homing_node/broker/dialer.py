@@ -26,6 +26,7 @@ from homing.http import Headers
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
 from homing_node.broker.hosts import Destination, check_addresses, destination
+from homing_node.broker.running import Running
 from homing_node.objects.socket_record import Said
 from homing_placement.routing.pending import Pending
 
@@ -73,19 +74,15 @@ class Dialer:
         self._lines: dict[int, _Line] = {}
         self._of: Counter[bytes] = Counter()  # connections, and those that are being made, by whose they are
         self._handles = itertools.count(1)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = Running()
 
     def submit(self, pending: Pending, hosts: Sequence[str], sockets: bytes) -> None:
         """See `DialerPort`."""
-        task = asyncio.ensure_future(self._run(pending, hosts, sockets))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running.start(self._run(pending, hosts, sockets))
 
     async def close(self) -> None:
         """End every connection."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._running.end()
 
     # -- see `GatewayPort` ----------------------------------------------------------------------------------------
 

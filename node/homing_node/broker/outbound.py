@@ -19,6 +19,7 @@ import httpcore
 from homing.errors import ApplicationError, BadRequest, DeadlineExceeded, HomingError, Unavailable
 from homing_node import limits
 from homing_node.broker.hosts import Destination, check_addresses, destination
+from homing_node.broker.running import Running
 from homing_placement.routing.limits import RESPONSE_BYTES_MAX
 from homing_placement.routing.pending import Pending
 
@@ -38,7 +39,7 @@ class Outbound:
     def __init__(self) -> None:
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._by_address: httpcore.AsyncConnectionPool | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = Running()
 
     def submit(self, pending: Pending, hosts: Sequence[str]) -> None:
         """Take a request; its `on_done` is called once.
@@ -47,15 +48,11 @@ class Outbound:
             pending: method, URL, headers and body; its `name` says what becomes of redirects.
             hosts: to which the application may send requests.
         """
-        task = asyncio.ensure_future(self._run(pending, hosts))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running.start(self._run(pending, hosts))
 
     async def close(self) -> None:
         """End what runs, and every connection."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._running.end()
         for pool in (self._pool, self._by_address):
             if pool is not None:
                 await pool.aclose()
