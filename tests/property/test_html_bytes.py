@@ -32,12 +32,15 @@ def look(_: Any) -> None:
 LOOKING = {"element": lambda e: e.on_end_tag(look) if e._can_have_content else None, "text": look, "comments": look}
 
 
+def call(handler: Callable[[Any], Any], part: Any) -> None:
+    handler(part)
+
+
 def rewritten(pieces: Iterable[bytes], on: dict[str, Any], document: Any = None) -> bytes:
     selectors, handlers = Selectors(), []
     for selector, functions in on.items():
         selectors.add(selector)
         handlers.append(Handlers(functions))
-    call: Callable[..., None] = lambda handler, part: handler(part)  # noqa: E731 - as short as it is
     rewriter = Rewriter(selectors, handlers, [Handlers(document)] if document else [], "utf-8", call)
     return b"".join([*map(rewriter.feed, pieces), rewriter.end()])
 

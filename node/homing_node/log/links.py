@@ -44,8 +44,13 @@ _log = structlog.stdlib.get_logger("homing.links")
 class Stream(Protocol):
     """One end of a bidirectional stream of batches; grpc's call and servicer context both are one."""
 
-    async def read(self) -> Any: ...  # noqa: D102
-    async def write(self, message: wire.PeerBatch, /) -> None: ...  # noqa: D102
+    async def read(self) -> Any:
+        """The next batch of the peer."""
+        ...
+
+    async def write(self, message: wire.PeerBatch, /) -> None:
+        """Send a batch."""
+        ...
 
 
 class Link:

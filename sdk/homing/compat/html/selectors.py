@@ -40,7 +40,9 @@ class Seen(Protocol):
     nth_of_type: int
 
     @property
-    def attributes(self) -> Mapping[str, str]: ...  # noqa: D102
+    def attributes(self) -> Mapping[str, str]:
+        """Its attributes, by name."""
+        ...
 
 
 Test = Callable[[Seen], bool]
