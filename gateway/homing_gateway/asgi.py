@@ -105,9 +105,11 @@ class App:
             answer = exchange.problem(error)
         await send_answer(send, answer)
         self._record(exchange, error, time.monotonic_ns())
-        if isinstance(answer[2], Download):
-            await self._pour(exchange, send, answer[2])
-        exchange.close()
+        try:
+            if isinstance(answer[2], Download):
+                await self._pour(exchange, send, answer[2])
+        finally:
+            exchange.close()
 
     async def _pour(self, exchange: Exchange, send: Send, download: Download) -> None:
         """The body of an answer that flows; what took so long to write counts for no measure of calls."""
@@ -119,7 +121,6 @@ class App:
             return
         finally:
             self._gateway.flowing -= 1
-            exchange.close()
 
     async def _stream(self, exchange: Exchange, send: Send) -> None:
         if exchange.route.kind is Kind.BACKUP:

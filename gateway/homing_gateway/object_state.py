@@ -114,7 +114,7 @@ class ObjectState:
         request = call_pb2.EvictRequest(slot=route.slot, object=route.object_id, at_once=at_once)
         link, _ = self._forwarder.owner(route.slot)
         if link is None:
-            raise Unavailable("the object has no owner at the moment", retry_after_s=1.0)
+            raise self._forwarder.unavailable(route.slot)
         reply = await link.ask(EVICT, request, call_pb2.EvictReply, EVICT_S_MAX)
         if reply.HasField("failure"):
             raise as_error(reply.failure)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import grpc
 from google.protobuf.message import DecodeError
 
+from homing import cancellation
 from homing.errors import BadRequest, HomingError, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2
@@ -128,11 +129,8 @@ async def write_parts(
 
 
 def _gone(error: BaseException) -> BaseException:
-    """What a failed read or write means. gRPC also raises CancelledError when the connection was closed."""
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        return error
-    return Unavailable("the slot's owner went away", retry_after_s=1.0)
+    """What a failed read or write means."""
+    return error if cancellation.is_own(error) else Unavailable("the slot's owner went away", retry_after_s=1.0)
 
 
 async def next_part(reading: SlotReading) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from homing import levels
+from homing import cancellation, levels
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded
 from homing.ids import ObjectId
 from homing.wire.v1 import call_pb2
@@ -145,7 +145,8 @@ class _Following:
         except HomingError as error:
             why = error.message
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
-            _raise_unless_ended(error)
+            if cancellation.is_own(error):
+                raise
             why = "its stream broke"
         if node_id not in self._missing:
             self._missing.add(node_id)
@@ -157,13 +158,6 @@ class _Following:
         for reader in self._readers.values():
             reader.cancel()
         await asyncio.gather(*self._readers.values(), return_exceptions=True)
-
-
-def _raise_unless_ended(error: BaseException) -> None:
-    """gRPC also raises CancelledError when the connection was closed; that of this task itself goes on."""
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
 
 
 def _asked(query: bytes) -> call_pb2.TailRequest:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
-from homing.client_wire import MARGIN_S, Call, result_of
+from homing import cancellation
+from homing.client_wire import MARGIN_S, Call, named_error, result_of
 from homing.errors import (
     BrokenOff,
     DeadlineExceeded,
@@ -24,7 +25,6 @@ from homing.errors import (
     Overloaded,
     TooLarge,
     Unavailable,
-    from_wire,
 )
 from homing.v1 import objects_pb2 as api
 
@@ -118,8 +118,7 @@ class GrpcConnection:
         except grpc.aio.AioRpcError as failed:
             raise read_error(cast("Failed", failed), has_key=call.key is not None) from failed
         except asyncio.CancelledError as cancelled:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if cancellation.is_own(cancelled):
                 raise
             raise OutcomeUnknown("the client was closed while a call was under way") from cancelled
         return result_of(answer.result_json)
@@ -185,17 +184,14 @@ def read_error(failed: Failed, *, has_key: bool) -> HomingError:
     code, detail = said.get("homing-code"), failed.details() or ""
     if not isinstance(code, str):
         return _own_failure(failed.code(), detail, has_key=has_key)
-    if code == BrokenOff.code and failed.code().name == BrokenOff.grpc_status:
-        error: HomingError = BrokenOff(detail)
-    else:
-        kind = said.get("homing-cause-bin" if code == Overloaded.code else "homing-error-type-bin", b"")
-        error = from_wire(code, detail, error_type=kind.decode(errors="replace") if isinstance(kind, bytes) else kind)
-    error.retryable = said.get("homing-retryable") == "true"
+    kind = said.get("homing-cause-bin" if code == Overloaded.code else "homing-error-type-bin", b"")
     wait = said.get("retry-after-ms", "")
-    error.retry_after_s = int(wait) / 1_000 if isinstance(wait, str) and wait.isdigit() else None
-    if request_id := said.get("x-request-id"):
-        error.add_note(f"request id {request_id}")
-    return error
+    return named_error(
+        code, detail, kind.decode(errors="replace") if isinstance(kind, bytes) else kind,
+        ends_the_call=failed.code().name == BrokenOff.grpc_status, retryable=said.get("homing-retryable") == "true",
+        retry_after_s=int(wait) / 1_000 if isinstance(wait, str) and wait.isdigit() else None,
+        request_id=str(said.get("x-request-id") or ""),
+    )  # fmt: skip
 
 
 def _own_failure(status: grpc.StatusCode, detail: str, *, has_key: bool) -> HomingError:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from homing.client_wire import MARGIN_S, Call, object_path, result_of
-from homing.errors import BrokenOff, DeadlineExceeded, HomingError, OutcomeUnknown, Overloaded, Unavailable, from_wire
+from homing.client_wire import MARGIN_S, Call, named_error, object_path, result_of
+from homing.errors import BrokenOff, DeadlineExceeded, HomingError, OutcomeUnknown, Overloaded, Unavailable
 from homing.ids import ObjectId
 
 
@@ -146,17 +146,12 @@ def read_error(answer: httpx.Response) -> HomingError:
     except msgspec.MsgspecError:
         problem = Problem(detail=f"the gateway answered {answer.status_code}", retryable=answer.status_code == 503)
     code = problem.type.rpartition("/")[2]
-    detail = problem.detail or problem.title
-    if code == BrokenOff.code and answer.status_code == BrokenOff.http_status:
-        error: HomingError = BrokenOff(detail)
-    else:
-        error = from_wire(code, detail, error_type=problem.cause if code == Overloaded.code else problem.error_type)
-    error.retryable = problem.retryable
     wait = answer.headers.get("retry-after", "")
-    error.retry_after_s = float(wait) if wait.isdigit() else None
-    if problem.request_id:
-        error.add_note(f"request id {problem.request_id}")
-    return error
+    return named_error(
+        code, problem.detail or problem.title, problem.cause if code == Overloaded.code else problem.error_type,
+        ends_the_call=answer.status_code == BrokenOff.http_status, retryable=problem.retryable,
+        retry_after_s=float(wait) if wait.isdigit() else None, request_id=problem.request_id,
+    )  # fmt: skip
 
 
 def read_failure(failure: httpx.TransportError, *, has_key: bool) -> HomingError:

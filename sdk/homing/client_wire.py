@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from homing import values
-from homing.errors import HomingError
+from homing.errors import BrokenOff, HomingError, from_wire
 from homing.ids import ObjectId
 
 TIMEOUT_S_DEFAULT = 30.0
@@ -105,6 +105,27 @@ def check_url(url: str, *, has_ca: bool) -> str:
     if has_ca and scheme in ("http", "grpc"):
         raise ValueError(f"an authority to trust (ca) goes with https:// and grpcs://, not with {scheme}://")
     return scheme
+
+
+def named_error(
+    code: str, detail: str, kind: str, *, ends_the_call: bool, retryable: bool, retry_after_s: float | None,
+    request_id: str,
+) -> HomingError:  # fmt: skip
+    """The error that a gateway named, with what it said of repeating the call.
+
+    Args:
+        code, detail: of the error.
+        kind: the type of an application's error, or the cause of overload.
+        ends_the_call: the status is that of `BrokenOff`, which shares its code with an error that may be tried again.
+        retryable, retry_after_s: whether to repeat the call, and after how long.
+        request_id: of the call, or empty.
+    """
+    broken_off = code == BrokenOff.code and ends_the_call
+    error: HomingError = BrokenOff(detail) if broken_off else from_wire(code, detail, error_type=kind)
+    error.retryable, error.retry_after_s = retryable, retry_after_s
+    if request_id:
+        error.add_note(f"request id {request_id}")
+    return error
 
 
 class Retries:

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 import secrets
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -25,7 +24,8 @@ from homing.errors import BadRequest, DeadlineExceeded, HomingError, Overloaded,
 from homing.http import Headers
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
-from homing_node.broker.hosts import Destination, check_addresses, destination
+from homing_node.broker.addresses import look_up
+from homing_node.broker.hosts import Destination, destination
 from homing_node.broker.running import Running
 from homing_node.objects.socket_record import Said
 from homing_placement.routing.pending import Pending
@@ -311,8 +311,7 @@ async def _connected(pending: Pending, to: Destination) -> ClientConnection:
                  for part in value.split(",")]  # fmt: skip
     where: dict[str, Any] = {}
     if not to.by_address:
-        found = await asyncio.get_running_loop().getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
-        where = {"host": check_addresses(to.host, [str(each[4][0]) for each in found]), "port": to.port}
+        where = {"host": await look_up(to.host, to.port), "port": to.port}
     return await _Connect(
         "ws" + to.url.removeprefix("http"),
         additional_headers=[pair for pair in fields if pair[0].lower() not in _OF_HANDSHAKE],

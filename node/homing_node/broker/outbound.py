@@ -7,7 +7,6 @@ Each redirect is a request of its own, checked like the first.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,8 @@ import httpcore
 
 from homing.errors import ApplicationError, BadRequest, DeadlineExceeded, HomingError, Unavailable
 from homing_node import limits
-from homing_node.broker.hosts import Destination, check_addresses, destination
+from homing_node.broker.addresses import look_up
+from homing_node.broker.hosts import Destination, destination
 from homing_node.broker.running import Running
 from homing_placement.routing.limits import RESPONSE_BYTES_MAX
 from homing_placement.routing.pending import Pending
@@ -133,8 +133,7 @@ class _Checked(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Look the host up, check what it stands for, and connect to that."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        address = check_addresses(host, [str(each[4][0]) for each in found])
+        address = await look_up(host, port)
         return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from homing.flow import BROKEN, GOES_ON, ReceiveWindow
-from homing_node.objects.frames import FLOW, OF_CALL, STOP, TAKEN
+from homing_node.objects.frames import FLOW, OF_CALL, STOP, TAKEN, check_piece
 from homing_node.objects.ports import WorkerPort
 from homing_placement.routing.flows import Download, Upload
 from homing_placement.routing.pending import Pending
@@ -54,8 +54,7 @@ class CallBodies:
         Raises:
             ValueError, TypeError: the worker has no room for it, or it is none.
         """
-        if type(data) is not bytes or type(end) is not int or not GOES_ON <= end <= BROKEN or bool(data) == bool(end):
-            raise ValueError("a piece that is none")
+        check_piece(data, end)
         if data:
             self._came.came(data)
         return partial(self._put, data, end)

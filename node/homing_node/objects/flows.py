@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from homing.flow import BROKEN, GOES_ON, WHOLE, ReceiveWindow
+from homing.flow import BROKEN, GOES_ON, ReceiveWindow
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
-from homing_node.objects.frames import FLOW, OF_EVENT, STOP, TAKEN
+from homing_node.objects.frames import FLOW, OF_EVENT, STOP, TAKEN, check_piece
 from homing_node.objects.gate import OutputGate
 from homing_node.objects.outgoing import OutgoingCalls
 from homing_node.objects.ports import FlowPort, WorkerPort
 from homing_node.objects.replies import STREAM, Done
+from homing_placement.routing.flows import end_of
 
 
 class Gone(Protocol):
@@ -167,8 +168,7 @@ class CallFlows:
         flow = self._of_worker(worker, act, call_id)
         if flow is None or flow.down is None or flow.ended:
             return
-        if type(data) is not bytes or type(end) is not int or not GOES_ON <= end <= BROKEN or bool(data) == bool(end):
-            raise ValueError("a piece that is none")
+        check_piece(data, end)
         if data:
             flow.down.came(data)
         flow.ended = end != GOES_ON
@@ -214,7 +214,7 @@ class CallFlows:
         ]
         for flow in mine:
             if flow.down is not None:
-                flow.port.flow(_end(flow, BROKEN))
+                flow.port.flow(end_of(flow.call.m.id, BROKEN))
             self._give_up(flow)
 
     def _break_all(self, gone: Gone) -> None:
@@ -253,15 +253,11 @@ class CallFlows:
     def _pass_on(self, flow: CallFlow, data: bytes, end: int) -> None:
         if self._by_call.get(flow.call.id) is not flow:
             return  # nobody wants it any more
-        flow.port.flow(_end(flow, end) if end else wire.Flow(id=flow.call.m.id, data=data))
+        call_id = flow.call.m.id
+        flow.port.flow(end_of(call_id, end) if end else wire.Flow(id=call_id, data=data))
         if end != GOES_ON:
             self._remove(flow)
 
     def _tell(self, flow: CallFlow, what: tuple[Any, ...]) -> None:
         kind, *rest = what
         flow.worker.send((kind, 0 if flow.act is None else flow.act.id, OF_EVENT, flow.call.id, *rest))
-
-
-def _end(flow: CallFlow, end: int) -> wire.Flow:
-    kind = wire.FLOW_END_WHOLE if end == WHOLE else wire.FLOW_END_BROKEN
-    return wire.Flow(id=flow.call.m.id, end=kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from homing.flow import BROKEN, GOES_ON
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
@@ -17,6 +18,12 @@ OUTBOUND = 11  # the kind of a call: a request to the outside
 FLOW, TAKEN = 12, 13  # both ways: a piece of a body that flows, and how much of one was taken
 OF_EVENT, OF_CALL = 0, 1  # whose body: an event's, or that of a call that an activation made
 STOP = 0  # taken: no more is wanted
+
+
+def check_piece(data: Any, end: Any) -> None:
+    """Raises `ValueError` unless a worker's frame says a piece of a body that flows, or its end."""
+    if type(data) is not bytes or type(end) is not int or not GOES_ON <= end <= BROKEN or bool(data) == bool(end):
+        raise ValueError("a piece that is none")
 
 
 def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, ...]:

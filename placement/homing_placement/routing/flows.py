@@ -65,7 +65,7 @@ class Upload:
     def end(self, end: int) -> None:
         """It is complete, or breaks off."""
         if self._flows is not None and not self.over:
-            self._flows.send(_flow(self._id, b"", end))
+            self._flows.send(end_of(self._id, end))
         self.close()
 
     def close(self) -> None:
@@ -169,14 +169,13 @@ class LinkFlows:
         self._frames.append(frame)
         self._ready()
 
-    def fill(self, batch: call_pb2.CallBatch, size: int, size_max: int) -> int:
-        """Put what is queued into a message, behind its calls; returns its size then."""
+    def fill(self, batch: call_pb2.CallBatch, size: int, size_max: int) -> None:
+        """Put what is queued into a message, behind its calls, which have that size."""
         frames = self._frames
         while frames and size < size_max:
             frame = frames.popleft()
             batch.flows.append(frame)
             size += _FRAME_BYTES + len(frame.data)
-        return size
 
     def take(self, frames: Iterable[call_pb2.Flow]) -> None:
         """What the node says of bodies."""
@@ -214,8 +213,9 @@ class LinkFlows:
             download.came(b"", BROKEN)
 
 
-def _flow(call_id: int, data: bytes, end: int) -> call_pb2.Flow:
-    return call_pb2.Flow(id=call_id, data=data, end=_ENDS[end])
+def end_of(call_id: int, end: int) -> call_pb2.Flow:
+    """The frame that says how a body ends."""
+    return call_pb2.Flow(id=call_id, end=_ENDS[end])
 
 
 _ENDS = (call_pb2.FLOW_END_UNSPECIFIED, call_pb2.FLOW_END_WHOLE, call_pb2.FLOW_END_BROKEN)

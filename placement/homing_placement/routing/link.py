@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from homing import cancellation
 from homing.errors import Unavailable
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2
@@ -46,11 +47,8 @@ class StreamBroken(Exception):
 
 
 def _broken(error: BaseException) -> BaseException:
-    """What a failure means. gRPC also raises CancelledError when the other side, or the channel's end, cancelled it."""
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        return error
-    return StreamBroken(str(error))
+    """What a failure means."""
+    return error if cancellation.is_own(error) else StreamBroken(str(error))
 
 
 class NodeLink:

@@ -10,8 +10,10 @@ from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl
 
+from homing.compat.membrane import JsNamed
 
-class Blob:
+
+class Blob(JsNamed):
     """Bytes with a type.
 
     Args:
@@ -38,7 +40,7 @@ class Blob:
         """As UTF-8."""
         return self.content.decode(errors="replace")
 
-    async def arrayBuffer(self) -> bytes:  # noqa: N802 - the name of JavaScript
+    async def array_buffer(self) -> bytes:
         """As they are."""
         return self.content
 
@@ -70,7 +72,7 @@ class File:
         return self.content
 
 
-class FormData:
+class FormData(JsNamed):
     """Fields in order; a name may stand more than once.
 
     Example:
@@ -95,8 +97,6 @@ class FormData:
     def get_all(self, name: str) -> list[str | File]:
         """Every value of a field."""
         return [value for own, value in self._fields if own == name]
-
-    getAll = get_all  # noqa: N815 - the name of JavaScript
 
     def append(self, name: str, value: str | File) -> None:
         """Add a value."""

@@ -205,15 +205,22 @@ class _Faced:
         return JsMap({key: faced(value) for key, value in found.items()}) if self._as_map else faced(found)
 
 
-class FetchResponse(Response):
+class JsNamed:
+    """Has each of its attributes under JavaScript's name, too: `arrayBuffer` is `array_buffer`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        snake = snake_case(name)
+        if snake == name:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return faced(getattr(self, snake))
+
+
+class FetchResponse(JsNamed, Response):
     """What a request was answered with."""
 
     status_text = ""
-
-    @property
-    def webSocket(self) -> Any:  # noqa: N802 - the name is JavaScript's
-        """The socket that the answer has, or None."""
-        return faced(self.web_socket)
 
     @property
     def js_object(self) -> FetchResponse:
@@ -229,8 +236,6 @@ class FetchResponse(Response):
     async def buffer(self) -> bytes:
         """The body."""
         return await self.bytes()
-
-    arrayBuffer = buffer  # noqa: N815 - the name of JavaScript
 
 
 class Fetcher:

@@ -16,7 +16,7 @@ from homing.compat.html.tokens import Comment as CommentToken
 from homing.compat.html.tokens import Doctype as DoctypeToken
 from homing.compat.html.tokens import EndTag as EndTagToken
 from homing.compat.html.tokens import StartTag
-from homing.compat.membrane import JsArray, snake_case
+from homing.compat.membrane import JsArray, JsNamed, snake_case
 
 _TAG_NAME = re.compile(r"[a-zA-Z][^\t\n\f\r />]*")
 _ATTRIBUTE_NAME = re.compile(r"[^\t\n\f\r />=][^\t\n\f\r />=]*")
@@ -24,7 +24,7 @@ _PUBLIC = re.compile(r"\s*public\s*(\"[^\"]*\"?|'[^']*'?)\s*(\"[^\"]*\"?|'[^']*'
 _SYSTEM = re.compile(r"\s*system\s*(\"[^\"]*\"?|'[^']*'?)", re.IGNORECASE)
 
 
-class Part:
+class Part(JsNamed):
     """A part of the document, and what is put in its place.
 
     Args:
@@ -40,12 +40,6 @@ class Part:
         self._before: list[bytes] = []
         self._instead: list[bytes] = []
         self._after: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        snake = snake_case(name)
-        if snake == name:
-            raise AttributeError(f"{type(self).__name__} has no {name}")
-        return getattr(self, snake)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, snake_case(name), value)

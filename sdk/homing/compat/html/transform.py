@@ -13,7 +13,7 @@ from typing import Any
 from homing.compat import waiting
 from homing.compat.html.rewriter import Handlers, Rewriter
 from homing.compat.html.selectors import Selectors
-from homing.compat.membrane import FetchResponse
+from homing.compat.membrane import FetchResponse, JsNamed
 from homing.errors import NotSupported
 from homing.http import Headers, Response
 from homing.streams import ReadableStream
@@ -21,7 +21,7 @@ from homing.streams import ReadableStream
 _ASCII = bytes(range(128))
 
 
-class HTMLRewriter:
+class HTMLRewriter(JsNamed):
     """Calls handlers for the elements that selectors match, and writes what they say; made with `new`.
 
     Example:
@@ -61,8 +61,6 @@ class HTMLRewriter:
         """Have handlers called for the document: some of `doctype`, `comments`, `text` and `end`."""
         self._document.append(Handlers(handlers))
         return self
-
-    onDocument = on_document  # noqa: N815 - the name of JavaScript
 
     def transform(self, response: Response) -> FetchResponse:
         """An answer with another body. Handlers are called before this returns, or of a stream as it is read.

@@ -178,20 +178,6 @@ class TransformStream(homing.TransformStream):
         return cls()
 
 
-class TextEncoder:
-    """Text as bytes; made with `new`."""
-
-    @classmethod
-    def new(cls) -> TextEncoder:
-        """For UTF-8."""
-        return cls()
-
-    @staticmethod
-    def encode(text: str = "") -> bytes:
-        """The bytes of a text."""
-        return text.encode()
-
-
 class Response(workers.Response):
     """As `workers.Response`; made with `new`."""
 
