@@ -353,7 +353,6 @@ def test_an_endless_answer_flows_and_ends_with_its_client(
         assert worker.answer(call)[0] == 200
         worker.wait(lambda frame, act=act, call=call: frame[:4] == [channel.FLOW, act, channel.OF_EVENT, call])
         worker.send(channel.TAKEN, act, channel.OF_EVENT, call, channel.STOP)
-        worker.settle()
         worker.wait(lambda frame, act=act, call=call: frame[:6] == [channel.FLOW, act, 0, call, b"", 2])
 
 
