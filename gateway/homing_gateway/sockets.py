@@ -187,7 +187,7 @@ class HeldSocket:
             return
         self.had = m.seq
         if self.link is not None:
-            self.link.had(self.handle, m.seq)
+            self.link.had(self.handle, m.seq, len(data))
         if self._over:
             return
         if self._out_bytes > SOCKET_UNREAD_BYTES_MAX:

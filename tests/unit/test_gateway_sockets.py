@@ -29,7 +29,7 @@ class Link:
         kept.CopyFrom(frame)
         self.frames.append(kept)
 
-    def had(self, handle: int, seq: int) -> None:
+    def had(self, handle: int, seq: int, size: int) -> None:
         self.arrived[handle] = seq
 
     @property

@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
+from hand_clock import Clock
 from homing.pace import Pace
-
-
-class Clock:
-    """A loop's clock and timers, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self.timers: list[tuple[float, object]] = []
-
-    def time(self) -> float:
-        return self.now_s
-
-    def call_later(self, delay_s: float, callback: object) -> Timer:
-        timer = Timer(self, (self.now_s + delay_s, callback))
-        self.timers.append(timer.entry)
-        return timer
-
-    def move(self, seconds: float) -> None:
-        self.now_s += seconds
-        due = [entry for entry in self.timers if entry[0] <= self.now_s + 1e-9]
-        self.timers = [entry for entry in self.timers if entry not in due]
-        for _, callback in due:
-            assert callable(callback)
-            callback()
-
-
-class Timer:
-    def __init__(self, clock: Clock, entry: tuple[float, object]) -> None:
-        self.clock, self.entry = clock, entry
-
-    def cancel(self) -> None:
-        if self.entry in self.clock.timers:
-            self.clock.timers.remove(self.entry)
 
 
 class Writer:
@@ -65,9 +31,7 @@ class Writer:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(asyncio, "get_running_loop", lambda: made)
-    return made
+    return Clock.of_running_loop(monkeypatch)
 
 
 @pytest.fixture

@@ -21,6 +21,10 @@ RETRY_AFTER_S_DEFAULT = 1.0
 # Streams to nodes
 CALLS_GATHER_S = 0.008
 """While many pass, calls wait so long for others, unless the node has answered its newest batch."""
+RECEIPT_S_MAX = 0.05
+"""So long at most the receipt of what was said on a socket waits for something to travel with."""
+RECEIPT_BYTES_MAX = 262_144
+"""So much that was said never waits: a node closes the socket that has 8 MiB unread."""
 CONNECT_S_MAX = 2.0
 RECONNECT_S_MIN = 0.05
 RECONNECT_S_MAX = 1.0

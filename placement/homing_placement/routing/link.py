@@ -32,6 +32,7 @@ from homing_placement.routing.limits import (
     RECONNECT_S_MIN,
 )
 from homing_placement.routing.pending import Pending
+from homing_placement.routing.receipts import Receipts
 from homing_placement.routing.sides import LinkOwner
 
 EXCHANGE = "/homing.wire.v1.Calls/Exchange"
@@ -68,10 +69,10 @@ class NodeLink:
         self._cancels: list[int] = []
         self._pieces: deque[tuple[Pending, int, int]] = deque()  # call, its id when queued, offset of the next piece
         self._from_sockets: deque[call_pb2.FromSocket] = deque()
-        self._had: dict[int, int] = {}  # handle to the number up to which everything said is here
         self._flows = LinkFlows(self._flow_ready)
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, CALLS_GATHER_S)
+        self._receipts = Receipts(self._wake.set)
         self._next_id = 0
         self._before_newest_id = 0  # calls above it went in the newest batch
         self._channel: grpc.aio.Channel | None = None
@@ -121,11 +122,9 @@ class NodeLink:
         self._pace.ready()
         self._hurry_if_free()
 
-    def had(self, handle: int, seq: int) -> None:
-        """What was said on a socket up to a number is here; nobody waits for that."""
-        if not self._had:
-            self._pace.ready()
-        self._had[handle] = seq
+    def had(self, handle: int, seq: int, size: int) -> None:
+        """What was said on a socket up to a number is here, `size` bytes more; see `Receipts`."""
+        self._receipts.add(handle, seq, size)
 
     async def inspect(self, request: call_pb2.InspectRequest) -> call_pb2.InspectReply:
         """Ask the node for facts.
@@ -276,7 +275,14 @@ class NodeLink:
             if not more:
                 await wake.wait()
             wake.clear()
-            if self._queue or self._cancels or self._pieces or self._from_sockets or self._had or self._flows.queued:
+            if (
+                self._queue
+                or self._cancels
+                or self._pieces
+                or self._from_sockets
+                or self._receipts.due
+                or self._flows.queued
+            ):
                 batch = self._next_batch()
                 more = bool(self._queue or self._pieces or self._from_sockets or self._flows.queued)
                 self._pace.sent()
@@ -309,10 +315,7 @@ class NodeLink:
             size += 64 + len(frame.data)
         if self._flows.queued:
             self._flows.fill(batch, size, BATCH_BYTES_MAX)
-        if self._had:
-            batch.had_handles.extend(self._had)
-            batch.had_seqs.extend(self._had.values())
-            self._had.clear()
+        self._receipts.fill(batch)
         return batch
 
     def _add_call(self, batch: call_pb2.CallBatch, pending: Pending, sent_ns: int, now_s: float) -> int:
@@ -381,7 +384,7 @@ class NodeLink:
         self._pieces.clear()
         self._cancels.clear()
         self._from_sockets.clear()
-        self._had.clear()
+        self._receipts.clear()
         self._flows.break_off()
         self._owner.link_down(self)
         for pending in queued:
