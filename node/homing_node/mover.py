@@ -17,6 +17,7 @@ from homing_node.moves import Abort, Change, Effect, Moves, Offer, Rest, Resume
 from homing_node.objects.host import ObjectHost
 from homing_node.old_copies import OldCopies
 from homing_node.replica_sets import ReplicaSets, Seen
+from homing_node.right_sets import RightSets
 from homing_node.slot_loads import SlotLoads
 from homing_placement.placer import Placer
 from homing_placement.records import Replica, SlotRecord
@@ -47,7 +48,7 @@ class Mover:
         self._planned_for: set[str] = set()  # the nodes that were registered then
         self._busy: bool | None = None  # replicas of many slots catch up; looked at when it matters
         self._loads = SlotLoads()
-        self._right: dict[int, SlotRecord] = {}  # slots whose sets are right, as far as was seen since the last plan
+        self._right = RightSets()
         self._old = OldCopies(Replica(me, log.core.disk))
         self._deleting: asyncio.Future[None] | None = None
 
@@ -59,7 +60,7 @@ class Mover:
 
     def candidates(self) -> Iterable[int]:
         """See `Facts`. Left out: slots of which this node is the first replica, and whose set is known to be right."""
-        me, records, right = self._log.core.node, self._placer.table.records, self._right
+        me, records, right = self._log.core.node, self._placer.table.records, self._right.records
         return [slot for slot in self._host.gate.slots if not _is_settled(records[slot], right.get(slot), me)]
 
     def epoch(self, slot: int) -> int:
@@ -88,12 +89,12 @@ class Mover:
     def next_set(self, slot: int) -> tuple[Replica, ...] | None:
         """See `Facts`."""
         record = self._placer.table.route(slot)[1]
-        if record is None or self._right.get(slot) is record:
+        if record is None or self._right.records.get(slot) is record:
             return None
         core, replicas = self._log.core, self.replicas(slot)
         distrusted = core.distrusted(slot)
         if self._sets.following(slot, replicas, distrusted, busy=False) is None:
-            self._right[slot] = record
+            self._right.add(slot, record)
             return None
         lags = {each.node: core.lag_of(slot, each.node) for each in replicas if each.node != core.node}
         behind = [node for node, lag in lags.items() if lag is None or lag > limits.move_lag_records_max]
@@ -121,11 +122,12 @@ class Mover:
         self._busy = None
         if self._sets.settled != before:
             self._right.clear()
+        self._right.doubt(now)
         if now >= self._plan_at or table.nodes.keys() != self._planned_for:
             self._plan_at, self._planned_for = now + limits.plan_s, set(table.nodes)
-            self._right.clear()
             sets = [() if record is None else [each.node for each in record.replicas] for record in table.records]
-            self._sets.plan(table.nodes, sets, now, table.loads)
+            if self._sets.plan(table.nodes, sets, now, table.loads):
+                self._right.clear()
             self._measure(now)
             due = self._old.look(self._log.core.held(), dict(enumerate(table.records)), now)
             if due and (self._deleting is None or self._deleting.done()):

@@ -91,7 +91,7 @@ class ReplicaSets:
         sets: Sequence[Sequence[str]],
         now: float,
         loads: Mapping[str, LoadRecord] | None = None,
-    ) -> None:
+    ) -> bool:
         """Make the wish over the members: who is there, or was there lately, and does not drain for long.
 
         There is none for a part of the slots as long as this node or a set of them is not known.
@@ -102,15 +102,23 @@ class ReplicaSets:
             now: monotonic seconds.
             loads: what nodes say of the load of their slots. Who says nothing has just come back, or is not there:
                 as if it were idle, it would be given slots that go back when it has counted its own.
+
+        Returns:
+            Whether it, or what else `following` rests on, is another than before.
         """
+        before = (self._members, self._gone_since.keys())
         there = set(nodes)
         gone = {node for each in sets for node in each} - there
         self._gone_since = {node: self._gone_since.get(node, now) for node in gone}
         leaving = {node for node, since in self._draining_since.items() if now - since >= limits.leaving_s}
         late = {node for node, since in self._gone_since.items() if now - since < self._replace_after_s}
         self._members = frozenset((there - leaving) | late) or frozenset(there)
+        changed = before != (self._members, self._gone_since.keys())
         for planned in self._planned:
+            was = (planned.wished_for, planned.crowded, planned.swaps.under_way)
             self._plan_part(planned, sets[planned.part.first : planned.part.slots.stop], there, now, loads)
+            changed = changed or was != (planned.wished_for, planned.crowded, planned.swaps.under_way)
+        return changed
 
     def _plan_part(
         self,

@@ -16,6 +16,24 @@ BUSY_PER_S_MIN = 750.0  # a caller that waits for each answer stays below
 WINDOW_S = 0.01  # over which they are counted
 
 
+class Passed:
+    """What the writers of a process have sent."""
+
+    __slots__ = ("frames", "messages")
+
+    def __init__(self) -> None:
+        self.frames = self.messages = 0
+
+    def take(self) -> float:
+        """The frames of a message on average since this was asked last; 0.0: nothing was sent."""
+        mean = self.frames / self.messages if self.messages else 0.0
+        self.frames = self.messages = 0
+        return mean
+
+
+passed = Passed()
+
+
 class Pace:
     """The pace of one writer.
 
@@ -71,6 +89,8 @@ class Pace:
         if self._look(now_s):
             self._since_s, self._through = now_s, 0
         self._through += self._ready
+        passed.frames += self._ready
+        passed.messages += 1
         self._ready = 0
 
     def _look(self, now_s: float) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import homing
+from homing import scheduling
 from homing.errors import ConfigurationError, JailUnavailable
 from homing_node.workers import limits
 from homing_node.workers.jail_cgroups import Cgroups
@@ -262,7 +263,8 @@ def spawn(spec: JailSpec) -> Jail:
             _CONFIG_FD: _memory_file(theirs, config),
         }
         try:
-            pid = _start(_arguments(spec), {target: _high(theirs, source) for target, source in sources.items()})
+            with scheduling.batch():
+                pid = _start(_arguments(spec), {target: _high(theirs, source) for target, source in sources.items()})
         except OSError as error:
             raise JailUnavailable(f"nsjail cannot be started: {error}") from error
         ours.pop_all()
