@@ -210,7 +210,7 @@ class App:
         pending = await self._call(exchange, lambda on_done: exchange.fetch(self._gateway, body, on_done))
         if pending.error is not None:
             return exchange.problem(pending.error)
-        if pending.download is not None and self._gateway.flowing >= FLOWING_MAX:
+        if pending.downloads and self._gateway.flowing >= FLOWING_MAX:
             raise Overloaded("too many answers flow through this gateway", retry_after_s=RETRY_AFTER_S_DEFAULT)
         return fetched(pending, exchange)
 

@@ -66,7 +66,7 @@ class RequestBody:
             self._room.clear()
             try:
                 # Before there is an answer the call has a deadline. Code that answers and reads no more is left alone.
-                async with asyncio.timeout(None if pending.download is None else BODY_WAIT_S_MAX):
+                async with asyncio.timeout(BODY_WAIT_S_MAX if pending.downloads else None):
                     await self._room.wait()
             except TimeoutError:
                 self.end()

@@ -253,7 +253,7 @@ class Exchange:
             self.route, self.asked, self.verb, self.url(), headers, body, self.request_id, self.entered_ns, on_done
         )
         if self._rest is not None:
-            pending.upload = self._rest.upload
+            pending.uploads = (self._rest.upload,)
             self.pending = pending
         return pending
 
@@ -271,8 +271,8 @@ class Exchange:
         """It is over: no more of either body is passed on."""
         if self._rest is not None:
             self._rest.end()
-        if self.pending is not None and self.pending.download is not None:
-            self.pending.download.stop()
+        for download in self.pending.downloads if self.pending is not None else ():
+            download.stop()
 
     def _passed_headers(self, *, without_authorization: bool) -> list[tuple[str, str]]:
         """What the object's code sees of the headers; never the gateway's own token."""
@@ -291,11 +291,11 @@ def fetched(pending: Pending, exchange: Exchange) -> Answer:
         raise ApplicationError(f"the object answered with status {status}", error_type="ResponseError")
     headers = answered_headers(pending)
     headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
-    if pending.download is not None and status not in _BODILESS and exchange.verb != "HEAD":
+    if pending.downloads and status not in _BODILESS and exchange.verb != "HEAD":
         said = said_length(pending)
         if said is not None:
             headers.append((b"content-length", b"%d" % said))
-        return status, headers, pending.download
+        return status, headers, pending.downloads[0]
     body = b"" if status in _BODILESS else pending.answer
     if status not in _LENGTHLESS:
         headers.append((b"content-length", b"%d" % _length(pending, body, exchange.verb)))

@@ -89,8 +89,9 @@ class SocketApp:
         gateway.metrics.call("fetch", pending, time.monotonic_ns())
         if pending.error is not None:
             raise pending.error
-        if pending.download is not None:
-            pending.download.stop()
+        for download in pending.downloads:
+            download.stop()
+        if pending.downloads:
             raise BadRequest("a request for a WebSocket was answered with a body that flows")
         return pending
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from homing.errors import ApplicationError, HomingError, TooLarge
+from homing.flow import streams_per_value_max
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2 as wire
 from homing_node import limits
@@ -37,6 +38,14 @@ Test = Callable[[wire.TestRequest], Awaitable[wire.TestReply]]
 Prepare = Callable[[str], Awaitable[None]]
 
 
+class _Partial(NamedTuple):
+    """A call of which pieces are to come, and how streams behind it have ended meanwhile."""
+
+    call: wire.Call
+    pieces: list[bytes]
+    ends: list[wire.Flow]
+
+
 class _Exchange:
     """One gateway's stream."""
 
@@ -46,7 +55,7 @@ class _Exchange:
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, limits.replies_gather_s)
         self._running = 0  # calls without an answer
-        self._partial: dict[int, tuple[wire.Call, list[bytes]]] = {}
+        self._partial: dict[int, _Partial] = {}
         self._partial_bytes = 0
         self.gone = False  # the gateway has hung up
         self._said: list[wire.ToSockets] = []
@@ -74,7 +83,10 @@ class _Exchange:
         for piece in batch.pieces:
             self._add(piece)
         for flow in batch.flows:
-            self._target.flows.from_gateway(self, flow)
+            if (partial := self._partial.get(flow.id)) is None:
+                self._target.flows.from_gateway(self, flow)
+            elif flow.end and len(partial.ends) < streams_per_value_max:
+                partial.ends.append(flow)
         for m in batch.sockets:
             self._on_socket(m)
         for handle, seq in zip(batch.had_handles, batch.had_seqs, strict=True):
@@ -141,14 +153,14 @@ class _Exchange:
             self._pace.hurry()
 
     def _keep(self, call: wire.Call) -> None:
-        self._partial[call.id] = (call, [call.body])
+        self._partial[call.id] = _Partial(call, [call.body], [])
         self._partial_bytes += len(call.body)
 
     def _add(self, piece: wire.Piece) -> None:
         known = self._partial.get(piece.id)
         if known is None:
             return  # refused before; the rest of it passes by
-        call, parts = known
+        call, parts, ends = known
         parts.append(piece.data)
         self._partial_bytes += len(piece.data)
         if self._partial_bytes > limits.partial_bodies_bytes_max:
@@ -158,6 +170,8 @@ class _Exchange:
             self._drop(piece.id, parts)
             call.body, call.more = b"".join(parts), False
             self._target.call(call, self.reply, self)
+            for flow in ends:
+                self._target.flows.from_gateway(self, flow)
 
     def _drop(self, call_id: int, parts: list[bytes]) -> None:
         del self._partial[call_id]

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 window_bytes = 256 * 1024  # of one body, one way
 piece_bytes_max = 64 * 1024
 piece_cost_bytes = 128  # what a piece counts beside its bytes
+streams_per_value_max = 16  # in the arguments of one call, and in its result
 
 GOES_ON, WHOLE, BROKEN = 0, 1, 2
 """How a body ends: not yet, with its last byte, or before it."""

@@ -2,22 +2,25 @@
 
 By value, as `Packer` has it: None, bool, int of any size, float, str, bytes, datetime, lists, dicts, sets; and ids of
 objects, and instances of dataclasses that both sides have. A stub arrives as a stub of the same object; functions and
-`RpcTarget`s go by reference. Nothing is ever run to make a value: the fields of a dataclass are put back as they were,
-without its `__init__`.
+`RpcTarget`s go by reference. A stream, or an asynchronous generator, arrives as a stream: what is sent of it is its
+number, and its pieces flow behind the value (`homing.flow`). Nothing is ever run to make a value: the fields of a
+dataclass are put back as they were, without its `__init__`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from homing.errors import HomingError
+from homing.errors import HomingError, TooLarge
+from homing.flow import streams_per_value_max
 from homing.ids import ObjectId
+from homing.streams import ReadableStream, WholeBody
 from homing.stubs import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
 from homing.values import Packer, as_base
 
@@ -25,6 +28,8 @@ _EXT_DATACLASS = 4  # [module, qualified name, {field: value}]
 _EXT_STUB = 5  # [class, id, name]
 _EXT_ID = 6  # [id, name]
 _EXT_REFERENCE = 7  # [class, id, name, activation, target]
+_EXT_STREAM = 8  # [its number among those of the value]
+_EXT_BODY = 9  # a body that is there as a whole: it can be read as a stream is, also where it arrives
 
 _pack = msgspec.msgpack.Encoder().encode
 _T = TypeVar("_T")
@@ -48,10 +53,43 @@ class Sender:
         self._caller = caller
         self._export = export
         self._packer = Packer(self._other, self._resolve)
-        self.encode = self._packer.encode
-        self.decode = self._packer.decode
+        self._sent: list[ReadableStream] | None = None  # streams of the value that is being encoded
+        self._came: list[ReadableStream | None] = []  # and of the one that is being decoded
 
-    def decode_arguments(self, body: bytes) -> tuple[list[Any], dict[str, Any]]:
+    def encode(self, value: Any, streams: list[ReadableStream] | None = None) -> bytes:
+        """The bytes of a value.
+
+        Args:
+            value: what is sent.
+            streams: takes the streams that are in it, to be sent behind it; what was passed is locked. None: it may
+                have none.
+
+        Raises:
+            TypeError, ValueError: see `Packer.encode`.
+            TooLarge: there are too many streams in it.
+            BadRequest: one of them has a reader.
+        """
+        self._sent = streams
+        try:
+            return self._packer.encode(value)
+        finally:
+            self._sent = None
+
+    def decode(self, data: bytes, streams: Sequence[ReadableStream] = ()) -> Any:
+        """The value whose bytes these are; `streams` flow behind it, each of which is at one place in it, or at none.
+
+        Raises:
+            ValueError: they were not made by `encode`, or are nested too deeply.
+        """
+        self._came = [*streams]
+        try:
+            return self._packer.decode(data)
+        finally:
+            self._came = []
+
+    def decode_arguments(
+        self, body: bytes, streams: Sequence[ReadableStream] = ()
+    ) -> tuple[list[Any], dict[str, Any]]:  # fmt: skip
         """The positional and keyword arguments of a call.
 
         Raises:
@@ -59,7 +97,7 @@ class Sender:
         """
         if not body:
             return [], {}
-        both: Any = self.decode(body)
+        both: Any = self.decode(body, streams)
         match both:
             case [list(), dict()]:
                 args, kwargs = cast("tuple[list[Any], dict[str, Any]]", both)
@@ -84,10 +122,26 @@ class Sender:
             return _reference(value.reference)
         if isinstance(value, (RpcTarget, FunctionType, MethodType)):
             return _reference(self._export(value))
+        if isinstance(value, WholeBody):
+            return msgspec.msgpack.Ext(_EXT_BODY, bytes(value))
+        if isinstance(value, (ReadableStream, AsyncGenerator)):
+            return _extension(_EXT_STREAM, [self._pass_on(cast("Any", value))])
         return self._packer.extend(as_base(value))
 
+    def _pass_on(self, value: ReadableStream | AsyncGenerator[Any]) -> int:
+        """Take a stream out of the value that is being encoded; returns its number there."""
+        if self._sent is None:
+            raise TypeError("a stream cannot be sent here")
+        if len(self._sent) >= streams_per_value_max:
+            raise TooLarge(f"at most {streams_per_value_max} streams are sent with a call, and as many with its result")
+        stream = value.homing_pass_on() if isinstance(value, ReadableStream) else ReadableStream(value)
+        self._sent.append(stream)
+        return len(self._sent) - 1
+
     def _resolve(self, code: int, data: bytes) -> Any:
-        content = self.decode(data)
+        if code == _EXT_BODY:
+            return WholeBody(data)
+        content = self._packer.decode(data)
         try:
             if code == _EXT_STUB:
                 class_key, *found = content
@@ -96,6 +150,8 @@ class Sender:
                 return _id(*content)
             if code == _EXT_DATACLASS:
                 return _restored(*content)
+            if code == _EXT_STREAM:
+                return self._stream(*content)
             if code == _EXT_REFERENCE:
                 class_key, raw, name, activation, target = content
                 numbers = _of_type(int, activation), _of_type(int, target)
@@ -105,6 +161,15 @@ class Sender:
         except (LookupError, TypeError, AttributeError, HomingError) as error:
             raise ValueError(f"a value that cannot be read: {error}") from error
         raise ValueError(f"bytes of an unknown kind {code}")
+
+    def _stream(self, number: Any) -> ReadableStream:
+        at = _of_type(int, number)
+        if at < 0:
+            raise LookupError("a number below 0")
+        found, self._came[at] = self._came[at], None
+        if found is None:
+            raise ValueError("a stream that is in two places")
+        return found
 
     def _referred(self, to: Reference) -> Any:
         return RpcStub(self._caller, to)
@@ -124,9 +189,10 @@ class Copier(Sender):
         self._passed: list[Any] = []  # by the value that is being copied
 
     def copy(self, value: Any) -> Any:
-        """A copy of a value; raises what `Packer.encode` raises."""
+        """A copy of a value, with the very streams that are in it; raises what `encode` raises."""
         self._passed = []
-        return self.decode(self.encode(value))
+        streams: list[ReadableStream] = []
+        return self.decode(self.encode(value, streams), streams)
 
     def _pass(self, value: Any) -> Reference:
         self._passed.append(value)

@@ -161,6 +161,20 @@ class ReadableStream:
             parts.append(piece)
         return b"".join(parts)
 
+    def homing_pass_on(self) -> ReadableStream:
+        """What is left of it, for whoever it is given to; this one is locked from now on.
+
+        Raises:
+            BadRequest: it has a reader.
+        """
+        if self.homing_reader is not None:
+            raise BadRequest("a stream that has a reader cannot be sent")
+        passed, self._pieces = ReadableStream(self._pieces), _each(())
+        passed.cancelled = self.cancelled
+        self.used = True
+        self.homing_reader = StreamReader(ReadableStream(()))  # nobody has it, so nobody releases the lock
+        return passed
+
     async def homing_next(self) -> bytes | None:
         """The next piece that is not empty, or None at the end; for the runtime and for readers."""
         while not self.cancelled:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import binascii
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from datetime import datetime
 from typing import Any, cast
 
 import msgspec
+
+from homing.errors import NotSupported
 
 _EXT_INTEGER = 1  # beyond 64 bits: signed, little endian
 _EXT_DATETIME = 2  # ISO 8601
@@ -56,6 +58,7 @@ def to_json(value: Any) -> bytes:
     Raises:
         TypeError: some part of it is of a type that does not travel; the message names the type.
         ValueError: NaN, an infinity, text that is not valid Unicode, or nesting without end.
+        NotSupported: some part of it is a stream, which `fetch` can carry, and calls between objects.
 
     Example:
         >>> to_json({"n": 2**70, "raw": b"hi"})
@@ -99,6 +102,10 @@ def _tag(value: Any) -> Any:
         return {"$datetime": value.isoformat()}
     if kind is set or kind is frozenset:
         return {"$set": [_tag(item) for item in value]}
+    if isinstance(value, AsyncIterable):
+        raise NotSupported(
+            "a stream in a call from outside, or in its result: use `fetch`, whose request and answer can be streams"
+        )
     return _tag(as_base(value))
 
 

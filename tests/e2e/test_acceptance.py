@@ -409,3 +409,74 @@ async def hurt(cluster: DevCluster, http: httpx.AsyncClient, name: str, what: st
         other = next(each for each in view.slots[slot].replicas if each != owner)
         moved = await http.post(f"{cluster.url}/_homing/v1/slots/{slot}/move/{other}")
         assert moved.status_code == 200, moved.text
+
+
+# -- streams of calls ---------------------------------------------------------------------------------------------
+
+
+async def elsewhere(cluster: DevCluster, name: str) -> str:
+    """The name of an object that another node owns."""
+    _, owner = await cluster.owner_of("Feed", name)
+    for number in range(100):
+        other = f"{name}-{number}"
+        if (await cluster.owner_of("Feed", other))[1] != owner:
+            return other
+    raise AssertionError("one node owns everything")
+
+
+async def test_a_stream_passes_from_object_to_object_no_faster_than_it_is_read(
+    cluster: DevCluster, http: httpx.AsyncClient
+) -> None:
+    """A result of one call is an argument of the next, on three nodes: nobody between holds more than its windows."""
+    source = await elsewhere(cluster, "sink")
+    await state(http, source)
+    before = await rss(cluster)
+    relayed = asyncio.ensure_future(call(http, "relay", "relay", source, "sink", 64, 100, kind="Feed"))
+    await asyncio.sleep(1.2)
+    assert 0 < (await state(http, "sink"))["made"] < 4 * MIB
+    assert (await state(http, source))["made"] < 4 * MIB, "its generator waits"
+    after = await rss(cluster)
+    assert await relayed == 64 * MIB
+    assert (await state(http, source))["closed"] == 1
+    grown = {pid: size - before.get(pid, size) for pid, size in after.items()}
+    assert max(grown.values()) < MEMORY_BYTES_MAX, grown
+
+
+@pytest.mark.parametrize("what", ["worker", "owner", "move"])
+async def test_a_stream_of_a_call_breaks_off_visibly(cluster: DevCluster, http: httpx.AsyncClient, what: str) -> None:
+    """Its maker's worker or owner dies, or its slot moves: who reads it gets an error, and has nothing that is lost."""
+    source = f"told-{what}"
+    reader = await elsewhere(cluster, source)
+    following = asyncio.ensure_future(call(http, reader, "follow", source, 5, kind="Feed"))
+    while (await state(http, source))["n"] < 40:
+        await asyncio.sleep(0.05)
+    await hurt(cluster, http, source, what)
+    last, error = await following
+    await cluster.wait_settled(REST_S)
+    assert error == "Unavailable"
+    assert (await state(http, source))["n"] >= last >= 40
+
+
+async def test_streams_go_with_values_that_travel_in_pieces(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    """Their pieces pass between those of the value, both ways. Broken by: streams that begin with its last piece."""
+    other = await elsewhere(cluster, "mirror")
+    block = MIB // 16
+    assert await call(http, "mirror", "mirrored", other, 4 * MIB, kind="Feed") == [4 * MIB, 2 * block, 3 * block]
+
+
+async def test_a_client_that_calls_a_method_is_told_of_fetch(http: httpx.AsyncClient) -> None:
+    answer = await ask(http, "told", "blocks", 1, kind="Feed")
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (501, "not-supported")
+    assert "use `fetch`" in answer.json()["detail"]
+
+
+async def test_a_generator_is_closed_when_its_reader_dies(cluster: DevCluster, http: httpx.AsyncClient) -> None:
+    """On another node; nothing was said by the one that read. Broken by: a stream that outlives its reader."""
+    source = "widow"
+    reader = await elsewhere(cluster, source)
+    assert await call(http, reader, "hold", source, kind="Feed") > 0
+    assert (await state(http, source))["closed"] == 0
+    await hurt(cluster, http, reader, "worker")
+    async with asyncio.timeout(10):
+        while (await state(http, source))["closed"] == 0:
+            await asyncio.sleep(0.05)

@@ -28,7 +28,7 @@ async def gate() -> AsyncIterator[Running]:
 def head(*headers: tuple[str, str], status: int = 200) -> wire.Reply:
     """The beginning of an answer whose body flows."""
     fields = [wire.Header(name=name, value=value) for name, value in headers]
-    return wire.Reply(status=status, headers=fields, more=True, flows=True)
+    return wire.Reply(status=status, headers=fields, flows=1)
 
 
 def whole(call_id: int) -> wire.Flow:

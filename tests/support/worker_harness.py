@@ -129,7 +129,7 @@ class WorkerHarness:
         call = next(self._calls)
         if body is None:
             body = msgspec.json.encode({"args": args, "kwargs": kwargs}) if args or kwargs else b""
-        event = (channel.RPC, method, body, timeout_ms, f"req-{call}", f"trace-{call}", None, awaited, 0)
+        event = (channel.RPC, method, body, timeout_ms, f"req-{call}", f"trace-{call}", None, awaited, 0, 0)
         self.send(channel.EVENT, act, call, *event)
         return call
 
@@ -140,33 +140,33 @@ class WorkerHarness:
         """Send a request; returns its number. `flows`: more of its body follows; `keyed`: its answer is kept."""
         call = next(self._calls)
         kind = channel.FETCH if act else channel.DEFAULT
-        http = [url, [list(h) for h in headers], flows, keyed]
-        self.send(channel.EVENT, act, call, kind, verb, body, 5_000, f"req-{call}", "", http, False, 0)
+        http = [url, [list(h) for h in headers], keyed]
+        self.send(channel.EVENT, act, call, kind, verb, body, 5_000, f"req-{call}", "", http, False, 0, int(flows))
         return call
 
     def http(self, act: int, verb: str, url: str, body: bytes = b"", headers: Any = ()) -> Any:
         """The answer to a request: status, headers and body, which is read to its end where it flows."""
         call = self.request(act, verb, url, body, headers)
         answer = self.answer(call)
-        if self.effect(call)[1] != channel.STREAM:
+        if len(self.effect(call)) <= 5:
             return answer
         data, end = self.body(act, call)
         if end != WHOLE:
             raise Failed("broken", f"after {len(data)} bytes", "")
-        return [*answer, data]
+        return [*answer[:2], data]
 
-    def body(self, act: int, call: int, side: int = channel.OF_EVENT) -> tuple[bytes, int]:
-        """A body that flows, to its end, each piece taken as it comes; and how it ended."""
+    def body(self, act: int, call: int, side: int = channel.OF_EVENT, at: int = 0) -> tuple[bytes, int]:
+        """A stream that flows, to its end, each piece taken as it comes; and how it ended."""
         data = b""
-        at = 0
+        seen = 0
         while True:
-            for frame in self.frames[at:]:
-                if frame[:4] == [channel.FLOW, act, side, call]:
-                    if frame[5] != GOES_ON:
-                        return data, frame[5]
-                    data += frame[4]
-                    self.send(channel.TAKEN, act, side, call, cost_of(frame[4]))
-            at = len(self.frames)
+            for frame in self.frames[seen:]:
+                if frame[:5] == [channel.FLOW, act, side, call, at]:
+                    if frame[6] != GOES_ON:
+                        return data, frame[6]
+                    data += frame[5]
+                    self.send(channel.TAKEN, act, side, call, at, cost_of(frame[5]))
+            seen = len(self.frames)
             assert self.receive(TIMEOUT_S), "the body goes on and does not come"
 
     def effect(self, call: int) -> list[Any]:
@@ -187,7 +187,7 @@ class WorkerHarness:
             self.receive(left)
 
     def answer(self, call: int) -> Any:
-        _, status, payload, started_ns, ended_ns = self.effect(call)
+        _, status, payload, started_ns, ended_ns, *_ = self.effect(call)
         assert 0 < started_ns <= ended_ns
         if status == channel.FAILURE:
             raise Failed(*payload[:3])

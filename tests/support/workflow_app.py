@@ -239,7 +239,7 @@ class Instance:
     def ring(self, *, now: bool = False) -> None:
         """An ALARM event, as a node sends it; now: for the earliest, whether it is due or not."""
         number = next(_numbers)
-        event = (channel.ALARM, "now" if now else "", b"", 0, "", "", None, False, 0)
+        event = (channel.ALARM, "now" if now else "", b"", 0, "", "", None, False, 0, 0)
         self.worker.send(channel.EVENT, self.act, number, *event)
         assert self.worker.answer(number) is None
 

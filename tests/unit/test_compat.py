@@ -203,7 +203,7 @@ def test_an_alarm_s_handler_is_told_what_it_is(start: Callable[..., WorkerHarnes
     worker = start(APP.replace("Date.now() + 60_000", "1"), bindings=BINDINGS)
     act = worker.open("Room")
     worker.call(act, "undo")
-    worker.send(channel.EVENT, act, 9_000, channel.ALARM, "", b"", 0, "", "", None, False, 0)
+    worker.send(channel.EVENT, act, 9_000, channel.ALARM, "", b"", 0, "", "", None, False, 0, 0)
     worker.effect(9_000)
     assert worker.call(act, "rang") == [False, 0, 1]
 
@@ -272,7 +272,7 @@ def test_objects_call_each_other(room: tuple[WorkerHarness, int]) -> None:
 def test_the_entrypoint_gets_the_same_face(room: tuple[WorkerHarness, int]) -> None:
     worker, _ = room
     worker.send(
-        channel.EVENT, 0, 5_000, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
+        channel.EVENT, 0, 5_000, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False], False, 0, 0
     )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)
     worker.send(channel.REPLY, 0, frame[3], channel.RESULT, b"\x05")

@@ -239,7 +239,7 @@ def reply(worker: WorkerHarness, act: int, number: int, value: Any) -> None:
 
 def ask(worker: WorkerHarness, act: int, call: int, path: str) -> int:
     """Send a request; returns its number."""
-    event = (channel.FETCH, "GET", b"", 5_000, f"req-{call}", "", [f"http://x{path}", [], False, False], False, 0)
+    event = (channel.FETCH, "GET", b"", 5_000, f"req-{call}", "", [f"http://x{path}", [], False], False, 0, 0)
     worker.send(channel.EVENT, act, call, *event)
     return call
 
@@ -352,8 +352,8 @@ def test_an_endless_answer_flows_and_ends_with_its_client(
         call = worker.request(act, "GET", "http://x/endless")
         assert worker.answer(call)[0] == 200
         worker.wait(lambda frame, act=act, call=call: frame[:4] == [channel.FLOW, act, channel.OF_EVENT, call])
-        worker.send(channel.TAKEN, act, channel.OF_EVENT, call, channel.STOP)
-        worker.wait(lambda frame, act=act, call=call: frame[:6] == [channel.FLOW, act, 0, call, b"", 2])
+        worker.send(channel.TAKEN, act, channel.OF_EVENT, call, 0, channel.STOP)
+        worker.wait(lambda frame, act=act, call=call: frame[:7] == [channel.FLOW, act, 0, call, 0, b"", 2])
 
 
 def test_what_an_asgi_application_sends_flows_at_once(asgi: tuple[WorkerHarness, int]) -> None:
@@ -362,8 +362,8 @@ def test_what_an_asgi_application_sends_flows_at_once(asgi: tuple[WorkerHarness,
     call = worker.request(act, "GET", "http://x/feed")
     assert worker.answer(call)[0] == 200
     frame = worker.wait(lambda frame: frame[:4] == [channel.FLOW, act, channel.OF_EVENT, call])
-    assert frame[4] == b"data: 1"
-    worker.send(channel.TAKEN, act, channel.OF_EVENT, call, channel.STOP)
+    assert frame[5] == b"data: 1"
+    worker.send(channel.TAKEN, act, channel.OF_EVENT, call, 0, channel.STOP)
     worker.settle()
     assert worker.call(act, "seen") == ["cancelled"]
 
@@ -378,12 +378,12 @@ def test_what_comes_for_an_asgi_application_flows(asgi: tuple[WorkerHarness, int
     worker, act = asgi
     call = worker.request(act, "POST", "http://x/echo", b"one ", flows=True)
     worker.wait(lambda frame: frame[0] == channel.TAKEN)
-    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"two", 0)
-    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"", 1)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, 0, b"two", 0)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, 0, b"", 1)
     assert worker.body(act, call) == (b"one two", 1)
     call = worker.request(act, "POST", "http://x/echo", b"one", flows=True)
     worker.wait(lambda frame: frame[0] == channel.TAKEN and frame[3] == call)
-    worker.send(channel.FLOW, act, channel.OF_EVENT, call, b"", 2)
+    worker.send(channel.FLOW, act, channel.OF_EVENT, call, 0, b"", 2)
     assert worker.body(act, call) == (b"one", 2)
     assert worker.call(act, "seen") == ["http.disconnect"]
 

@@ -155,7 +155,7 @@ def come(worker: WorkerHarness, act: int, number: int, body: bytes | None, *end:
     """A message comes on a socket, or its end; the number of the event."""
     call = next(calls)
     kind, details = (channel.MESSAGE, [number, text]) if body is not None else (channel.SOCKET_CLOSE, [number, *end])
-    worker.send(channel.EVENT, act, call, kind, "", body or b"", 0, "", "", details, False, 0)
+    worker.send(channel.EVENT, act, call, kind, "", body or b"", 0, "", "", details, False, 0, 0)
     return call
 
 

@@ -164,7 +164,7 @@ def test_tasks_and_wsgi_wait_inside_a_coroutine(room: tuple[WorkerHarness, int])
     reply(worker, act, 2, "two")
     reply(worker, act, 1, "one")
     assert worker.answer(call) == ["one", "two"]
-    event = (channel.FETCH, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0)
+    event = (channel.FETCH, "GET", b"", 5_000, "r", "", ["http://x/", [], False], False, 0, 0)
     worker.send(channel.EVENT, act, 900, *event)
     reply(worker, act, 3, "1")
     reply(worker, act, 4, "2")
@@ -174,7 +174,7 @@ def test_tasks_and_wsgi_wait_inside_a_coroutine(room: tuple[WorkerHarness, int])
 def test_alarms_and_the_entrypoint_wait(room: tuple[WorkerHarness, int]) -> None:
     worker, act = room
     worker.send(
-        channel.EVENT, 0, 901, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
+        channel.EVENT, 0, 901, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False], False, 0, 0
     )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)
     worker.send(channel.REPLY, 0, frame[3], channel.RESULT, SENDER.encode("hi"))

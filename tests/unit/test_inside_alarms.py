@@ -105,7 +105,7 @@ def wakes(worker: WorkerHarness, act: int) -> list[int]:
 def begin(worker: WorkerHarness, act: int) -> int:
     """The node's ALARM event; returns its number."""
     number = next(_numbers)
-    worker.send(channel.EVENT, act, number, channel.ALARM, "", b"", 0, "", "", None, False, 0)
+    worker.send(channel.EVENT, act, number, channel.ALARM, "", b"", 0, "", "", None, False, 0, 0)
     return number
 
 

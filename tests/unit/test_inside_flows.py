@@ -9,6 +9,7 @@ import pytest
 from homing import flow, streams
 from homing.flow import BROKEN, GOES_ON, WHOLE, cost_of
 from homing_node.workers.inside.channel import (
+    ANSWER,
     CALL,
     FAILURE,
     FLOW,
@@ -16,7 +17,6 @@ from homing_node.workers.inside.channel import (
     OF_EVENT,
     REPLY,
     STOP,
-    STREAM,
     TAKEN,
     TURN,
 )  # fmt: skip
@@ -167,20 +167,21 @@ def asks(worker: WorkerHarness, act: int, path: str, **options: Any) -> int:
 
 def pieces(worker: WorkerHarness, act: int, call: int, side: int = OF_EVENT) -> list[list[Any]]:
     """What came of a body so far: pieces and ends."""
-    return [frame[4:] for frame in worker.frames if frame[:4] == [FLOW, act, side, call]]
+    return [frame[5:] for frame in worker.frames if frame[:5] == [FLOW, act, side, call, 0]]
 
 
 def test_an_answer_flows_behind_its_head(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "lines")
-    assert worker.effect(call)[1:3] == [STREAM, [203, [["x-a", "b"]]]]
+    effect = worker.effect(call)
+    assert (effect[1:3], effect[5]) == ([ANSWER, [203, [["x-a", "b"]], b""]], 1)
     assert worker.body(act, call) == (b"0\n1\n2\n", WHOLE)
     assert worker.close(act), "nothing of it is left"
 
 
 def test_the_entrypoint_answers_so_too(worker: WorkerHarness):
     call = asks(worker, 0, "any")
-    assert worker.answer(call) == [200, []]
+    assert worker.answer(call) == [200, [], b""]
     assert worker.body(0, call) == (b"ab", WHOLE)
 
 
@@ -197,7 +198,7 @@ def test_a_reader_that_takes_nothing_stops_the_generator(worker: WorkerHarness):
 
     before = sent()
     assert flow.window_bytes <= before < flow.window_bytes + 61_000
-    worker.send(TAKEN, act, OF_EVENT, call, 120_000)
+    worker.send(TAKEN, act, OF_EVENT, call, 0, 120_000)
     assert before < sent() <= before + 121_000
     assert not worker.close(act), "it stays for as long as it answers"
 
@@ -207,7 +208,7 @@ def test_a_client_that_goes_away_closes_the_generator(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "endless")
     worker.answer(call)
-    worker.send(TAKEN, act, OF_EVENT, call, STOP)
+    worker.send(TAKEN, act, OF_EVENT, call, 0, STOP)
     worker.settle()
     assert worker.call(act, "sync") == ["closed"]
     assert worker.close(act)
@@ -218,7 +219,7 @@ def test_code_that_will_not_be_cancelled_sends_nothing_more(worker: WorkerHarnes
     call = asks(worker, act, "stubborn")
     worker.answer(call)
     worker.settle()
-    worker.send(TAKEN, act, OF_EVENT, call, STOP)
+    worker.send(TAKEN, act, OF_EVENT, call, 0, STOP)
     worker.settle()
     worker.call(act, "sync")
     assert [frame for frame in pieces(worker, act, call) if frame[1] == GOES_ON] == []
@@ -268,12 +269,12 @@ def test_a_request_is_read_as_it_comes(worker: WorkerHarness):
     """And its sender hears how much was taken. Broken by: a reader that gives no credit."""
     act = worker.open("Feed")
     call = asks(worker, act, "echo", body=b"one", flows=True)
-    assert worker.answer(call) == [200, []]
+    assert worker.answer(call) == [200, [], b""]
     taken = worker.wait(lambda frame: frame[0] == TAKEN)
-    assert taken == [TAKEN, act, OF_EVENT, call, cost_of(b"one")]
-    worker.send(FLOW, act, OF_EVENT, call, b"two", GOES_ON)
-    worker.send(FLOW, act, OF_EVENT, call, b"", WHOLE)
-    worker.wait(lambda frame: frame == [FLOW, act, OF_EVENT, call, b"", WHOLE])
+    assert taken == [TAKEN, act, OF_EVENT, call, 0, cost_of(b"one")]
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"two", GOES_ON)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", WHOLE)
+    worker.wait(lambda frame: frame == [FLOW, act, OF_EVENT, call, 0, b"", WHOLE])
     assert b"".join(data for data, _ in pieces(worker, act, call)) == b"onetwo"
 
 
@@ -281,8 +282,8 @@ def test_a_request_is_read_as_a_whole_too(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "json", body=b'{"a"', flows=True)
     worker.wait(lambda frame: frame[0] == TAKEN)
-    worker.send(FLOW, act, OF_EVENT, call, b":1}", GOES_ON)
-    worker.send(FLOW, act, OF_EVENT, call, b"", WHOLE)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b":1}", GOES_ON)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", WHOLE)
     assert worker.answer(call)[2] == b'{"a":1}'
 
 
@@ -303,9 +304,9 @@ def test_a_request_that_breaks_off_is_an_error_where_it_is_read(worker: WorkerHa
     act = worker.open("Feed")
     call = asks(worker, act, path, body=b"one", flows=True)
     worker.wait(lambda frame: frame[0] == TAKEN)
-    worker.send(FLOW, act, OF_EVENT, call, b"", BROKEN)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", BROKEN)
     if path == "echo":
-        worker.wait(lambda frame: frame == [FLOW, act, OF_EVENT, call, b"", BROKEN])
+        worker.wait(lambda frame: frame == [FLOW, act, OF_EVENT, call, 0, b"", BROKEN])
     else:
         assert worker.effect(call)[1] == FAILURE
         assert "broke off" in worker.effect(call)[2][1]
@@ -316,16 +317,16 @@ def test_who_does_not_read_a_request_wants_no_more_of_it(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "ignores", body=b"one", flows=True)
     assert worker.answer(call)[2] == b"done"
-    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_EVENT, call, STOP]
+    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_EVENT, call, 0, STOP]
 
 
 def test_a_request_that_waits_for_the_constructor_is_read_all_the_same(worker: WorkerHarness):
     """Its event is begun twice. Broken by: the first reader's end, taken for the second's."""
     act = worker.open("Careful")
     call = asks(worker, act, "read", body=b"one", flows=True)
-    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_EVENT, call, cost_of(b"one")]
-    worker.send(FLOW, act, OF_EVENT, call, b"two", GOES_ON)
-    worker.send(FLOW, act, OF_EVENT, call, b"", WHOLE)
+    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_EVENT, call, 0, cost_of(b"one")]
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"two", GOES_ON)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", WHOLE)
     assert worker.answer(call)[2] == b"onetwo"
 
 
@@ -334,7 +335,7 @@ def test_a_client_that_goes_away_before_its_request_begins(worker: WorkerHarness
     act = worker.open("Careful")
     first = asks(worker, act, "ignores")
     call = asks(worker, act, "read", body=b"one", flows=True)
-    worker.send(FLOW, act, OF_EVENT, call, b"", BROKEN)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", BROKEN)
     assert worker.answer(first)[2] == b"done"
     assert "broke off" in worker.effect(call)[2][1]
 
@@ -344,8 +345,8 @@ def test_pieces_wait_at_the_input_gate(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "gated", body=b"one", flows=True)
     worker.wait(lambda frame: frame[0] == TAKEN)
-    worker.send(FLOW, act, OF_EVENT, call, b"two", GOES_ON)
-    worker.send(FLOW, act, OF_EVENT, call, b"", WHOLE)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"two", GOES_ON)
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", WHOLE)
     assert worker.answer(call)[2] == b"gated|open|piece"
 
 
@@ -355,16 +356,16 @@ def test_what_comes_goes_on_to_another_object_and_back(worker: WorkerHarness):
     call = asks(worker, act, "ask", body=b"one", flows=True)
     made = worker.wait(lambda frame: frame[0] == CALL)
     number = made[3]
-    assert (made[8], made[9], made[-1]) == ("POST", b"", True)
+    assert (made[8], made[9], made[-1]) == ("POST", b"", 1)
     worker.settle()
     assert pieces(worker, act, number, OF_CALL) == [], "not before the call runs"
-    worker.send(TAKEN, act, OF_CALL, number, cost_of(b""))
-    worker.send(FLOW, act, OF_EVENT, call, b"", WHOLE)
-    worker.send(REPLY, act, number, STREAM, [201, [["a", "b"]]])
+    worker.send(TAKEN, act, OF_CALL, number, 0, cost_of(b""))
+    worker.send(FLOW, act, OF_EVENT, call, 0, b"", WHOLE)
+    worker.send(REPLY, act, number, ANSWER, [201, [["a", "b"]], b""], 1)
     assert worker.body(act, number, OF_CALL) == (b"one", WHOLE)
-    assert worker.answer(call) == [201, []]
-    worker.send(FLOW, act, OF_CALL, number, b"back", GOES_ON)
-    worker.send(FLOW, act, OF_CALL, number, b"", WHOLE)
+    assert worker.answer(call) == [201, [], b""]
+    worker.send(FLOW, act, OF_CALL, number, 0, b"back", GOES_ON)
+    worker.send(FLOW, act, OF_CALL, number, 0, b"", WHOLE)
     assert worker.body(act, call) == (b"back", WHOLE)
 
 
@@ -372,9 +373,9 @@ def test_who_does_not_read_an_answer_wants_no_more_of_it(worker: WorkerHarness):
     act = worker.open("Feed")
     call = asks(worker, act, "gives_up")
     number = worker.wait(lambda frame: frame[0] == CALL)[3]
-    worker.send(REPLY, act, number, STREAM, [200, []])
+    worker.send(REPLY, act, number, ANSWER, [200, [], b""], 1)
     assert worker.answer(call)[2] == b"200"
-    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_CALL, number, STOP]
+    assert worker.wait(lambda frame: frame[0] == TAKEN) == [TAKEN, act, OF_CALL, number, 0, STOP]
 
 
 def test_an_activation_that_ends_says_nothing_more(worker: WorkerHarness):
@@ -383,7 +384,7 @@ def test_an_activation_that_ends_says_nothing_more(worker: WorkerHarness):
     worker.answer(call)
     worker.abort(act)
     before = len(pieces(worker, act, call))
-    worker.send(TAKEN, act, OF_EVENT, call, 120_000)
+    worker.send(TAKEN, act, OF_EVENT, call, 0, 120_000)
     worker.settle()
     assert len(pieces(worker, act, call)) == before
 

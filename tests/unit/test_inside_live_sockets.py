@@ -88,7 +88,7 @@ def worker(start: Callable[..., WorkerHarness]) -> WorkerHarness:
 def come(worker: WorkerHarness, act: int, kind: int, body: bytes, *details: Any) -> int:
     """Something comes on a socket; the number of the event."""
     call = next(calls)
-    worker.send(channel.EVENT, act, call, kind, "", body, 0, "", "", list(details), False, 0)
+    worker.send(channel.EVENT, act, call, kind, "", body, 0, "", "", list(details), False, 0, 0)
     return call
 
 

@@ -244,9 +244,7 @@ def test_the_entrypoint_calls_objects(start: Callable[..., WorkerHarness]) -> No
             return Response(str(await self.env.ROOM.get_by_name("r").size()))
     """
     worker = start(app)
-    worker.send(
-        channel.EVENT, 0, 1, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False, False], False, 0
-    )
+    worker.send(channel.EVENT, 0, 1, channel.DEFAULT, "GET", b"", 5_000, "r", "", ["http://x/", [], False], False, 0, 0)
     frame = made(worker, 1)
     assert (frame[1], frame[5], frame[8]) == (0, "Room", "size")
     answer(worker, 0, 1, 42)
@@ -269,7 +267,7 @@ except RuntimeError as e:
 def test_methods_run_for_objects_with_values_of_their_own(worker: WorkerHarness) -> None:
     act = worker.open("Counter")
     body = SENDER.encode([[1 << 70, {2}], {}])
-    worker.send(channel.EVENT, act, 1_000, channel.METHOD, "echo", body, 5_000, "r", "", None, False, 0)
+    worker.send(channel.EVENT, act, 1_000, channel.METHOD, "echo", body, 5_000, "r", "", None, False, 0, 0)
     _, status, payload, *_ = worker.effect(1_000)
     assert (status, SENDER.decode(payload)) == (channel.RESULT, [[1 << 70, {2}], {}])
     for method, given, code in (
@@ -278,7 +276,7 @@ def test_methods_run_for_objects_with_values_of_their_own(worker: WorkerHarness)
         ("_private", b"", "not-found"),
     ):
         number = 1_001 + len(worker.frames)
-        worker.send(channel.EVENT, act, number, channel.METHOD, method, given, 5_000, "r", "", None, False, 0)
+        worker.send(channel.EVENT, act, number, channel.METHOD, method, given, 5_000, "r", "", None, False, 0, 0)
         assert worker.effect(number)[2][0] == code
 
 

@@ -57,7 +57,7 @@ def use(worker: WorkerHarness, passed: RpcStub, method: str, *args: Any) -> Any:
     to = passed.reference
     body = SENDER.encode([args, {}])
     worker.send(
-        channel.EVENT, to.activation, number, channel.METHOD, method, body, 5_000, "", "", None, False, to.target
+        channel.EVENT, to.activation, number, channel.METHOD, method, body, 5_000, "", "", None, False, to.target, 0
     )
     _, status, payload, *_ = worker.effect(number)
     return SENDER.decode(payload) if status == channel.RESULT else payload[0]
@@ -97,7 +97,7 @@ def test_what_was_returned_lives_until_much_else_was(start: Callable[..., Worker
     act = worker.open("Plain")
     cursors: list[RpcStub] = []
     for number in range(3):
-        worker.send(channel.EVENT, act, 600 + number, channel.METHOD, "cursor", b"", 5_000, "", "", None, False, 0)
+        worker.send(channel.EVENT, act, 600 + number, channel.METHOD, "cursor", b"", 5_000, "", "", None, False, 0, 0)
         cursors.append(SENDER.decode(worker.effect(600 + number)[2])["cursor"])
     assert use(worker, cursors[0], "next") == "not-found"
     assert [use(worker, each, "next") for each in cursors[1:]] == [1, 1]
@@ -107,7 +107,7 @@ def test_what_is_received_is_called_by_its_reference(start: Callable[..., Worker
     worker, act, _, (function, _) = passing(start)
     other = worker.open("Plain")
     body = SENDER.encode([[function], {}])
-    worker.send(channel.EVENT, other, 700, channel.METHOD, "use", body, 5_000, "", "", None, False, 0)
+    worker.send(channel.EVENT, other, 700, channel.METHOD, "use", body, 5_000, "", "", None, False, 0, 0)
     frame = worker.wait(lambda frame: frame[0] == channel.CALL and frame[1] == other)
     assert (frame[5], frame[8], frame[12:]) == ("Plain", "", [act, function.reference.target])
 

@@ -243,8 +243,9 @@ def test_a_service_calls_objects(start: Callable[..., WorkerHarness]) -> None:
         5_000,
         "r",
         "",
-        ["http://x/object", [], False, False],
+        ["http://x/object", [], False],
         False,
+        0,
         0,
     )
     frame = worker.wait(lambda frame: frame[0] == channel.CALL)

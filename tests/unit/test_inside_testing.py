@@ -23,6 +23,6 @@ def test_an_ordinary_worker_runs_no_code_of_a_test(start: Callable[..., WorkerHa
     worker = start(APP)
     act = worker.open("Thing")
     body = to_json({"args": ["def f(thing): return 1", "f"]})
-    worker.send(channel.EVENT, act, 7, channel.RUN, "", body, 0, "", "", None, False, 0)
+    worker.send(channel.EVENT, act, 7, channel.RUN, "", body, 0, "", "", None, False, 0, 0)
     with pytest.raises(Failed, match="not started for tests"):
         worker.answer(7)

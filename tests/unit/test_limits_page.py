@@ -55,6 +55,7 @@ EXPECTED = {
     "the body of a request under an idempotency key": size(gateway.FETCH_BYTES_MAX),
     "the body of a request that comes as a whole": size(gateway.WHOLE_BYTES_MAX),
     "a body that flows and is read as a whole": size(streams.COLLECT_BYTES_MAX),
+    "streams with a call between objects, or with its result": f"{flow.streams_per_value_max}",
     "bytes of a body that are under way": size(flow.window_bytes),
     "bytes written to a `TransformStream` and not read": size(transform.UNREAD_BYTES_MAX),
     "bytes written to it by one that does not wait": size(transform.UNAWAITED_BYTES_MAX),

@@ -10,12 +10,12 @@ from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits
 from homing_node.objects.frames import CALL, CLOSE, FLOW, OF_CALL, OF_EVENT, REPLY, STOP, TAKEN, TURN
 from homing_node.workers.inside import pages
-from homing_placement.routing.flows import LinkFlows, Upload
+from homing_placement.routing.flows import LinkFlows
 from homing_placement.routing.pending import Pending
 from host_world import HostWorld
 
-STREAM = 3
-HEAD = [200, [["a", "b"]]]
+HTTP = 1
+HEAD = [200, [["a", "b"]], b""]
 TARGET = ObjectId.from_name("Counter", "b")
 
 
@@ -64,11 +64,11 @@ def frame(world: HostWorld, *what: Any) -> None:
 
 def heads(world: HostWorld, event: tuple[Any, ...]) -> None:
     """The handler answers with a stream."""
-    frame(world, TURN, event[1], 0, None, event[2], [[event[2], STREAM, HEAD, 1, 2]])
+    frame(world, TURN, event[1], 0, None, event[2], [[event[2], HTTP, HEAD, 1, 2, 1]])
 
 
 def piece(world: HostWorld, event: tuple[Any, ...], data: bytes, end: int = GOES_ON) -> None:
-    frame(world, FLOW, event[1], OF_EVENT, event[2], data, end)
+    frame(world, FLOW, event[1], OF_EVENT, event[2], 0, data, end)
 
 
 def writes(world: HostWorld, event: tuple[Any, ...], n: int) -> None:
@@ -77,7 +77,8 @@ def writes(world: HostWorld, event: tuple[Any, ...], n: int) -> None:
 
 
 def told(world: HostWorld, kind: int) -> list[tuple[Any, ...]]:
-    return [sent[2:] for sent in world.worker.frames(kind)]
+    """What the worker was told, but for the number of the only stream that there is."""
+    return [sent[2:4] + sent[5:] if kind in (FLOW, TAKEN) else sent[2:] for sent in world.worker.frames(kind)]
 
 
 @pytest.mark.parametrize("name", ["a", ""])
@@ -85,7 +86,7 @@ def test_a_body_flows_behind_its_head_and_credit_comes_back(world: HostWorld, po
     event = fetch(world, port, name=name)
     heads(world, event)
     reply = port.replies[1]
-    assert (reply.flows, reply.more, reply.status, reply.headers[0].name) == (True, True, 200, "a")
+    assert (reply.flows, reply.more, reply.status, reply.headers[0].name) == (1, False, 200, "a")
     piece(world, event, b"one")
     world.host.flows.from_gateway(port, wire.Flow(id=1, taken=cost_of(b"one")))
     piece(world, event, b"", WHOLE)
@@ -125,7 +126,7 @@ def test_a_worker_that_sends_more_than_there_is_room_for_is_ended(world: HostWor
 def test_a_frame_that_is_none_ends_its_worker(world: HostWorld, port: Port, what: tuple[Any, ...]):
     event = fetch(world, port)
     heads(world, event)
-    frame(world, what[0], event[1], OF_EVENT, event[2], *what[1:])
+    frame(world, what[0], event[1], OF_EVENT, event[2], 0, *what[1:])
     assert world.worker.killed
 
 
@@ -242,9 +243,9 @@ def test_another_version_takes_over_an_object_that_answers(world: HostWorld, por
 
 
 def test_a_request_flows_to_its_worker(world: HostWorld, port: Port):
-    event = fetch(world, port, body=b"one", flows=True)
-    assert event[9][2] is True
-    frame(world, TAKEN, event[1], OF_EVENT, event[2], cost_of(b"one"))
+    event = fetch(world, port, body=b"one", flows=1)
+    assert event[12] == 1
+    frame(world, TAKEN, event[1], OF_EVENT, event[2], 0, cost_of(b"one"))
     assert [(m.id, m.taken) for m in port.said] == [(1, cost_of(b"one"))]
     world.host.flows.from_gateway(port, wire.Flow(id=1, data=b"two"))
     world.host.flows.from_gateway(port, wire.Flow(id=1, end=wire.FLOW_END_WHOLE))
@@ -253,15 +254,15 @@ def test_a_request_flows_to_its_worker(world: HostWorld, port: Port):
 
 def test_a_request_is_over_with_its_answer(world: HostWorld, port: Port):
     """Whoever reads on finds it broken off. Broken by: a body that is left open, for ever."""
-    event = fetch(world, port, body=b"one", flows=True)
+    event = fetch(world, port, body=b"one", flows=1)
     frame(world, TURN, event[1], 0, None, event[2], [[event[2], 1, [200, [], b""], 1, 2]])
     assert told(world, FLOW) == [(OF_EVENT, event[2], b"", BROKEN)]
     assert len(world.host.flows) == 0
 
 
 def test_a_worker_that_wants_no_more_of_a_request_says_so(world: HostWorld, port: Port):
-    event = fetch(world, port, body=b"one", flows=True)
-    frame(world, TAKEN, event[1], OF_EVENT, event[2], STOP)
+    event = fetch(world, port, body=b"one", flows=1)
+    frame(world, TAKEN, event[1], OF_EVENT, event[2], 0, STOP)
     assert [(m.id, m.stop) for m in port.said] == [(1, True)]
     world.host.flows.from_gateway(port, wire.Flow(id=1, data=b"late"))
     assert told(world, FLOW) == []
@@ -269,7 +270,7 @@ def test_a_worker_that_wants_no_more_of_a_request_says_so(world: HostWorld, port
 
 def test_a_gateway_that_sends_more_than_there_is_room_for_breaks_its_body_off(world: HostWorld, port: Port):
     """Broken by: a node that holds whatever comes."""
-    event = fetch(world, port, body=b"one", flows=True)
+    event = fetch(world, port, body=b"one", flows=1)
     for _ in range(10):
         world.host.flows.from_gateway(port, wire.Flow(id=1, data=bytes(piece_bytes_max)))
     said = told(world, FLOW)
@@ -300,7 +301,7 @@ def calls(world: HostWorld) -> Calls:
     return port
 
 
-def asks(world: HostWorld, calls: Calls, event: tuple[Any, ...], *flows: bool) -> Pending:
+def asks(world: HostWorld, calls: Calls, event: tuple[Any, ...], *flows: int) -> Pending:
     frame(world, CALL, event[1], event[2], 1, 2, "Counter", TARGET.raw, "b", "GET", b"", "http://x/", [], 0, 0, *flows)
     return calls.calls[-1]
 
@@ -312,11 +313,11 @@ def test_an_answer_flows_to_the_object_that_asked(world: HostWorld, port: Port, 
     link = LinkFlows(lambda: None)
     link.send = sent.append
     pending.status, pending.answer_headers = 200, []
-    pending.download = link.open_download(1)
+    pending.downloads = link.open_downloads(1, 1)
     pending.on_done(pending)
-    assert told(world, REPLY) == [(1, STREAM, (200, []))]
+    assert told(world, REPLY) == [(1, HTTP, (200, [], b""), 1)]
     link.take([wire.Flow(id=1, data=b"one")])
-    frame(world, TAKEN, event[1], OF_CALL, 1, cost_of(b"one"))
+    frame(world, TAKEN, event[1], OF_CALL, 1, 0, cost_of(b"one"))
     assert [m.taken for m in sent] == [cost_of(b"one")]
     link.take([wire.Flow(id=1, end=wire.FLOW_END_BROKEN)])
     assert told(world, FLOW) == [(OF_CALL, 1, b"one", GOES_ON), (OF_CALL, 1, b"", BROKEN)]
@@ -329,31 +330,30 @@ def test_an_answer_that_nobody_reads_is_stopped(world: HostWorld, port: Port, ca
     sent: list[wire.Flow] = []
     link = LinkFlows(lambda: None)
     link.send = sent.append
-    pending.download = link.open_download(1)
+    pending.downloads = link.open_downloads(1, 1)
     pending.on_done(pending)
     if how == "dies":
         world.new_worker()
     else:
-        frame(world, TAKEN, event[1], OF_CALL, 1, STOP)
+        frame(world, TAKEN, event[1], OF_CALL, 1, 0, STOP)
     assert [m.stop for m in sent] == [True]
 
 
 def test_a_body_flows_with_a_call_behind_what_was_written(world: HostWorld, port: Port, calls: Calls):
     """Broken by: pieces of calls that pass the output gate."""
     event = fetch(world, port)
-    pending = asks(world, calls, event, True)
+    pending = asks(world, calls, event, 1)
     sent: list[wire.Flow] = []
     link = LinkFlows(lambda: None)
     link.send = sent.append
-    upload = pending.upload
-    assert isinstance(upload, Upload)
-    link.open_upload(1, upload, b"")
+    (upload,) = pending.uploads
+    link.open_upload((1, 0), upload, b"")
     link.take([wire.Flow(id=1, taken=cost_of(b""))])
     assert told(world, TAKEN) == [(OF_CALL, 1, cost_of(b""))]
     world.hold_disk = True
     writes(world, event, 1)
-    frame(world, FLOW, event[1], OF_CALL, 1, b"one", GOES_ON)
-    frame(world, FLOW, event[1], OF_CALL, 1, b"", WHOLE)
+    frame(world, FLOW, event[1], OF_CALL, 1, 0, b"one", GOES_ON)
+    frame(world, FLOW, event[1], OF_CALL, 1, 0, b"", WHOLE)
     assert sent == []
     world.disk()
     world.pump()
@@ -365,8 +365,8 @@ def test_a_body_flows_with_a_call_behind_what_was_written(world: HostWorld, port
 
 def test_a_call_that_is_answered_wants_no_more_of_its_body(world: HostWorld, port: Port, calls: Calls):
     event = fetch(world, port)
-    pending = asks(world, calls, event, True)
+    pending = asks(world, calls, event, 1)
     pending.on_done(pending)
     assert told(world, TAKEN) == [(OF_CALL, 1, STOP)]
-    frame(world, FLOW, event[1], OF_CALL, 1, b"late", GOES_ON)
+    frame(world, FLOW, event[1], OF_CALL, 1, 0, b"late", GOES_ON)
     assert not world.worker.killed

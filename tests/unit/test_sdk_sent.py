@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -11,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homing.errors import BadRequest, NotSupported, TooLarge
+from homing.flow import streams_per_value_max
 from homing.ids import ObjectId
-from homing.sent import Sender
+from homing.sent import Copier, Sender
+from homing.streams import ReadableStream, WholeBody
 from homing.stubs import DurableObjectStub, Reference, RpcStub, RpcTarget
+from homing.values import to_json
 
 NOBODY: Any = None
 HERE = ObjectId.from_name("Room", "here")
@@ -137,7 +142,7 @@ RAW = ObjectId.from_name("Room", "a").raw
         (7, ["Room", RAW, None, -1, 1]),
         (7, ["Room", RAW, None, float("inf"), 1]),
         (7, [b"Room", RAW, None, 1, 1]),
-        (9, []),
+        (10, []),
     ],
 )
 def test_bytes_that_nobody_sends_are_refused(code: int, content: Any) -> None:
@@ -167,3 +172,65 @@ def test_depth_is_bounded() -> None:
         deep = msgspec.msgpack.Ext(4, msgspec.msgpack.encode([__name__, "Other", {"z": deep}]))
     with pytest.raises(ValueError, match=r".+"):
         SENDER.decode(msgspec.msgpack.encode(cast("Any", deep)))
+
+
+async def lines(*texts: str) -> AsyncIterator[str]:
+    for text in texts:
+        yield text
+
+
+async def test_a_stream_is_handed_over() -> None:
+    """Only its number is in the bytes, wherever it stands. Broken by: a stream that both sides can read."""
+    own = ReadableStream(lines("a", "b"))
+    sent: list[ReadableStream] = []
+    data = SENDER.encode({"rows": [own, {"x": lines("c")}]}, sent)
+    found = SENDER.decode(data, sent)
+    assert await own.homing_next() is None
+    assert [await part.collect() for part in (found["rows"][0], found["rows"][1]["x"])] == [b"ab", b"c"]
+    assert own.locked
+    with pytest.raises(BadRequest, match="has a reader cannot be sent"):
+        SENDER.encode(own, [])
+
+
+async def test_so_many_streams_are_sent_with_a_value_and_none_where_none_can_be() -> None:
+    """Broken by: no bound."""
+    sent: list[ReadableStream] = []
+    SENDER.encode([lines() for _ in range(streams_per_value_max)], sent)
+    assert len(sent) == streams_per_value_max
+    with pytest.raises(TooLarge, match="at most 16 streams"):
+        SENDER.encode([lines() for _ in range(streams_per_value_max + 1)], [])
+    with pytest.raises(TypeError, match="cannot be sent here"):
+        SENDER.encode([lines()])
+
+
+@pytest.mark.parametrize("content", [[1], [-1], ["0"], [True], [], [0, 0], 0])
+def test_a_number_of_no_stream_is_refused(content: Any) -> None:
+    data = msgspec.msgpack.encode(msgspec.msgpack.Ext(8, msgspec.msgpack.encode(content)))
+    with pytest.raises(ValueError, match="cannot be read"):
+        SENDER.decode(data, [ReadableStream(())])
+
+
+def test_a_stream_is_in_one_place() -> None:
+    """Broken by: two readers of one stream, each with a part of it."""
+    number = msgspec.msgpack.Ext(8, msgspec.msgpack.encode([0]))
+    with pytest.raises(ValueError, match="two places"):
+        SENDER.decode(msgspec.msgpack.encode([number, number]), [ReadableStream(())])
+
+
+async def test_a_copy_has_the_streams_themselves() -> None:
+    copier = Copier(NOBODY, lambda value: value)
+    found = copier.copy([ReadableStream(lines("a"))])
+    assert await found[0].collect() == b"a"
+
+
+async def test_a_body_that_is_there_as_a_whole_arrives_as_one() -> None:
+    """Code that reads a request's body as a stream does so where it was passed to. Broken by: plain bytes there."""
+    found = SENDER.decode(SENDER.encode([WholeBody(b"abc")]))[0]
+    assert found == b"abc"
+    assert [piece async for piece in found] == [b"abc"]
+
+
+@pytest.mark.parametrize("value", [ReadableStream(()), [lines()]])
+def test_json_has_no_streams(value: Any) -> None:
+    with pytest.raises(NotSupported, match="use `fetch`"):
+        to_json(value)

@@ -33,7 +33,7 @@ class Cluster:
         if object_id not in self._acts:
             self._acts[object_id] = self._worker.open(class_key, name=object_id.name)
         number, body = next(_numbers), self._sender.encode([args, kwargs])
-        event = (channel.METHOD, method, body, 5_000, "", "", None, False, 0)
+        event = (channel.METHOD, method, body, 5_000, "", "", None, False, 0, 0)
         self._worker.send(channel.EVENT, self._acts[object_id], number, *event)
         _, status, payload, *_ = self._worker.effect(number)
         assert status == channel.RESULT, payload

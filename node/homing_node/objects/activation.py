@@ -75,7 +75,7 @@ class Activation:
     commits: int = 0
     calls: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
     calls_bytes: int = 0
-    flowing: int = 0  # calls whose request or answer has a body that flows
+    flowing: int = 0  # calls behind which, or behind whose answers, streams flow
     window_ends: float = 0.0
     window_calls: int = 0  # that were taken before it ends; see `overload`
     used_at: float = 0.0

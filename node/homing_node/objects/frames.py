@@ -15,13 +15,13 @@ OPEN, PAGES, EVENT, CLOSE, ABORT, REPLY, SOCKETS = 1, 2, 3, 4, 5, 7, 8
 TURN, CLOSED, LOG, RESET, CALL = 2, 3, 5, 7, 8
 BY_HTTP = frozenset((wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT))
 OUTBOUND = 11  # the kind of a call: a request to the outside
-FLOW, TAKEN = 12, 13  # both ways: a piece of a body that flows, and how much of one was taken
-OF_EVENT, OF_CALL = 0, 1  # whose body: an event's, or that of a call that an activation made
+FLOW, TAKEN = 12, 13  # both ways: a piece of a stream that flows, and how much of one was taken
+OF_EVENT, OF_CALL = 0, 1  # with what it flows: an event or its answer, or a call that an activation made or its answer
 STOP = 0  # taken: no more is wanted
 
 
 def check_piece(data: Any, end: Any) -> None:
-    """Raises `ValueError` unless a worker's frame says a piece of a body that flows, or its end."""
+    """Raises `ValueError` unless a worker's frame says a piece of a stream, or its end."""
     if type(data) is not bytes or type(end) is not int or not GOES_ON <= end <= BROKEN or bool(data) == bool(end):
         raise ValueError("a piece that is none")
 
@@ -30,12 +30,12 @@ def event(act: int, call: PendingCall, *, awaited: bool = False) -> tuple[Any, .
     """A call, for an activation; 0 is none. `awaited`: by a call that runs there, through others."""
     m = call.m
     kind = m.kind
-    http = [m.url, [[h.name, h.value] for h in m.headers], m.flows, bool(m.key)] if kind in BY_HTTP else None
+    http = [m.url, [[h.name, h.value] for h in m.headers], bool(m.key)] if kind in BY_HTTP else None
     if call.socket is not None:
         http = call.socket.details
     return (
         EVENT, act, call.id, kind, m.method, m.body, m.timeout_ms, m.request_id, m.traceparent, http, awaited,
-        m.target,
+        m.target, m.flows,
     )  # fmt: skip
 
 

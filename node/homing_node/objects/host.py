@@ -20,8 +20,10 @@ from homing.errors import (
     ObjectReset,
     OutcomeUnknown,
     Overloaded,
+    TooLarge,
     Unavailable,
 )
+from homing.flow import streams_per_value_max
 from homing.ids import OBJECT_ID_BYTES
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.clock import Clock, SystemClock
@@ -104,7 +106,13 @@ class ObjectHost(FrameHost):
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None], port: FlowPort | None = None) -> None:
         """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
-        self._take(PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body), port=port))
+        call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body), port=port)
+        if m.flows > streams_per_value_max:
+            self._fail(call, TooLarge(f"{m.flows} streams with a call; at most {streams_per_value_max}"))
+            return
+        if m.flows:
+            self.flows.expect(call)
+        self._take(call)
 
     def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
         """See `SocketHost`."""

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from homing.errors import ApplicationError, BadRequest, HomingError, NotFound, Overloaded, Unavailable
+from homing.flow import streams_per_value_max
 from homing.ids import ObjectId
 from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
-from homing_node.objects.call_bodies import CallBodies
+from homing_node.objects.call_streams import CallStreams
 from homing_node.objects.frames import OUTBOUND, REPLY
 from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
@@ -40,18 +41,19 @@ class _Caller:
 
     Attributes:
         calls: those without an answer, by number.
-        bodies: of those of which one flows, also behind the answer's head.
+        streams: of those with which some flow, also behind the answer.
         newest: the highest number that it used.
         size: bytes in their bodies.
     """
 
-    __slots__ = ("_id", "_lanes", "bodies", "calls", "newest", "size")
+    __slots__ = ("_clock", "_id", "_lanes", "calls", "newest", "size", "streams")
 
-    def __init__(self, here: bytes, number: int) -> None:
+    def __init__(self, here: bytes, number: int, clock: Clock) -> None:
         self._id = here + number.to_bytes(8, "big", signed=True)
+        self._clock = clock
         self._lanes: dict[bytes, Lane] = {}
         self.calls: dict[int, Pending] = {}
-        self.bodies: dict[int, CallBodies] = {}
+        self.streams: dict[int, CallStreams] = {}
         self.newest = 0
         self.size = 0
 
@@ -71,12 +73,13 @@ class _Caller:
         lane.calls[number] = pending
         pending.lane, pending.order = lane, number
 
-    def flows(self, worker: WorkerPort, act_id: int, number: int) -> CallBodies:
-        """The bodies of a call of which one flows."""
-        found = self.bodies.get(number)
+    def flows(self, maker: Maker, pending: Pending) -> CallStreams:
+        """The streams of a call with which, or with whose answer, some flow."""
+        number = pending.order
+        found = self.streams.get(number)
         if found is None:
-            found = CallBodies(worker, act_id, number, partial(self.bodies.pop, number, None))
-            self.bodies[number] = found
+            over = partial(self.streams.pop, number, None)
+            found = self.streams[number] = CallStreams(maker.worker, maker.act_id, pending, self._clock, over)
         return found
 
     def forget(self, pending: Pending, lane: Lane) -> None:
@@ -115,7 +118,7 @@ class OutgoingCalls:
         Raises:
             ValueError: it is not one, or one too many.
         """
-        number, kind, class_name, raw, name, method, body, url, headers, activation, target, *flows = call
+        number, kind, class_name, raw, name, method, body, url, headers, activation, target, *flowing = call
         if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
             raise ValueError("a call of nobody")
         if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND) or type(body) is not bytes:
@@ -133,10 +136,10 @@ class OutgoingCalls:
         if runner is not None:
             self._inherit(pending, runner)
         caller = maker.caller
-        mine = self._callers.get(caller) or self._callers.setdefault(caller, _Caller(self._here, caller))
+        mine = self._callers.get(caller) or self._callers.setdefault(caller, _Caller(self._here, caller, self._clock))
         mine.add(number, pending)
-        if flows:
-            mine.flows(maker.worker, maker.act_id, number).send(pending)
+        if flowing:
+            mine.flows(maker, pending).send(_count(kind, *flowing))
         if mine.size > limits.calls_bytes_per_object_max:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
         return partial(self._send, maker, pending)
@@ -168,43 +171,52 @@ class OutgoingCalls:
 
     def _done(self, maker: Maker, pending: Pending) -> None:
         """A call has come to its end: tell the code that awaits it, if it still does."""
-        lane, download = pending.lane, pending.download
+        lane = pending.lane
         if lane is None or lane.calls.pop(pending.order, None) is None:
             return  # it had an end before
         mine = self._callers.get(maker.caller)
-        if mine is not None:
-            mine.forget(pending, lane)
-            maker.worker.send((REPLY, maker.act_id, pending.order, *_answer(pending)))
-            if download is not None:
-                mine.flows(maker.worker, maker.act_id, pending.order).receive(download)
-            elif (bodies := mine.bodies.get(pending.order)) is not None:
-                bodies.answered()
-        elif download is not None:
-            download.stop()
+        if mine is None:
+            for download in pending.downloads:
+                download.stop()
+            return
+        mine.forget(pending, lane)
+        maker.worker.send((REPLY, maker.act_id, pending.order, *_answer(pending)))
+        if pending.uploads or pending.downloads:
+            mine.flows(maker, pending).answered()
 
-    def piece(self, caller: int, number: int, data: bytes, end: int) -> Callable[[], None]:
-        """A piece of the body of a call, from its worker; it is sent when what is returned is called."""
-        mine = self._callers.get(caller)
-        bodies = mine.bodies.get(number) if mine is not None else None
-        return bodies.piece(data, end) if bodies is not None else _nothing
+    def piece(self, caller: int, number: int, at: int, data: bytes, end: int) -> Callable[[], None]:
+        """A piece of a stream of a call, from its worker; it is sent when what is returned is called."""
+        streams = self._streams(caller, number)
+        return streams.piece(at, data, end) if streams is not None else _nothing
 
-    def taken(self, caller: int, number: int, cost: int) -> None:
-        """A worker has taken so much of an answer's body."""
+    def taken(self, caller: int, number: int, at: int, cost: int) -> None:
+        """A worker has taken so much of a stream of an answer."""
+        if (streams := self._streams(caller, number)) is not None:
+            streams.taken(at, cost)
+
+    def _streams(self, caller: int, number: int) -> CallStreams | None:
         mine = self._callers.get(caller)
-        if mine is not None and (bodies := mine.bodies.get(number)) is not None:
-            bodies.taken(cost)
+        return mine.streams.get(number) if mine is not None else None
 
     def end(self, caller: int) -> None:
         """An activation is gone: nobody waits for its calls. What waits at the gate, or is on its way, goes on."""
         mine = self._callers.get(caller)
-        for bodies in mine.bodies.values() if mine is not None else ():
-            bodies.end()
+        for streams in mine.streams.values() if mine is not None else ():
+            streams.end()
         drop(self._callers, caller)
 
 
 def asks_for_socket(headers: Sequence[tuple[str, str]]) -> bool:
     """Whether a request asks to become a WebSocket (RFC 6455, 4.1)."""
     return any(name.lower() == "upgrade" and value.lower() == "websocket" for name, value in headers)
+
+
+def _count(kind: int, flowing: object) -> int:
+    """How many streams flow behind a call; raises `ValueError` where so many cannot."""
+    most = {KIND_METHOD: streams_per_value_max, KIND_FETCH: 1}.get(kind, 0)
+    if type(flowing) is not int or not 0 < flowing <= most:
+        raise ValueError("a call that flows where it cannot")
+    return flowing
 
 
 def _nothing() -> None:
@@ -224,7 +236,7 @@ def _target(class_name: str, raw: bytes, name: str) -> ObjectId:
     return object_id
 
 
-def _answer(pending: Pending) -> tuple[int, Any]:
+def _answer(pending: Pending) -> tuple[Any, ...]:
     error = pending.error
     if error is not None:
         told = replies.failure_of(error)
@@ -233,10 +245,9 @@ def _answer(pending: Pending) -> tuple[int, Any]:
         return replies.FAILURE, (
             told.code, told.message, told.error_type, error.overloaded, again, told.retry_after_ms,
         )  # fmt: skip
-    if pending.download is not None:
-        return replies.STREAM, (pending.status, pending.answer_headers)
+    flowing = (len(pending.downloads),) if pending.downloads else ()
     if pending.kind in (KIND_FETCH, OUTBOUND):
         ref = pending.socket
         socket = [] if ref is None else [(ref.class_name, ref.object, ref.name, ref.number, ref.live)]
-        return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket)
-    return replies.ANSWER, pending.answer
+        return replies.HTTP, (pending.status, pending.answer_headers, pending.answer, *socket), *flowing
+    return replies.ANSWER, pending.answer, *flowing

@@ -5,13 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from homing.errors import ApplicationError, BrokenOff, HomingError, NotFound, NotOwner, Overloaded, from_wire
+from homing.flow import streams_per_value_max
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
 
-ANSWER, HTTP, FAILURE, STREAM = 0, 1, 2, 3
+ANSWER, HTTP, FAILURE = 0, 1, 2
+_STREAMS_MAX = {
+    wire.CALL_KIND_FETCH: 1,
+    wire.CALL_KIND_DEFAULT: 1,
+    wire.CALL_KIND_METHOD: streams_per_value_max,
+}  # behind an answer, by the kind of the call
 
 
-def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes) -> wire.Reply:
+def flowing(call: PendingCall, effect: list[Any]) -> int:
+    """How many streams flow behind an answer.
+
+    Raises:
+        ValueError: none can: it is a failure, or kept, or there is nobody to read, or there are too many.
+    """
+    if len(effect) <= 5:
+        return 0
+    count = effect[5]
+    kept = call.port is None or bool(call.m.key) or effect[1] == FAILURE
+    if kept or type(count) is not int or not 0 < count <= _STREAMS_MAX.get(call.m.kind, 0):
+        raise ValueError("an answer that flows where it cannot")
+    return count
+
+
+def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes, flows: int = 0) -> wire.Reply:
     """The frame for what a handler emitted; `whose`: it was, or the key of an entrypoint's sockets.
 
     Raises:
@@ -20,19 +41,14 @@ def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes
     if type(status) is not int:
         raise ValueError("an effect without a status")
     if status == ANSWER:
-        return wire.Reply(id=call_id, body=payload)
+        return wire.Reply(id=call_id, body=payload, flows=flows)
     if status == HTTP:
         code, headers, body, *socket = payload
-        reply = wire.Reply(
-            id=call_id, status=code, headers=[wire.Header(name=n, value=v) for n, v in headers], body=body
-        )
+        fields = [wire.Header(name=n, value=v) for n, v in headers]
+        reply = wire.Reply(id=call_id, status=code, headers=fields, body=body, flows=flows)
         if socket:
             reply.socket.CopyFrom(_socket(socket[0], whose))
         return reply
-    if status == STREAM:
-        code, headers = payload
-        fields = [wire.Header(name=n, value=v) for n, v in headers]
-        return wire.Reply(id=call_id, status=code, headers=fields, more=True, flows=True)
     if status != FAILURE:
         raise ValueError(f"effect status {status}")
     code, message, error_type, *said = payload
@@ -69,9 +85,7 @@ def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple
         done.append((call, effect))
         if call is None:
             continue
-        if effect[1] == STREAM and (call.port is None or call.m.key):
-            raise ValueError("an answer that flows where it cannot")
-        answer = of_effect(call.m.id, effect[1], effect[2], act)
+        answer = of_effect(call.m.id, effect[1], effect[2], act, flowing(call, effect))
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         answers.append((call, answer))

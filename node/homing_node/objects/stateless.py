@@ -96,7 +96,7 @@ class StatelessCalls:
                 self._tails.ended(worker, None, [(known[1], effect)])
             self._forget(known[1])
             if answer.flows or known[1].m.flows:
-                self._flows.answered(known[1], worker, None, flows=answer.flows)
+                self._flows.answered(known[1], worker, None, effect)
             known[1].reply(answer)
 
     def _forget(self, call: PendingCall) -> None:
@@ -104,7 +104,7 @@ class StatelessCalls:
         self._on_sockets -= call.socket is not None
 
     def _answer(self, call: PendingCall, effect: list[Any], key: bytes) -> wire.Reply:
-        answer = replies.of_effect(call.m.id, effect[1], effect[2], key)
+        answer = replies.of_effect(call.m.id, effect[1], effect[2], key, replies.flowing(call, effect))
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         timing.released_ns = self._now_ns()

@@ -214,7 +214,7 @@ class Forwarder:
 
     def _failed(self, pending: Pending, failure: call_pb2.Failure) -> None:
         said = error_of(failure)
-        started = failure.started or (pending.upload is not None and pending.upload.begun)  # its pieces are gone
+        started = failure.started or any(upload.begun for upload in pending.uploads)  # their pieces are gone
         verdict, error = decide(said, started=started, has_key=bool(pending.key))
         if verdict is Verdict.ANSWER:
             self._finish(pending, error)

@@ -110,6 +110,8 @@ class NodeLink:
         """Nobody waits for this call any more; the node is told if it has it."""
         if pending.written:
             if self._pending.pop(pending.id, None) is not None:
+                for download in pending.downloads:
+                    download.stop()
                 self._cancels.append(pending.id)
                 self._wake.set()
         elif pending in self._queue:
@@ -228,8 +230,9 @@ class NodeLink:
         calls = self._pending
         answered = self._owner.answered
         for reply in batch.replies:
+            if reply.more or reply.flows:
+                self._begin_answer(reply)
             if reply.more:
-                self._begin_answer(reply, arrived_ns)
                 continue
             pending = calls.pop(reply.id, None)
             if pending is None:
@@ -245,17 +248,14 @@ class NodeLink:
             self._flows.take(batch.flows)
         self._hurry_if_free()
 
-    def _begin_answer(self, reply: call_pb2.Reply, arrived_ns: int) -> None:
+    def _begin_answer(self, reply: call_pb2.Reply) -> None:
+        """Something is to follow an answer: pieces of it, or streams, which may come between those."""
         pending = self._pending.get(reply.id)
         if pending is None:
-            if reply.flows:
-                self._flows.refuse(reply.id)
-        elif reply.flows:
-            del self._pending[reply.id]
-            pending.arrived_ns = arrived_ns
-            pending.download = self._flows.open_download(reply.id)
-            self._owner.answered(pending, reply)
-        else:
+            self._flows.refuse_all(reply.id, reply.flows)
+            return
+        pending.downloads = self._flows.open_downloads(reply.id, reply.flows)
+        if reply.more:
             pending.begin_answer(reply)
 
     def _add_piece(self, piece: call_pb2.Piece, arrived_ns: int) -> None:
@@ -354,9 +354,10 @@ class NodeLink:
             call.url = pending.url
             for name, value in pending.headers:
                 call.headers.add(name=name, value=value)
-            if pending.upload is not None and not more:
-                call.flows = True
-                self._flows.open_upload(pending.id, pending.upload, body)
+        if pending.uploads:
+            call.flows = len(pending.uploads)
+            for at, upload in enumerate(pending.uploads):
+                self._flows.open_upload((pending.id, at), upload, pending.first_piece(at))
         pending.sent_ns = sent_ns
         pending.written = True
         self._pending[pending.id] = pending

@@ -71,8 +71,8 @@ class Pending:
         lost_ns: how long earlier sendings that came to nothing were away.
         socket: with an answer of status 101: what the connection becomes.
         answered_by: the link that the answer came on.
-        upload: the rest of a body that flows, behind the first piece in `body`; whoever made it closes it.
-        download: the body of an answer that flows; whoever is told of the answer takes or stops it.
+        uploads: what flows behind it: the rest of a body, or what a method is given; whoever made one closes it.
+        downloads: what flows behind its answer; whoever is told of that takes or stops each.
         span: what is exported of it, or None.
         received_ns, started_ns, ended_ns, released_ns: the node's clock; 0 where it does not apply.
     """
@@ -91,7 +91,7 @@ class Pending:
         "chain",
         "class_name",
         "deadline_s",
-        "download",
+        "downloads",
         "ended_ns",
         "entered_ns",
         "epoch",
@@ -126,7 +126,7 @@ class Pending:
         "target",
         "traceparent",
         "tries",
-        "upload",
+        "uploads",
         "url",
         "waiting_since_s",
         "written",
@@ -186,12 +186,16 @@ class Pending:
         self.answer_reply: call_pb2.Reply | None = None
         self.socket: call_pb2.SocketRef | None = None
         self.answered_by: NodeLink | None = None
-        self.upload: Upload | None = None
-        self.download: Download | None = None
+        self.uploads: Sequence[Upload] = ()
+        self.downloads: Sequence[Download] = ()
         self.answer_parts: list[bytes] = []
         self.answer_size = 0
         self.sent_ns = self.arrived_ns = self.lost_ns = 0
         self.received_ns = self.started_ns = self.ended_ns = self.released_ns = 0
+
+    def first_piece(self, at: int) -> bytes:
+        """What goes with the call of a stream that flows behind it."""
+        return self.body if at == 0 and self.kind != KIND_METHOD else b""
 
     def lose_sending(self, now_ns: int) -> None:
         """What was sent came to nothing; the call is here again. Nothing happens if it was not sent."""

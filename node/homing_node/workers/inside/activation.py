@@ -21,7 +21,7 @@ from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.application import ObjectClass
-from homing_node.workers.inside.channel import ALARM, MESSAGE, OF_EVENT, SOCKET_CLOSE, SOCKET_ERROR, STREAM
+from homing_node.workers.inside.channel import ALARM, MESSAGE, METHOD, OF_EVENT, SOCKET_CLOSE, SOCKET_ERROR
 from homing_node.workers.inside.ringing import Ringing
 from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
 from homing_node.workers.inside.turns import TurnCoroutine, current_event
@@ -83,6 +83,8 @@ class Activation(Ringing):
 
     def deliver(self, event: Event) -> None:
         """Run an event now, or when what it waits for is over."""
+        if event[12]:  # from here on what flows behind it has a place, also while it waits
+            event[12] = self.flows().receive(OF_EVENT, event[2], event[12], b"" if event[3] == METHOD else event[5])
         awaited = self._running and event[10]  # by the call that runs: to queue it would be to stand still
         if not (((self._queue or self._running) and not awaited) or self._is_closed()):
             self._start(event)
@@ -140,7 +142,7 @@ class Activation(Ringing):
         elif event[3] in _ON_SOCKETS:
             function, arguments = calls.prepare_socket(self._kind, event, self.sockets())
         else:
-            function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing, self.flows)
+            function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing)
         if function is None:
             self._refuse(event, arguments[0], arguments[1], started_ns)
             return
@@ -148,10 +150,10 @@ class Activation(Ringing):
         self.enter(event[2])
         try:
             if self._instance is None and not self._construct():
-                calls.keep_body(event, arguments)
                 self._queue = self._queue or deque()
                 self._queue.appendleft((event, started_ns))  # it is the first when the constructor lets go of the gate
                 return
+            event[12] = 0  # its code has what flows behind it: what that drops, nobody wants
             call = partial(waiting.called, function) if waiting.gives_stacks() else function
             result: Any = call(self._instance, *arguments[0], **arguments[1])
             if event[9] is not None and calls.must_be_whole(event, result):
@@ -201,18 +203,10 @@ class Activation(Ringing):
                 self._deliver_soon()
 
     def _answer(self, event: Event, result: Any, started_ns: int) -> None:
-        effect = calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets)
+        effect, streams = calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets)
         self._effects.append(effect)
-        if effect[1] == STREAM:
-            self.flows().send(OF_EVENT, event[2], result.homing_body)
-
-    def on_flow(self, side: int, number: int, data: bytes, end: int) -> None:
-        """A piece of a body, or its end."""
-        if self._flows is not None and self._flows.came(side, number, data, end):
-            return
-        for event in self._waiting() if side == OF_EVENT else ():
-            if event[2] == number and event[9]:
-                event[9][2] = end  # of a request that has not begun: its client has gone
+        if streams:
+            self.flows().send(OF_EVENT, event[2], streams)
 
     def _deliver_soon(self) -> None:
         if self._queue:
@@ -263,12 +257,13 @@ class Activation(Ringing):
         """End the activation unless something of it is still to happen; returns whether it ended.
 
         Args:
-            leaving: live sockets are no reason to stay.
+            leaving: live sockets, and streams that are kept and not read, are no reason to stay.
         """
         busy = (
             self._queue or self._tasks or self._timers or self._outgoing or self._stray or self._held or self._in_turn
         )
         busy = busy or (not leaving and self._sockets is not None and self._sockets.live)
+        busy = busy or (not leaving and self._flows is not None and self._flows.comes)
         if busy or not self._gate.is_open or self._is_loading():
             return False
         self.end()

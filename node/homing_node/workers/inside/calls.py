@@ -9,10 +9,9 @@ from typing import Any
 
 from homing import listeners
 from homing.bindings.assets import Site
-from homing.flow import BROKEN, GOES_ON
 from homing.http import Headers, Request, Response
 from homing.sockets import PassedSocket, SocketEvent
-from homing.streams import ReadableStream
+from homing.streams import ReadableStream, RequestTooLarge
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, limits, testing
 from homing_node.workers.inside.application import ObjectClass
@@ -22,16 +21,13 @@ from homing_node.workers.inside.channel import (
     DEFAULT,
     FETCH,
     METHOD,
-    OF_EVENT,
     RESULT,
     RPC,
     RUN,
     SOCKET_CLOSE,
     SOCKET_ERROR,
-    STREAM,
 )
 from homing_node.workers.inside.failures import Effect
-from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -50,9 +46,15 @@ class NotAResponse(TypeError):
 
 
 def prepare(
-    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None, flows: Callable[[], Flows]
+    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None
 ) -> tuple[Callable[..., Any] | None, Any]:
-    """The function that an event calls and its arguments (positional, keyword), decoded.
+    """The function that an event calls and its arguments (positional, keyword), decoded. It can be prepared again.
+
+    Args:
+        kind: of the object.
+        event: as it came; in the place of their number (12) it has the streams that flow behind it, if any do.
+        stubs: decodes what objects send.
+        outgoing: has what the object passed by reference.
 
     Returns:
         Or None and (code, message, error type) where the event cannot be run. Nothing of the object was touched.
@@ -65,14 +67,15 @@ def prepare(
             what = "what was passed by reference is gone, or" if event[11] else kind.name
             return None, ("not-found", f"{what} has no method {event[4]}", "")
         try:
-            decode = stubs.decode_arguments if event[3] == METHOD else decode_arguments
-            return function, decode(event[5])
+            if event[3] == METHOD:
+                return function, stubs.decode_arguments(event[5], event[12] or ())
+            return function, decode_arguments(event[5])
         except ValueError as error:
             return None, ("bad-request", failures.message_of(error), "")
     if kind.fetch is None:
         return None, ("not-found", f"{kind.name} has no fetch handler", "")
     try:
-        request = _request_of(event, _body_of(event, flows))
+        request = _request_of(event, _body_of(event))
     except (TypeError, ValueError) as error:
         return None, ("bad-request", failures.message_of(error), "")
     return kind.fetch, ((kind.adapt(request),), {})
@@ -83,26 +86,17 @@ def _request_of(event: Event, body: bytes | ReadableStream) -> Request:
     return Request(url, method=event[4], headers=Headers((name, value) for name, value in headers), body=body)
 
 
-def _body_of(event: Event, flows: Callable[[], Flows]) -> bytes | ReadableStream:
-    """The body of a request: what came with it is all of it, or the first piece."""
-    flowing = event[9][2]
-    if not flowing:
+def _body_of(event: Event) -> bytes | ReadableStream:
+    if not event[12]:
         return event[5]
-    if isinstance(flowing, ReadableStream):
-        event[9][2] = True
-        return flowing
-    return flows().receive(OF_EVENT, event[2], event[5], BROKEN if flowing == BROKEN else GOES_ON)
-
-
-def keep_body(event: Event, arguments: Any) -> None:
-    """An event that was prepared is to be prepared once more: its body is the stream that it has now."""
-    if event[3] in (FETCH, DEFAULT) and event[9][2]:
-        event[9][2] = arguments[0][0].homing_body
+    body: ReadableStream = event[12][0]
+    body.homing_too_large = RequestTooLarge
+    return body
 
 
 def must_be_whole(event: Event, result: Any) -> bool:
     """Whether an answer is a stream and may not be one: under an idempotency key it is kept."""
-    if event[3] not in (FETCH, DEFAULT) or not event[9][3]:
+    if event[3] not in (FETCH, DEFAULT) or not event[9][2]:
         return False
     return isinstance(result, Response) and isinstance(result.homing_body, ReadableStream)
 
@@ -161,28 +155,43 @@ def _passed(outgoing: Outgoing | None, event: Event) -> Callable[..., Any] | Non
     return call
 
 
-def effect_of(event: Event, result: Any, started_ns: int, stubs: Stubs, sockets: Callable[[], ObjectSockets]) -> Effect:
-    """The effect that answers an event with what its handler returned.
+def effect_of(
+    event: Event, result: Any, started_ns: int, stubs: Stubs, sockets: Callable[[], ObjectSockets]
+) -> tuple[Effect, list[ReadableStream]]:
+    """The effect that answers an event with what its handler returned, and the streams that flow behind it.
 
     Raises:
         TypeError, ValueError: the result cannot be sent, or is too large.
+        HomingError: a stream in it cannot.
     """
-    if event[3] in _PLAIN:
-        return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns())
-    if event[3] == METHOD:
-        return (event[2], RESULT, _bounded(stubs.encode_result(result)), started_ns, _now_ns())
-    if event[3] not in (FETCH, DEFAULT):
-        return (event[2], RESULT, b"", started_ns, _now_ns())
+    kind = event[3]
+    streams: list[ReadableStream] = []
+    if kind in _PLAIN:
+        status, payload = RESULT, _bounded(encode_result(result))
+    elif kind == METHOD:
+        status, payload = RESULT, _bounded(stubs.encode_result(result, streams))
+    elif kind in (FETCH, DEFAULT):
+        status, payload = ANSWER, _answer_of(result, streams, sockets)
+    else:
+        status, payload = RESULT, b""
+    if streams:
+        return (event[2], status, payload, started_ns, _now_ns(), len(streams)), streams
+    return (event[2], status, payload, started_ns, _now_ns()), streams
+
+
+def _answer_of(result: Any, streams: list[ReadableStream], sockets: Callable[[], ObjectSockets]) -> list[Any]:
     if not isinstance(result, Response):
         raise NotAResponse(f"fetch must return a Response, not {type(result).__qualname__}")
-    if isinstance(result.homing_body, ReadableStream):
+    body = result.homing_body
+    if isinstance(body, ReadableStream):
         if result.web_socket is not None:
             raise ValueError("a response with a web_socket has no body")
-        return (event[2], STREAM, [result.status, _headers_of(result)], started_ns, _now_ns())
-    answer = _answer(result, result.homing_body)
+        streams.append(body)
+        return _answer(result, b"")
+    answer = _answer(result, body)
     if result.web_socket is not None:
         answer.append(_socket_of(result, sockets))
-    return (event[2], ANSWER, answer, started_ns, _now_ns())
+    return answer
 
 
 def effect_of_site(event: Event, site: Site, started_ns: int) -> Effect | None:

@@ -61,9 +61,8 @@ OUTBOUND = 11
 RESULT = 0
 ANSWER = 1
 FAILURE = 2
-STREAM = 3
 
-# Whose body flows: an event's, or that of a call that was made here
+# With what a stream flows: an event or its answer, or a call that was made here or its answer
 OF_EVENT = 0
 OF_CALL = 1
 

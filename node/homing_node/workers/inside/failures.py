@@ -13,7 +13,9 @@ from homing_node.workers.inside.channel import FAILURE
 
 _RUNTIME = ("homing_node/workers/inside", "homing/compat/waiting.py")
 _CALLED = waiting.called.__code__  # calls a function of the object for the runtime
-Effect = tuple[int, int, Any, int, int]  # call, status, payload, started_ns, ended_ns
+Effect = tuple[Any, ...]
+"""What answers an event: its number, a status, the payload, when its code began and ended (ns); and, where streams flow
+behind it, how many."""
 
 
 def failure(call: int, code: str, message: str, error_type: str, started_ns: int, ended_ns: int) -> Effect:

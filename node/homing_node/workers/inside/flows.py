@@ -1,28 +1,29 @@
-"""Bodies that flow, at the end where an object's code writes or reads them (docs/bodies.md).
+"""Streams that flow, at the end where an object's code writes or reads them (docs/bodies.md).
 
-What an answer's generator yields leaves in a turn of its own, behind the turn that made it: whatever that wrote has
-left before. A piece that came is an event: it wakes the code that waits for it, when the input gate lets it.
+They are bodies of requests and answers, or stand in the arguments or the result of a method; each flows by itself. What
+a generator yields leaves in a turn of its own, behind the turn that made it: whatever that wrote has left before. A
+piece that came is an event: it wakes the code that waits for it, when the input gate lets it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from weakref import ref
 
 from homing.errors import BadRequest, HomingError, Unavailable
 from homing.flow import BROKEN, GOES_ON, WHOLE, ReceiveWindow, SendWindow, cost_of, cut
-from homing.streams import ReadableStream, RequestTooLarge
+from homing.streams import ReadableStream
 from homing_node.workers.inside.channel import FLOW, OF_EVENT, STOP, TAKEN
 
-_Key = tuple[int, int]
-"""Whose body (`channel.OF_EVENT`, `OF_CALL`), and the number of that event or call."""
+_Key = tuple[int, int, int]
+"""Whose stream (`channel.OF_EVENT`, `OF_CALL`), the number of that event or call, and its own among those of that."""
 
 
 class FlowIn:
-    """The pieces of a body that comes, for a stream to read; who drops it wants no more."""
+    """The pieces of a stream that comes, for code to read; who drops it wants no more."""
 
     __slots__ = ("__weakref__", "_end", "_flows", "_key", "_pieces", "_wanted", "_window")
 
@@ -55,8 +56,8 @@ class FlowIn:
         """The next piece, when it is there.
 
         Raises:
-            BadRequest: the request's body broke off.
-            Unavailable: the answer's did.
+            BadRequest: what came with an event broke off.
+            Unavailable: what came with an answer did.
         """
         while not self._pieces:
             if self._end == WHOLE:
@@ -73,8 +74,8 @@ class FlowIn:
 
     def _broken(self) -> HomingError:
         if self._key[0] == OF_EVENT:
-            return BadRequest("the body of the request broke off")
-        return Unavailable("the body of the answer broke off")
+            return BadRequest("the body of the request, or a stream that the call passed, broke off")
+        return Unavailable("the body of the answer, or a stream that it passed, broke off")
 
     async def aclose(self) -> None:
         """No more is wanted."""
@@ -89,19 +90,19 @@ class FlowIn:
 
 
 class _FlowOut:
-    """A body that is sent: its window, and the task that sends it."""
+    """A stream that is sent: its window, and the task that sends it."""
 
     __slots__ = ("begun", "task", "wanted", "window")
 
     def __init__(self, *, begun: bool) -> None:
         self.window = SendWindow()
-        self.begun = begun  # else it waits until the call runs whose body it is
+        self.begun = begun  # else it waits until somebody reads it, for until then its call may be sent again
         self.task: asyncio.Task[Any] | None = None
         self.wanted: asyncio.Future[None] | None = None
 
 
 class Flows:
-    """The bodies of one activation that flow.
+    """The streams of one activation that flow.
 
     Args:
         number: the activation's.
@@ -125,47 +126,59 @@ class Flows:
         self._ins: dict[_Key, ref[FlowIn]] = {}
         self._outs: dict[_Key, _FlowOut] = {}
 
-    # -- bodies that come -----------------------------------------------------------------------------------------
+    @property
+    def comes(self) -> bool:
+        """Whether a stream comes that somebody may read."""
+        return bool(self._ins)
 
-    def receive(self, side: int, number: int, first: bytes | None = None, end: int = GOES_ON) -> ReadableStream:
-        """The stream of a body that comes; `first`: the piece that came with the call."""
-        flow = FlowIn(self, (side, number))
-        self._ins[side, number] = ref(flow)
-        if first is not None:
-            flow.came(first, GOES_ON)
-        if end != GOES_ON:
-            flow.came(b"", end)
-        stream = ReadableStream(flow)
-        if side == OF_EVENT:
-            stream.homing_too_large = RequestTooLarge
-        return stream
+    # -- streams that come ----------------------------------------------------------------------------------------
 
-    def came(self, side: int, number: int, data: bytes, end: int) -> bool:
-        """A piece of a body, or its end; returns whether it is known here."""
-        found = self._ins.get((side, number))
+    def receive(self, side: int, number: int, count: int, first: bytes = b"") -> list[ReadableStream]:
+        """The streams that come with an event, or with the answer of a call.
+
+        Args:
+            side, number: which that is.
+            count: how many they are.
+            first: of an event: the piece of the first stream that came with it. The others have an empty one: who
+                takes that says by it that the call cannot be sent again.
+        """
+        streams: list[ReadableStream] = []
+        for at in range(count):
+            flow = FlowIn(self, (side, number, at))
+            self._ins[side, number, at] = ref(flow)
+            if side == OF_EVENT:
+                flow.came(b"" if at else first, GOES_ON)
+            streams.append(ReadableStream(flow))
+        return streams
+
+    def came(self, side: int, number: int, at: int, data: bytes, end: int) -> None:
+        """A piece of a stream, or its end."""
+        key = side, number, at
+        found = self._ins.get(key)
         if found is None:
-            return False
+            return
         if end != GOES_ON:
-            del self._ins[side, number]
+            del self._ins[key]
         if (flow := found()) is not None:
             flow.came(data, end)
-        return True
 
     def unwanted(self, key: _Key, flow: FlowIn | None = None) -> None:
-        """Nobody reads a body any more: that reader is closed, or (None) it is no more."""
+        """Nobody reads a stream any more: that reader is closed, or (None) it is no more."""
         found = self._ins.get(key)
         if found is not None and found() is flow:
             del self._ins[key]
             self.say(TAKEN, key, STOP)
 
-    # -- bodies that are sent -------------------------------------------------------------------------------------
+    # -- streams that are sent ------------------------------------------------------------------------------------
 
-    def send(self, side: int, number: int, stream: ReadableStream) -> None:
-        """Send a stream as the body of an answer (side OF_EVENT), or of a call that was made."""
-        out = self._outs[side, number] = _FlowOut(begun=side == OF_EVENT)
-        if not out.begun:
-            out.window.sent(b"")  # the piece that goes with the call
-        out.task = self._spawn(self._run((side, number), out, stream))
+    def send(self, side: int, number: int, streams: Iterable[ReadableStream]) -> None:
+        """Send streams behind the answer of an event, or behind a call that was made."""
+        for at, stream in enumerate(streams):
+            key = side, number, at
+            out = self._outs[key] = _FlowOut(begun=side == OF_EVENT)
+            if not out.begun:
+                out.window.sent(b"")  # the piece that goes with the call
+            out.task = self._spawn(self._run(key, out, stream))
 
     async def _run(self, key: _Key, out: _FlowOut, stream: ReadableStream) -> None:
         end = BROKEN
@@ -198,17 +211,18 @@ class Flows:
         out.wanted = self.loop.create_future()
         await out.wanted
 
-    def taken(self, side: int, number: int, cost: int) -> None:
-        """So much was taken of a body that is sent, or no more of it is wanted.
+    def taken(self, side: int, number: int, at: int, cost: int) -> None:
+        """So much was taken of a stream that is sent, or no more of it is wanted.
 
         Raises:
             ValueError: not so much was sent.
         """
-        out = self._outs.get((side, number))
+        key = side, number, at
+        out = self._outs.get(key)
         if out is None:
             return
         if cost == STOP:
-            self.drop(side, number)
+            self._drop(key)
             return
         out.window.returned(cost)
         out.begun = True
@@ -216,16 +230,20 @@ class Flows:
         if wanted is not None and not wanted.done():
             wanted.set_result(None)
 
-    def drop(self, side: int, number: int) -> None:
-        """A body is not to be sent any further; what makes it is closed."""
-        out = self._outs.pop((side, number), None)
+    def drop(self, side: int, number: int, count: int) -> None:
+        """Streams are not to be sent any further; what makes them is closed."""
+        for at in range(count):
+            self._drop((side, number, at))
+
+    def _drop(self, key: _Key) -> None:
+        out = self._outs.pop(key, None)
         if out is not None and out.task is not None:
             out.task.cancel()
 
     # -- within ---------------------------------------------------------------------------------------------------
 
     def say(self, kind: int, key: _Key, *what: object) -> None:
-        """Send a frame of a body."""
+        """Send a frame of a stream."""
         if not self._ended:
             self._send((kind, self._number, *key, *what))
 

@@ -26,8 +26,11 @@ from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
 Made = tuple[Any, ...]
-"""A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target; and True
-where the body flows behind it."""
+"""A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target; and, where
+streams flow behind it, how many."""
+
+Read = Callable[[Any, Sequence[ReadableStream]], Any]
+"""Makes the result of a call of what came back, and of the streams that flow behind that."""
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class _Waiting:
     """A call without an answer: who awaits it, how it is read, and what its arguments passed by reference."""
 
     future: asyncio.Future[Any]
-    read: Callable[[Any], Any]
+    read: Read
     passed: list[int]
 
 
@@ -66,11 +69,11 @@ class Outgoing:
         to: Reference,
         method: str,
         body: bytes,
-        read: Callable[[Any], Any],
+        read: Read,
         url: str = "",
         headers: Sequence[tuple[str, str]] = (),
         *,
-        flows: bool = False,
+        flowing: int = 0,
     ) -> asyncio.Future[Any]:
         """Make a call; it leaves when the turn ends.
 
@@ -81,7 +84,7 @@ class Outgoing:
             body: its arguments, or what a request carries. What they passed by reference lives until the answer.
             read: makes the result of what comes back.
             url, headers: of a request.
-            flows: its body follows, as that of the call with the number `newest`.
+            flowing: so many streams follow, as those of the call with the number `newest`.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         passed, self._fresh = self._fresh, []
@@ -94,7 +97,7 @@ class Outgoing:
         object_id = to.object_id
         address = (to.class_key, object_id.raw, object_id.name or "")
         made = (self._number, kind, *address, method, body, url, headers, to.activation, to.target)
-        self.unsent.append((*made, True) if flows else made)
+        self.unsent.append((*made, flowing) if flowing else made)
         return future
 
     @property
@@ -139,14 +142,21 @@ class Outgoing:
         for made in self.take():
             self._settle(made[0], error=error)
 
-    def answered(self, number: int, status: int, payload: Any) -> None:
+    def answered(self, number: int, status: int, payload: Any, streams: Sequence[ReadableStream] = ()) -> None:
         """The node has an answer. The code that awaits it goes on in a turn of its own."""
         if status == FAILURE:
             self._settle(number, error=error_of(*payload))
         else:
-            self._settle(number, payload)
+            self._settle(number, payload, streams)
 
-    def _settle(self, number: int, payload: Any = None, *, error: BaseException | None = None) -> None:
+    def _settle(
+        self,
+        number: int,
+        payload: Any = None,
+        streams: Sequence[ReadableStream] = (),
+        *,
+        error: BaseException | None = None,
+    ) -> None:
         waiting = self._waiting.pop(number, None)
         if waiting is None:
             return
@@ -156,7 +166,7 @@ class Outgoing:
             return
         if error is None:
             try:
-                future.set_result(waiting.read(payload))
+                future.set_result(waiting.read(payload, streams))
             except (TypeError, ValueError) as broken:
                 future.set_exception(ApplicationError(f"the answer cannot be read: {broken}", error_type="ValueError"))
         else:
@@ -192,7 +202,7 @@ class Caller(Runtime, Protocol):
         ...
 
     def flows(self) -> Flows:
-        """Its bodies that flow."""
+        """Its streams that flow."""
         ...
 
     def address(self) -> tuple[str, ObjectId]:
@@ -231,39 +241,37 @@ class Stubs:
         self, reference: Reference, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> asyncio.Future[Any]:
         """See `homing.stubs.Caller`."""
-        outgoing = self._caller().outgoing()
-        body = self._sender.encode([args, kwargs]) if args or kwargs else b""
+        caller = self._caller()
+        outgoing = caller.outgoing()
+        streams: list[ReadableStream] = []
+        body = b""
+        if args or kwargs:
+            body = self._sender.encode([args, kwargs], streams)
         self._exporter = None
         _bound(body)
-        return outgoing.begin(METHOD, reference, method, body, self._sender.decode)
+        future = outgoing.begin(METHOD, reference, method, body, self._sender.decode, flowing=len(streams))
+        return _with(caller, future, streams)
 
     def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
         """See `homing.stubs.Caller`."""
-        to, body = Reference(class_key, object_id, 0, 0), request.homing_body
-        headers = request.headers.raw()
-        if not isinstance(body, ReadableStream):
-            _bound(body)
-            return self._caller().outgoing().begin(FETCH, to, request.method, body, _response, request.url, headers)
-        caller = self._caller()
-        outgoing = caller.outgoing()
-        future = outgoing.begin(FETCH, to, request.method, b"", _response, request.url, headers, flows=True)
-        if not future.done():
-            flows, number = caller.flows(), outgoing.newest
-            flows.send(OF_CALL, number, body)
-            future.add_done_callback(lambda future: flows.drop(OF_CALL, number) if _failed(future) else None)
-        return future
+        return self._request(FETCH, Reference(class_key, object_id, 0, 0), request, _response)
 
     def call_outbound(self, request: Request, redirect: str) -> asyncio.Future[Response]:
         """Begin a request to the outside; see `homing.http.fetch`."""
-        body = request.homing_body
-        if isinstance(body, ReadableStream):
+        if isinstance(request.homing_body, ReadableStream):
             raise NotSupported("a stream as the body of a request to the outside: read it with `bytes` first")
-        _bound(body)
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
-        caller = self._caller()
-        to, headers = Reference("", nowhere, 0, 0), request.headers.raw()
-        read = partial(_of_outside, caller.sockets())
-        return caller.outgoing().begin(OUTBOUND, to, request.method, body, read, request.url, headers)
+        read = partial(_of_outside, self._caller().sockets())
+        return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)
+
+    def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
+        caller, body, headers = self._caller(), request.homing_body, request.headers.raw()
+        streams, whole = ([body], b"") if isinstance(body, ReadableStream) else ([], body)
+        _bound(whole)
+        future = caller.outgoing().begin(
+            kind, to, request.method, whole, read, request.url, headers, flowing=len(streams)
+        )  # fmt: skip
+        return _with(caller, future, streams)
 
     def accept_socket(self, ws: WebSocket) -> None:
         """See `WebSocket.accept`."""
@@ -274,11 +282,11 @@ class Stubs:
     ) -> asyncio.Future[ObjectList]:
         """See `homing.stubs.Caller`."""
         to, asked = Reference(class_key, above, 0, 0), limit.to_bytes(4, "big")
-        return self._caller().outgoing().begin(LIST, to, "", asked, lambda page: in_bounds(decode_list(page), bound))
+        return self._caller().outgoing().begin(LIST, to, "", asked, lambda page, _: in_bounds(decode_list(page), bound))
 
-    def encode_result(self, result: Any) -> bytes:
-        """The bytes of what a method returned to another object; raises what `Packer.encode` raises."""
-        data = self._sender.encode(result)
+    def encode_result(self, result: Any, streams: list[ReadableStream]) -> bytes:
+        """The bytes of what a method returned to another object, without what is added to `streams`; see `Sender`."""
+        data = self._sender.encode(result, streams)
         exporter, self._exporter = self._exporter, None
         if exporter is not None:
             exporter.returned()
@@ -308,19 +316,29 @@ def target_of(outgoing: Outgoing | None, number: int, method: str) -> Callable[.
 
 
 def _failed(future: asyncio.Future[Any]) -> bool:
-    """Whether a call was not made, not answered, or is awaited by nobody: its body has no use."""
+    """Whether a call was not made, not answered, or is awaited by nobody."""
     return future.cancelled() or future.exception() is not None
 
 
-def _response(payload: Any) -> Response:
+def _with(caller: Caller, future: asyncio.Future[Any], streams: list[ReadableStream]) -> asyncio.Future[Any]:
+    """Send streams behind the call that was made last; they are of no use where it fails."""
+    if streams and not future.done():
+        flows, number, count = caller.flows(), caller.outgoing().newest, len(streams)
+        flows.send(OF_CALL, number, streams)
+        future.add_done_callback(lambda future: flows.drop(OF_CALL, number, count) if _failed(future) else None)
+    return future
+
+
+def _response(payload: Any, streams: Sequence[ReadableStream]) -> Response:
     status, headers, body, *socket = payload
     client = PassedSocket(socket[0]) if socket else None
+    body = streams[0] if streams else body
     return Response(body, status=status, headers=Headers((name, value) for name, value in headers), web_socket=client)
 
 
-def _of_outside(sockets: ObjectSockets, payload: Any) -> Response:
+def _of_outside(sockets: ObjectSockets, payload: Any, streams: Sequence[ReadableStream]) -> Response:
     """An answer of the outside; the socket that it may have is the caller's own."""
-    response = _response(payload)
+    response = _response(payload, streams)
     if isinstance(response.web_socket, PassedSocket):
         response.web_socket = sockets.outside(response.web_socket.reference[3])
     return response

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from homing.errors import HomingError
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.alarms import earliest_ms
-from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, RESET, STREAM, TURN
+from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, OF_EVENT, RESET, TURN
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.framing import MessageTooLarge
@@ -185,17 +185,22 @@ class TurnKeeper:
         return self._outgoing
 
     def flows(self) -> Flows:
-        """The bodies that flow."""
+        """The streams that flow."""
         if self.ended:
             raise Aborted
         if self._flows is None:
             self._flows = Flows(self.number, self._host.loop, self._host.send, self.spawn, self._log_error)
         return self._flows
 
-    def on_taken(self, side: int, number: int, cost: int) -> None:
-        """So much of a body that is sent here was taken."""
+    def on_flow(self, side: int, number: int, at: int, data: bytes, end: int) -> None:
+        """A piece of a stream that comes, or its end."""
         if self._flows is not None:
-            self._flows.taken(side, number, cost)
+            self._flows.came(side, number, at, data, end)
+
+    def on_taken(self, side: int, number: int, at: int, cost: int) -> None:
+        """So much of a stream that is sent here was taken."""
+        if self._flows is not None:
+            self._flows.taken(side, number, at, cost)
 
     def sockets(self) -> ObjectSockets:
         """See `homing.objects.Runtime`."""
@@ -205,12 +210,11 @@ class TurnKeeper:
             self._sockets = ObjectSockets(self._on_begin)
         return self._sockets
 
-    def on_reply(self, number: int, status: int, payload: Any) -> None:
-        """A call that was made here has an answer."""
+    def on_reply(self, number: int, status: int, payload: Any, count: int = 0) -> None:
+        """A call that was made here has an answer, behind which so many streams flow."""
         if self._outgoing is not None:
-            if status == STREAM:
-                payload = (*payload, self.flows().receive(OF_CALL, number))
-            self._outgoing.answered(number, status, payload)
+            streams = self.flows().receive(OF_CALL, number, count) if count else ()
+            self._outgoing.answered(number, status, payload, streams)
 
     def _commit_failed(self, error: HomingError) -> HomingError:
         """What the turn wrote was undone: its calls failed, whatever they answered, and what it calls is not called."""
@@ -218,13 +222,16 @@ class TurnKeeper:
             self._outgoing.undo(error)
         if self._sockets is not None:
             self._sockets.undo()
-        self._effects = [
-            effect if effect[1] == FAILURE else failures.of_error(effect[0], error, effect[3], effect[4])
-            for effect in self._effects
-        ]
+        self._effects = [effect if effect[1] == FAILURE else self._undone(effect, error) for effect in self._effects]
         if self._effects:
             self._flush(0, None)
         return error
+
+    def _undone(self, effect: failures.Effect, error: HomingError) -> failures.Effect:
+        number, _, _, started_ns, ended_ns, *flowing = effect
+        if flowing and self._flows is not None:
+            self._flows.drop(OF_EVENT, number, *flowing)
+        return failures.of_error(number, error, started_ns, ended_ns)
 
     def _on_begin(self) -> None:
         """A transaction or a call begins. Outside of any turn (a callback of the loop) a turn is made of it."""

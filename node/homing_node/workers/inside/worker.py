@@ -151,17 +151,17 @@ class Worker:
     def _reply(self, message: Event) -> None:
         activation = self._activations.get(message[1])
         if activation is not None:
-            activation.on_reply(message[2], message[3], message[4])
+            activation.on_reply(*message[2:6])
 
     def _flow(self, message: Event) -> None:
         activation = self._activations.get(message[1])
         if activation is not None:
-            activation.on_flow(*message[2:6])
+            activation.on_flow(*message[2:7])
 
     def _taken(self, message: Event) -> None:
         activation = self._activations.get(message[1])
         if activation is not None:
-            activation.on_taken(*message[2:5])
+            activation.on_taken(*message[2:6])
 
     def _ping(self, message: Event) -> None:
         self.send((channel.PONG, message[1]))

@@ -132,8 +132,8 @@ class Call(_message.Message):
     activation: int
     target: int
     before: int
-    flows: bool
-    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ..., chain: _Optional[bytes] = ..., lane: _Optional[bytes] = ..., order: _Optional[int] = ..., oldest: _Optional[int] = ..., activation: _Optional[int] = ..., target: _Optional[int] = ..., before: _Optional[int] = ..., flows: bool = ...) -> None: ...
+    flows: int
+    def __init__(self, id: _Optional[int] = ..., slot: _Optional[int] = ..., epoch: _Optional[int] = ..., object: _Optional[bytes] = ..., class_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[CallKind, str]] = ..., method: _Optional[str] = ..., body: _Optional[bytes] = ..., more: bool = ..., timeout_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., key: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., sent_ns: _Optional[int] = ..., chain: _Optional[bytes] = ..., lane: _Optional[bytes] = ..., order: _Optional[int] = ..., oldest: _Optional[int] = ..., activation: _Optional[int] = ..., target: _Optional[int] = ..., before: _Optional[int] = ..., flows: _Optional[int] = ...) -> None: ...
 
 class Piece(_message.Message):
     __slots__ = ("id", "data", "last")
@@ -146,18 +146,20 @@ class Piece(_message.Message):
     def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("id", "data", "end", "taken", "stop")
+    __slots__ = ("id", "data", "end", "taken", "stop", "stream")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
     id: int
     data: bytes
     end: FlowEnd
     taken: int
     stop: bool
-    def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[FlowEnd, str]] = ..., taken: _Optional[int] = ..., stop: bool = ...) -> None: ...
+    stream: int
+    def __init__(self, id: _Optional[int] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[FlowEnd, str]] = ..., taken: _Optional[int] = ..., stop: bool = ..., stream: _Optional[int] = ...) -> None: ...
 
 class CallBatch(_message.Message):
     __slots__ = ("calls", "pieces", "cancels", "sockets", "had_handles", "had_seqs", "flows")
@@ -292,8 +294,8 @@ class Reply(_message.Message):
     headers: _containers.RepeatedCompositeFieldContainer[Header]
     timing: Timing
     socket: SocketRef
-    flows: bool
-    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ..., flows: bool = ...) -> None: ...
+    flows: int
+    def __init__(self, id: _Optional[int] = ..., body: _Optional[bytes] = ..., more: bool = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., socket: _Optional[_Union[SocketRef, _Mapping]] = ..., flows: _Optional[int] = ...) -> None: ...
 
 class ReplyBatch(_message.Message):
     __slots__ = ("replies", "pieces", "sockets", "handled_handles", "handled_seqs", "flows")

@@ -56,6 +56,47 @@ class Feed(DurableObject):
                 await asyncio.sleep(pause_ms / 1_000)
         return Response.json({"bytes": size, "pieces": pieces})
 
+    async def swallow(self, stream, pause_ms=0):
+        """How long a stream is; read with a pause behind each of the first pieces."""
+        pieces = 0
+        async for piece in stream:
+            self.made += len(piece)
+            pieces += 1
+            if pieces < 20:
+                await asyncio.sleep(pause_ms / 1_000)
+        return self.made
+
+    async def relay(self, source, sink, mib, pause_ms):
+        """Have one object send to another what it makes; how much came."""
+        feeds = self.env.FEED
+        stream = await feeds.get_by_name(source).blocks(mib * 16)
+        return await feeds.get_by_name(sink).swallow(stream, pause_ms)
+
+    async def follow(self, source, pause_ms):
+        """Read another's events until they break off; the last one, and the error."""
+        last = 0
+        try:
+            async for piece in await self.env.FEED.get_by_name(source).events(pause_ms / 1_000):
+                last = int(piece[6:])
+        except Exception as error:
+            return [last, type(error).__name__]
+
+    async def mirror(self, long, streams):
+        """What it is given."""
+        return {"long": long, "streams": streams}
+
+    async def mirrored(self, other, size):
+        """What another gives back of a long value with streams in it, all read at once."""
+        given = {"long": bytes(size), "streams": [self.blocks(2), self.blocks(3)]}
+        back = await self.env.FEED.get_by_name(other).mirror(**given)
+        parts = await asyncio.gather(*(part.collect() for part in back["streams"]))
+        return [len(back["long"]), *map(len, parts)]
+
+    async def hold(self, source):
+        """Read the first piece of what another makes, and keep the rest."""
+        self.kept = await self.env.FEED.get_by_name(source).blocks(1_000)
+        return len(await anext(aiter(self.kept)))
+
     def state(self):
         """How far it is."""
         return {"made": self.made, "closed": self.closed, "n": self.ctx.storage.kv.get("n") or 0}
