@@ -59,6 +59,7 @@ outbound_redirects_max = 20  # as the Fetch standard has it
 outbound_connections_max = 200
 outbound_connections_kept_max = 50
 outbound_kept_s = 30.0
+outbound_flowing_max = 100  # answers that flow; they may last, and others need connections, too
 
 # WebSockets of object code to the outside
 outbound_sockets_max = 1_000  # of a node

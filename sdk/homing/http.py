@@ -290,8 +290,10 @@ def let_fetch(fetcher: Fetcher) -> None:
 async def fetch(request: Request | str, *, redirect: Redirect = "follow", **options: Any) -> Response:
     """Send a request to a host outside the cluster, one of those that the application's configuration names.
 
-    It leaves the node when what the object has written is safe, as a call to another object does. With the field
-    `upgrade: websocket` it asks for a WebSocket: an answer of status 101 has that as `web_socket`, to be accepted.
+    It leaves the node when what the object has written is safe, as a call to another object does. A body that is a
+    stream is sent as it comes, and an answer that is long, or of unknown length, has a stream as its body. With the
+    field `upgrade: websocket` it asks for a WebSocket: an answer of status 101 has that as `web_socket`, to be
+    accepted.
 
     Args:
         request: a request, or its URL.
@@ -300,7 +302,8 @@ async def fetch(request: Request | str, *, redirect: Redirect = "follow", **opti
 
     Raises:
         Forbidden: the configuration does not name the host in `fetch_hosts`, or it stands for a private address.
-        BadRequest: no URL that can be fetched, or too many redirects.
+        BadRequest: no URL that can be fetched, or too many redirects, or one that asks once more for a body that was a
+            stream; or that stream broke off.
         Unavailable: the host cannot be reached.
         NotSupported: this code does not run in a worker.
 
@@ -312,6 +315,4 @@ async def fetch(request: Request | str, *, redirect: Redirect = "follow", **opti
         raise ValueError(f"redirect is follow, manual or error, not {redirect!r}")
     if _state.fetcher is None:
         raise NotSupported("fetch is for the code of an application, in a worker")
-    if isinstance(request.homing_body, ReadableStream):
-        request.body = await request.bytes()  # it may have to be sent again, to where the first is redirected
     return await _state.fetcher(request, redirect)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from homing import alarms, errors, flow, ids, listing, sockets, storage, streams, transform
 from homing.bindings import kv
+from homing.compat.outbound import exchange
 from homing.errors import HomingError
 from homing_gateway import limits as gateway
 from homing_node import limits as node
@@ -72,8 +73,10 @@ EXPECTED = {
     "time for a body to come": time(gateway.BODY_WAIT_S_MAX),
     "time for a call out of an alarm or a timer": time(objects.outgoing_s_max),
     "objects in a page of a listing": f"{listing.LIST_OBJECTS_MAX:,}",
-    "an answer to `fetch` out of an object": size(routing.RESPONSE_BYTES_MAX),
-    "time for it, redirects included": time(node.outbound_s_max),
+    "an answer to `fetch` out of an object that comes as a whole": size(flow.piece_bytes_max),
+    "answers of the outside that flow through a node": f"{node.outbound_flowing_max}",
+    "an answer that an HTTP library is given": size(exchange.ANSWER_BYTES_MAX),
+    "time until the head of one, redirects included": time(node.outbound_s_max),
     "redirects that it follows": f"{node.outbound_redirects_max}",
     "time for a query of an operator's": time(inside.look_s_max),
     "bytes in what it finds": size(inside.look_bytes_max),

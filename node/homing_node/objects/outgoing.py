@@ -213,7 +213,7 @@ def asks_for_socket(headers: Sequence[tuple[str, str]]) -> bool:
 
 def _count(kind: int, flowing: object) -> int:
     """How many streams flow behind a call; raises `ValueError` where so many cannot."""
-    most = {KIND_METHOD: streams_per_value_max, KIND_FETCH: 1}.get(kind, 0)
+    most = {KIND_METHOD: streams_per_value_max, KIND_FETCH: 1, OUTBOUND: 1}.get(kind, 0)
     if type(flowing) is not int or not 0 < flowing <= most:
         raise ValueError("a call that flows where it cannot")
     return flowing

@@ -258,8 +258,6 @@ class Stubs:
 
     def call_outbound(self, request: Request, redirect: str) -> asyncio.Future[Response]:
         """Begin a request to the outside; see `homing.http.fetch`."""
-        if isinstance(request.homing_body, ReadableStream):
-            raise NotSupported("a stream as the body of a request to the outside: read it with `bytes` first")
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
         read = partial(_of_outside, self._caller().sockets())
         return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)

@@ -7,10 +7,19 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from http import HTTPStatus
 
-from homing.errors import ApplicationError, BadRequest, DeadlineExceeded, HomingError, TooLarge
+from homing.errors import ApplicationError, BadRequest, DeadlineExceeded, HomingError, TooLarge, Unavailable
 from homing.http import Request, Response, fetch
+from homing.streams import ReadableStream
 
+ANSWER_BYTES_MAX = 40 * 1024 * 1024
 Pairs = Iterable[tuple[str, str]]
+
+
+class _TooLong(TooLarge):
+    """An answer is longer than what a library is given."""
+
+    def __init__(self, _: str) -> None:
+        super().__init__(f"the server answered with more than {ANSWER_BYTES_MAX} bytes")
 
 
 class Failure(Enum):
@@ -45,7 +54,18 @@ async def exchange(method: str, url: str, headers: Pairs, body: bytes, timeout_s
     """
     request = Request(url, method=method, headers=headers, body=body)
     async with asyncio.timeout(timeout_s):
-        return await fetch(request, redirect="manual")
+        answer = await fetch(request, redirect="manual")
+        if isinstance(answer.homing_body, ReadableStream):
+            answer.body = await _whole(answer.homing_body)
+        return answer
+
+
+async def _whole(body: ReadableStream) -> bytes:
+    body.homing_too_large = _TooLong
+    try:
+        return await body.collect(ANSWER_BYTES_MAX)
+    except Unavailable as error:
+        raise ApplicationError(error.message, error_type="BrokenOff") from error
 
 
 def words_of(error: Exception, timeout_s: float | None) -> str:
