@@ -19,6 +19,7 @@ APP = """
 import asyncio
 import js
 from js import AbortController, AbortSignal, Blob, FormData, Headers, HTMLRewriter, Response as JsResponse
+from js import ReadableStream
 from js import TextDecoder, TextEncoder, Uint8Array, caches, clearTimeout, crypto, performance, setInterval, setTimeout
 from pyodide.ffi import JsException, create_once_callable, create_proxy, to_js
 from workers import DurableObject, Response, fetch
@@ -33,6 +34,14 @@ class Bold:
 
 
 class Room(DurableObject):
+    async def fetch(self, request):
+        def pull(controller):
+            self.n = getattr(self, "n", 0) + 1
+            controller.enqueue(TextEncoder.new().encode(f"data: {self.n}\\n\\n"))
+            if self.n == 3:
+                controller.close()
+        return JsResponse.new(ReadableStream.new(to_js({"pull": create_proxy(pull)})))
+
     async def digests(self):
         digest = await crypto.subtle.digest("SHA-256", to_js(b"data"))
         other = await crypto.subtle.digest({"name": "sha-1"}, TextEncoder.new().encode("data"))
@@ -225,6 +234,11 @@ def test_headers_and_answers(room: tuple[WorkerHarness, int]) -> None:
     worker, act = room
     entries = [["b", "2"], ["set-cookie", "c"], ["content-type", "application/json"]]
     assert worker.call(act, "headers") == [201, '{"n":1}', False, ["c"], entries]
+
+
+def test_a_stream_of_a_source_is_an_answer_that_flows(room: tuple[WorkerHarness, int]) -> None:
+    worker, act = room
+    assert worker.http(act, "GET", "http://x/")[2] == b"data: 1\n\ndata: 2\n\ndata: 3\n\n"
 
 
 def test_a_rewriter_s_handlers_may_await(room: tuple[WorkerHarness, int]) -> None:

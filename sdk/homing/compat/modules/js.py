@@ -277,6 +277,7 @@ _ELSEWHERE = {
     ),
     "homing.compat.globals.urls": ("URL", "URLSearchParams"),
     "homing.compat.html.transform": ("HTMLRewriter",),
+    "homing.compat.globals.streams": ("ReadableStream",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _ELSEWHERE.items() for name in names}
 
