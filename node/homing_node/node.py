@@ -217,6 +217,11 @@ class Node:
     def _gauges(self) -> None:
         registry, core = self.metrics.registry, self.log.core
         registry.gauge("homing_activations").read = lambda: float(len(self.host.objects))
+        flows = self.host.flows
+        flows.bytes_in = registry.counter("homing_flow_bytes_total", "in")
+        flows.bytes_out = registry.counter("homing_flow_bytes_total", "out")
+        registry.gauge("homing_flows", "in").read = lambda: float(flows.streams()[0])
+        registry.gauge("homing_flows", "out").read = lambda: float(flows.streams()[1])
         registry.gauge("homing_workers").read = lambda: float(len(self.workforce.facts()[0]))
         registry.gauge("homing_slots", "active").read = lambda: float(len(self.host.gate.slots))
         registry.gauge("homing_slots", "recovering").read = lambda: float(len(core.owners) - len(self.host.gate.slots))

@@ -424,6 +424,16 @@ async def elsewhere(cluster: DevCluster, name: str) -> str:
     raise AssertionError("one node owns everything")
 
 
+async def flowed(cluster: DevCluster) -> float:
+    """How many bytes passed into calls on all nodes, as their metrics tell."""
+    total = 0.0
+    async with httpx.AsyncClient() as client:
+        for node in (await cluster.view()).nodes:
+            text = (await client.get(f"http://{node.metrics}/metrics")).text
+            total += float(re.findall(r'homing_flow_bytes_total\{direction="in"\} (\S+)', text)[0])
+    return total
+
+
 async def test_a_stream_passes_from_object_to_object_no_faster_than_it_is_read(
     cluster: DevCluster, http: httpx.AsyncClient
 ) -> None:
@@ -438,6 +448,7 @@ async def test_a_stream_passes_from_object_to_object_no_faster_than_it_is_read(
     after = await rss(cluster)
     assert await relayed == 64 * MIB
     assert (await state(http, source))["closed"] == 1
+    assert await flowed(cluster) >= 64 * MIB
     grown = {pid: size - before.get(pid, size) for pid, size in after.items()}
     assert max(grown.values()) < MEMORY_BYTES_MAX, grown
 

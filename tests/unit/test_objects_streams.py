@@ -127,6 +127,7 @@ def test_arguments_flow_each_by_itself_and_behind_the_answer(world: HostWorld, p
     world.host.flows.from_gateway(port, wire.Flow(id=1, stream=1, end=wire.FLOW_END_WHOLE))
     assert told(world, FLOW) == [(1, b"late", GOES_ON), (1, b"", WHOLE)]
     assert len(world.host.flows) == 1, "the other goes on"
+    assert (world.host.flows.streams(), world.host.flows.bytes_in.value) == ((1, 0), 4)
     says(world, event, TAKEN, 0, STOP)
     assert port.said[-1] == (1, 0, "stop")
     assert len(world.host.flows) == 0
@@ -211,6 +212,7 @@ def test_results_flow_each_by_itself_behind_what_was_written(world: HostWorld, p
     world.disk()
     world.pump()
     assert port.said == [(1, 1, b"depends on it", GOES_ON), (1, 1, b"", WHOLE)]
+    assert (world.host.flows.streams(), world.host.flows.bytes_out.value) == ((0, 1), window_bytes + 13)
     assert not world.worker.killed
     world.host.flows.from_gateway(port, wire.Flow(id=1, stream=0, stop=True))
     assert told(world, TAKEN) == [(0, STOP)]

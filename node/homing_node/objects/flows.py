@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from homing.flow import BROKEN, GOES_ON, ReceiveWindow
+from homing.observability.metrics import Counter
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
 from homing_node.objects.frames import FLOW, OF_EVENT, STOP, TAKEN, check_piece
@@ -74,6 +75,9 @@ class CallFlows:
     Args:
         gate: holds what answers say.
         outgoing: has the streams of the calls that activations make.
+
+    Attributes:
+        bytes_in, bytes_out: that passed, with calls and behind their answers.
     """
 
     def __init__(self, gate: OutputGate, outgoing: OutgoingCalls) -> None:
@@ -81,9 +85,15 @@ class CallFlows:
         self._by_call: dict[int, CallFlow] = {}
         self._by_port: dict[FlowPort, dict[int, CallFlow]] = {}
         self.of_entrypoint = 0  # how many are
+        self.bytes_in, self.bytes_out = Counter(), Counter()
 
     def __len__(self) -> int:
         return len(self._by_call)
+
+    def streams(self) -> tuple[int, int]:
+        """How many flow now, with calls and behind their answers."""
+        flows = self._by_call.values()
+        return sum(len(flow.ups) for flow in flows), sum(len(flow.downs) for flow in flows)
 
     # -- their beginnings -----------------------------------------------------------------------------------------
 
@@ -94,7 +104,9 @@ class CallFlows:
         flow = self._add(call, call.port)
         for at in range(call.m.flows):
             window = flow.ups[at] = ReceiveWindow()
-            window.came(call.m.body if at == 0 and call.m.kind != wire.CALL_KIND_METHOD else b"")
+            first = call.m.body if at == 0 and call.m.kind != wire.CALL_KIND_METHOD else b""
+            window.came(first)
+            self.bytes_in.add(len(first))
         reply = call.reply
 
         def replied(m: wire.Reply) -> None:
@@ -196,6 +208,7 @@ class CallFlows:
             return
         if data:
             up.came(data)
+            self.bytes_in.add(len(data))
         if end != GOES_ON:
             del flow.ups[at]
         self._tell(flow, FLOW, at, data, end)
@@ -321,6 +334,7 @@ class CallFlows:
             return  # nobody wants it any more
         call_id = flow.call.m.id
         if end == GOES_ON:
+            self.bytes_out.add(len(data))
             flow.port.flow(wire.Flow(id=call_id, stream=at, data=data))
             return
         flow.port.flow(end_of(call_id, at, end))

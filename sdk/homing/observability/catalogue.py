@@ -17,6 +17,7 @@ SECONDS = (
 STAGE_SECONDS = (0.000005, 0.00001, 0.000025, 0.00005, *SECONDS)
 RECORDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
+DIRECTIONS = ("in", "out")
 STAGES = ("gateway", "forward", "queue", "execute", "commit")
 ROUTES = ("rpc", "fetch", "default", "admin")
 OUTCOMES = ("ok", "client_error", "application_error", "unavailable", "unknown")
@@ -41,6 +42,10 @@ CATALOGUE: dict[str, Entry] = {
     "homing_activations": Entry("gauge", "Objects that are active."),
     "homing_activation_seconds": Entry("histogram", "Time to start an activation.", (), SECONDS),
     "homing_sockets": Entry("gauge", "WebSockets that are open."),
+    "homing_flows": Entry(
+        "gauge", "Bodies and streams that flow now: in, with calls; out, behind their answers.", ("direction",)
+    ),
+    "homing_flow_bytes_total": Entry("counter", "Bytes that passed in them.", ("direction",)),
     "homing_slots": Entry("gauge", "Slots of this process by state.", ("state",)),
     "homing_takeover_seconds": Entry(
         "histogram", "Time of a takeover, from the last contact with the owner to ACTIVE.", (), SECONDS

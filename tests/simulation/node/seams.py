@@ -208,6 +208,9 @@ class FakeMetrics:
     def gauge(self, *_: str) -> FakeRecorder:
         return FakeRecorder()
 
+    def counter(self, *_: str) -> FakeRecorder:
+        return FakeRecorder()
+
     def log_written(self, seconds: float, records: int) -> None: ...
 
 
