@@ -54,7 +54,7 @@ class _Exchange:
         self._ready: list[wire.Reply] = []
         self._wake = asyncio.Event()
         self._pace = Pace(self._wake.set, limits.replies_gather_s)
-        self._running = 0  # calls without an answer
+        self._open: dict[int, wire.Call] = {}  # calls without an answer, by number
         self._partial: dict[int, _Partial] = {}
         self._partial_bytes = 0
         self.gone = False  # the gateway has hung up
@@ -67,21 +67,23 @@ class _Exchange:
     def reply(self, reply: wire.Reply) -> None:
         """Queue an answer; it leaves with all that are ready, at once when nothing else runs for this gateway."""
         self._ready.append(reply)
-        self._running -= 1
+        self._open.pop(reply.id, None)
         self._pace.ready()
-        if not self._running:
+        if not self._open:
             self._pace.hurry()
 
     def on_batch(self, batch: wire.CallBatch) -> None:
         """Start what is complete, keep what is not."""
-        self._running += len(batch.calls)
         for call in batch.calls:
+            self._open[call.id] = call
             if call.more:
                 self._keep(call)
             else:
                 self._target.call(call, self.reply, self)
         for piece in batch.pieces:
             self._add(piece)
+        for call_id in batch.cancels:
+            self._give_up(call_id)
         for flow in batch.flows:
             if (partial := self._partial.get(flow.id)) is None:
                 self._target.flows.from_gateway(self, flow)
@@ -91,6 +93,14 @@ class _Exchange:
             self._on_socket(m)
         for handle, seq in zip(batch.had_handles, batch.had_seqs, strict=True):
             self._target.sockets.had(self, handle, seq)
+
+    def _give_up(self, call_id: int) -> None:
+        """Nobody waits for a call any more."""
+        if (kept := self._partial.get(call_id)) is not None:
+            self._drop(call_id, kept.pieces)  # the rest of its body will not come
+            self.reply(replies.given_up(call_id))
+        elif (call := self._open.get(call_id)) is not None:
+            self._target.give_up(call)
 
     def _on_socket(self, m: wire.FromSocket) -> None:
         if m.kind == wire.SOCKET_FRAME_ATTACH:
@@ -141,7 +151,7 @@ class _Exchange:
         """See `FlowPort`."""
         self._flows.append(m)
         self._pace.ready()
-        if not self._running:
+        if not self._open:
             self._pace.hurry()
 
     def handled(self, handle: int, seq: int) -> None:
@@ -149,7 +159,7 @@ class _Exchange:
         self._handled[0].append(handle)
         self._handled[1].append(seq)
         self._pace.ready()
-        if not self._running and not self._target.sockets.running:
+        if not self._open and not self._target.sockets.running:
             self._pace.hurry()
 
     def _keep(self, call: wire.Call) -> None:

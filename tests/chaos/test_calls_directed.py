@@ -64,6 +64,29 @@ async def test_an_exclusive_class_takes_one_call_at_a_time_and_its_own_cycle(htt
     assert await asyncio.gather(*calls) == [[1, 1]] * 8
 
 
+async def test_a_call_whose_client_has_gone_does_not_begin_and_one_that_runs_goes_on(http: httpx.AsyncClient) -> None:
+    """Seen to fail when the node ignores what gateways give up: "gone" got in, for nobody. With a key, who comes again
+    finds the answer of what ran, and has run what did not.
+    """
+    await call(http, "Turnstile", "left", "mark", "first")
+    path = "/_homing/v1/objects/Turnstile/left/rpc"
+    staying = asyncio.ensure_future(call(http, "Turnstile", "left", "stay", 1.0))
+    await asyncio.sleep(0.2)
+    for mark in ("gone", "again"):
+        with pytest.raises(httpx.ReadTimeout):
+            await http.post(f"{path}/mark", json={"args": [mark]}, headers={"idempotency-key": mark}, timeout=0.2)
+    again = asyncio.ensure_future(
+        http.post(f"{path}/mark", json={"args": ["again"]}, headers={"idempotency-key": "again"})
+    )
+    await staying
+    assert (await again).status_code == 200
+    with pytest.raises(httpx.ReadTimeout):
+        await http.post(f"{path}/stay", json={"args": [0.6]}, headers={"idempotency-key": "stays"}, timeout=0.2)
+    stayed = await http.post(f"{path}/stay", json={"args": [0.6]}, headers={"idempotency-key": "stays"})
+    assert stayed.json() == {"result": None}
+    assert await call(http, "Turnstile", "left", "marks") == ["first", "again"]
+
+
 async def test_what_another_object_raises_says_what_it_is(http: httpx.AsyncClient) -> None:
     found = await call(http, "Hub", "h", "fails", "a", "raises")
     assert found == ["application-error", "KeyError", True, False, False, "'lost'"]

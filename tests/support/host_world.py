@@ -91,6 +91,7 @@ class HostWorld:
             read_image=self._read,
         )  # fmt: skip
         self.replies: dict[int, wire.Reply] = {}
+        self.messages: dict[int, wire.Call] = {}
         self.held_batches: list[dict[int, int]] = []
         self.hold_disk = False
         self.held_reads: list[Callable[[], None]] = []
@@ -161,9 +162,15 @@ class HostWorld:
             fingerprint=fingerprint, chain=chain, activation=activation, target=target, lane=lane, order=order,
             before=before,
         )  # fmt: skip
+        self.messages[self._calls] = message
         self.host.call(message, self._reply)
         self.pump()
         return self._calls
+
+    def give_up(self, call: int) -> None:
+        """The gateway's client of a call has gone."""
+        self.host.give_up(self.messages[call])
+        self.pump()
 
     def _reply(self, reply: wire.Reply) -> None:
         assert reply.id not in self.replies, "a call is answered once"

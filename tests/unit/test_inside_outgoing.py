@@ -357,6 +357,49 @@ def test_what_it_waits_for_comes_in_when_the_gate_was_closed_meanwhile(start: Ca
     worker.answer(queued)
 
 
+def test_a_call_in_the_queue_that_nobody_waits_for_does_not_begin(start: Callable[..., WorkerHarness]) -> None:
+    """Seen to fail when the queue is left as it is. What runs goes on: seen to fail when the answer is yes for all."""
+    worker = start(EXCLUSIVE)
+    act = worker.open("Queue")
+    one, two, three = worker.event(act, "slow", 1), worker.event(act, "slow", 2), worker.event(act, "fast")
+    made(worker, 1)
+    for call in (two, one, 999):
+        worker.send(channel.GIVE_UP, act, call)
+    worker.settle()
+    assert [frame for frame in worker.frames if frame[0] == channel.GIVE_UP] == [[channel.GIVE_UP, act, two]]
+    answer(worker, act, 1, None)
+    assert worker.answer(one) == ["1 begins", "1 ends"]
+    assert worker.answer(three) == ["1 begins", "1 ends"]
+
+
+def test_a_call_that_an_object_was_constructed_for_has_begun(start: Callable[..., WorkerHarness]) -> None:
+    """What its constructor wrote is recorded under the call's key. Seen to fail when it is like any other there."""
+    app = """
+        import asyncio
+        from homing import DurableObject
+
+        class Slow(DurableObject):
+            def __init__(self, ctx, env):
+                super().__init__(ctx, env)
+                self.begun = asyncio.Event()
+                ctx.storage.kv.put("made", True)
+                ctx.block_concurrency_while(self.env.SLOW.get_by_name("other").wait)
+
+            def answer(self):
+                return 1
+    """
+    worker = start(app)
+    act = worker.open("Slow")
+    one, two = worker.event(act, "answer"), worker.event(act, "answer")
+    made(worker, 1)
+    for call in (one, two):
+        worker.send(channel.GIVE_UP, act, call)
+    worker.settle()
+    assert [frame for frame in worker.frames if frame[0] == channel.GIVE_UP] == [[channel.GIVE_UP, act, two]]
+    answer(worker, act, 1, None)
+    assert worker.answer(one) == 1
+
+
 def test_what_was_queued_for_too_long_is_refused(start: Callable[..., WorkerHarness]) -> None:
     """Seen to fail when only the call's own deadline counts."""
     worker = start(EXCLUSIVE, limits={"queued_s_max": 0.02})

@@ -24,6 +24,14 @@ def drop(table: dict[K, V], key: K) -> None:
         table.clear()
 
 
+def take_out(waiting: list[PendingCall], m: wire.Call) -> PendingCall | None:
+    """Remove the call of a frame from those that wait; None: it is not among them."""
+    for at, call in enumerate(waiting):
+        if call.m is m:
+            return waiting.pop(at)
+    return None
+
+
 class Life(enum.IntEnum):
     """The life cycle of an activation."""
 
@@ -39,6 +47,7 @@ class PendingCall:
     """A call that has no effect yet.
 
     `committed` says whether a turn of it has reached the log: from then on a lost end means *unknown*.
+    `given_up` says that nobody waits for it, and that its worker was told so.
     """
 
     id: int
@@ -47,6 +56,7 @@ class PendingCall:
     received_ns: int
     size: int
     committed: bool = False
+    given_up: bool = False
     began_key: bool = False
     waiters: list[PendingCall] | None = None  # calls with the same key, waiting for this one's effect
     socket: SocketEvent | None = None  # what came on a socket, if it is that
@@ -112,6 +122,20 @@ class Activation:
     def runs_part_of(self, chain: bytes) -> bool:
         """Whether a call of that chain runs here."""
         return any(call.m.chain == chain for call in self.calls.values())
+
+    def take_out(self, m: wire.Call) -> PendingCall | None:
+        """Remove a call that its worker does not have: it waits for a successor, or for a call with the same key."""
+        call = take_out(self.successor, m)
+        for other in self.calls.values() if call is None and m.key else ():
+            call = call or take_out(other.waiters or [], m)
+        return call
+
+    def give_up(self, m: wire.Call) -> PendingCall | None:
+        """Mark a call that its worker has, and that may not have begun; None: there is none, or it has."""
+        call = next((each for each in self.calls.values() if each.m is m and not each.committed), None)
+        if call is not None:
+            call.given_up = True
+        return call
 
     def key_in_use(self, key: str) -> PendingCall | None:
         """The running call under a key."""

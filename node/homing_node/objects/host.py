@@ -33,7 +33,7 @@ from homing_node.objects.activation import Activation, Life, PendingCall, drop
 from homing_node.objects.alarm_bell import AlarmBell
 from homing_node.objects.eviction import Evictions
 from homing_node.objects.flows import CallFlows
-from homing_node.objects.frames import ABORT, event, opening
+from homing_node.objects.frames import ABORT, GIVE_UP, event, opening
 from homing_node.objects.gate import OutputGate, ServedSlot
 from homing_node.objects.images import Image
 from homing_node.objects.keys import KeyTable
@@ -113,6 +113,15 @@ class ObjectHost(FrameHost):
         if m.flows:
             self.flows.expect(call)
         self._take(call)
+
+    def give_up(self, m: wire.Call) -> None:
+        """Nobody waits for a call any more. If it has not begun it does not begin; what runs goes on to its end."""
+        act = self.objects.get(m.object)
+        call = self._openings.take_out(m) if act is None else act.take_out(m)
+        if call is not None:
+            call.reply(replies.given_up(m.id))
+        elif act is not None and (given := act.give_up(m)) is not None:
+            act.worker.send((GIVE_UP, act.id, given.id))
 
     def on_socket(self, event: SocketEvent, reply: Callable[[wire.Reply], None]) -> None:
         """See `SocketHost`."""

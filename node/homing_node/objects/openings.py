@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from homing.errors import StoreFailed
+from homing.wire.v1 import call_pb2 as wire
 from homing_node.log import record
 from homing_node.log.store import Store
-from homing_node.objects.activation import PendingCall
+from homing_node.objects.activation import PendingCall, take_out
 from homing_node.objects.gate import ServedSlot
 from homing_node.objects.images import Image, image
 from homing_node.objects.ports import LogPort, ReadImage
@@ -46,6 +47,14 @@ class Openings:
             self._queue(waiting, call)
         return waiting is not None
 
+    def take_out(self, m: wire.Call) -> PendingCall | None:
+        """Remove a call that waits, and with the last one the question; None: it is not here."""
+        waiting = self.calls.get(m.object, [])
+        call = take_out(waiting, m)
+        if call is not None and not waiting:
+            del self.calls[m.object]
+        return call
+
     def read(self, served: ServedSlot, call: PendingCall) -> None:
         """Read an object for its first call."""
         object_id = call.m.object
@@ -61,8 +70,9 @@ class Openings:
         waiting = self.calls[object_id] = [call]
 
         def done(found: Image | ValueError) -> None:
-            del self.calls[object_id]
-            self._opened(served, waiting, found)
+            if self.calls.get(object_id) is waiting:  # else nobody waits any more
+                del self.calls[object_id]
+                self._opened(served, waiting, found)
 
         self._read_image(lambda: image(object_id, mine, self._store, self._store.pages(object_id)), done)
 

@@ -89,6 +89,10 @@ class CallTarget(Protocol):
         """Run one call; `reply` is called once. Without a port its answer's body cannot flow."""
         ...
 
+    def give_up(self, m: wire.Call) -> None:
+        """Nobody waits for a call any more that was passed to `call`. If it has not begun it does not begin."""
+        ...
+
     @property
     def flows(self) -> FlowTarget:
         """The bodies that flow."""

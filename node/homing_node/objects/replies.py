@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from homing.errors import ApplicationError, BrokenOff, HomingError, NotFound, NotOwner, Overloaded, from_wire
+from homing.errors import (
+    ApplicationError,
+    BrokenOff,
+    HomingError,
+    NotFound,
+    NotOwner,
+    Overloaded,
+    Unavailable,
+    from_wire,
+)
 from homing.flow import streams_per_value_max
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
@@ -118,6 +127,11 @@ def error_of(code: str, message: str) -> HomingError:
 def no_class(class_name: str) -> NotFound:
     """The error of a call to a class that the application does not have."""
     return NotFound(f"there is no class {class_name}, or no such object in it")
+
+
+def given_up(call_id: int) -> wire.Reply:
+    """The frame for a call that nobody waits for, and that was not begun."""
+    return of_error(call_id, Unavailable("nobody waits for this call any more"), started=False)
 
 
 def failure_of(error: HomingError) -> wire.Failure:

@@ -12,7 +12,7 @@ from homing_node.log import record
 from homing_node.objects import limits, object_log, replies
 from homing_node.objects.activation import Activation, Life, PendingCall
 from homing_node.objects.flows import CallFlows
-from homing_node.objects.frames import CALL, CLOSED, FLOW, LOG, RESET, TAKEN, TURN
+from homing_node.objects.frames import CALL, CLOSED, FLOW, GIVE_UP, LOG, RESET, TAKEN, TURN
 from homing_node.objects.outgoing import Maker, OutgoingCalls
 from homing_node.objects.ports import WorkerPort
 from homing_node.objects.recording import may_record, take_commit, turn_body
@@ -39,6 +39,10 @@ class FrameHost(SlotHost):
     tails: Tails
     _by_id: dict[int, Activation]
     _stateless: StatelessCalls
+
+    def _take(self, call: PendingCall) -> None:
+        """Take a call for whatever there is of its object now."""
+        raise NotImplementedError
 
     def _deliver(self, act: Activation, call: PendingCall) -> None:
         """Have an activation run a call."""
@@ -68,6 +72,8 @@ class FrameHost(SlotHost):
                 object_log.emit(self._by_id.get(frame[1]), worker, self.tails, *frame[1:8])
             elif kind == RESET:
                 self._on_reset(worker, *frame[1:4])
+            elif kind == GIVE_UP:
+                self._on_given_up(worker, *frame[1:3])
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
             worker.kill("it broke the protocol of its channel")
@@ -143,6 +149,20 @@ class FrameHost(SlotHost):
             act.wake_ms = wake_ms
             self.bell.turned(act.slot, act.object, wake_ms)
         return True
+
+    def _on_given_up(self, worker: WorkerPort, act_id: int, call_id: int) -> None:
+        """A call that nobody waits for had not begun, and does not. Who waits for the same runs in its place."""
+        act = self._heard(worker, act_id)
+        call = act.calls.get(call_id) if act is not None else None
+        if act is None or call is None:
+            return
+        if not call.given_up or call.committed:
+            raise ValueError("a call that was not given up, or has begun")
+        act.ended([(call, [])])
+        self.flows.answered(call, worker, act, flows=False)
+        call.reply(replies.given_up(call.m.id))
+        for waiter in call.waiters or ():
+            self._take(waiter)
 
     def _on_reset(self, worker: WorkerPort, act_id: int, code: str, message: str) -> None:
         act = self._by_id.get(act_id)

@@ -33,6 +33,7 @@ _ON_SOCKETS = frozenset((MESSAGE, SOCKET_CLOSE, SOCKET_ERROR))
 _NOBODY = object()
 # Results that are certainly not awaitable; asking costs more than the rest of a call.
 _PLAIN = frozenset((int, str, float, bool, bytes, dict, list, tuple, type(None)))
+_Queued = tuple[Event, int, bool]  # an event, when it came, and whether the constructor has run for it
 
 
 class Activation(Ringing):
@@ -52,7 +53,7 @@ class Activation(Ringing):
         super().__init__(host, number, kind)
         self._page_count = page_count
         self._instance: Any = None
-        self._queue: deque[tuple[Event, int]] | None = None  # events, and when they came
+        self._queue: deque[_Queued] | None = None
         self._starting = False  # a handler that awaits was started but has not had its first turn
         self._running = 0  # calls of an exclusive class that have begun and not ended
 
@@ -92,9 +93,18 @@ class Activation(Ringing):
         if self._queue is None:
             self._queue = deque()
         if len(self._queue) < limits.queued_events_max:
-            self._queue.append((event, _monotonic_ns()))
+            self._queue.append((event, _monotonic_ns(), False))
         else:
             self._refuse(event, "overloaded", "too many events wait for this object", _monotonic_ns(), "calls")
+
+    def give_up(self, call: int) -> bool:
+        """Nobody waits for a call any more; returns whether it had not begun, and now does not."""
+        queue = self._queue
+        found = next((entry for entry in queue or () if entry[0][2] == call and not entry[2]), None)
+        if queue is None or found is None:
+            return False
+        queue.remove(found)
+        return True
 
     def _is_closed(self) -> bool:
         """Whether no event may start now, of whatever call it is a part."""
@@ -102,7 +112,7 @@ class Activation(Ringing):
 
     def _deliver_queued(self) -> None:
         while not (self.ended or self._is_closed()) and (entry := self._next()) is not None:
-            event, came_ns = entry
+            event, came_ns, _ = entry
             waited_ns = _monotonic_ns() - came_ns
             if event[6] and waited_ns > event[6] * 1_000_000:
                 self._refuse(event, "deadline-exceeded", "the deadline passed before the call could start", came_ns)
@@ -111,7 +121,7 @@ class Activation(Ringing):
             else:
                 self._start(event)
 
-    def _next(self) -> tuple[Event, int] | None:
+    def _next(self) -> _Queued | None:
         """The event that may start now, taken out of the queue."""
         queue = self._queue
         if not queue or not self._running:
@@ -151,7 +161,8 @@ class Activation(Ringing):
         try:
             if self._instance is None and not self._construct():
                 self._queue = self._queue or deque()
-                self._queue.appendleft((event, started_ns))  # it is the first when the constructor lets go of the gate
+                # It is the first when the constructor lets go of the gate.
+                self._queue.appendleft((event, started_ns, True))
                 return
             event[12] = 0  # its code has what flows behind it: what that drops, nobody wants
             call = partial(waiting.called, function) if waiting.gives_stacks() else function
@@ -234,7 +245,7 @@ class Activation(Ringing):
             self._constructor_failed(effect, rings=any(each[3] == ALARM for each in (event, *self._waiting())))
 
     def _waiting(self) -> Iterator[Event]:
-        return (event for event, _ in self._queue or ())
+        return (entry[0] for entry in self._queue or ())
 
     def _constructor_failed(self, effect: failures.Effect, *, rings: bool) -> None:
         """Every call that waits for the object meets the constructor's error; its writes are dropped."""

@@ -43,6 +43,7 @@ SEEN = 9
 # Both ways
 FLOW = 12
 TAKEN = 13
+GIVE_UP = 14
 
 # The kind of an EVENT
 RPC = 1

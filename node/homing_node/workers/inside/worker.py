@@ -63,6 +63,7 @@ class Worker:
             channel.LOOK: self._look,
             channel.FLOW: self._flow,
             channel.TAKEN: self._taken,
+            channel.GIVE_UP: self._give_up,
         }
         loop.owner = self
         loop.set_task_factory(self._make_task)
@@ -162,6 +163,11 @@ class Worker:
         activation = self._activations.get(message[1])
         if activation is not None:
             activation.on_taken(*message[2:6])
+
+    def _give_up(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None and activation.give_up(message[2]):
+            self.send((channel.GIVE_UP, message[1], message[2]))
 
     def _ping(self, message: Event) -> None:
         self.send((channel.PONG, message[1]))

@@ -160,6 +160,18 @@ class Turnstile(DurableObject):
         self.inside -= 1
         return [most, back]
 
+    async def stay(self, seconds):
+        """Be inside, and nobody else is."""
+        await asyncio.sleep(seconds)
+
+    def mark(self, mark):
+        """Write down that somebody got in."""
+        self.ctx.storage.kv.put("marks", [*self.marks(), mark])
+
+    def marks(self):
+        """Who has been in."""
+        return self.ctx.storage.kv.get("marks") or []
+
     def open(self):
         """What is asked in the middle of `through`."""
         return self.inside
