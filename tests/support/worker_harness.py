@@ -189,7 +189,7 @@ class WorkerHarness:
     def answer(self, call: int) -> Any:
         _, status, payload, started_ns, ended_ns, *_ = self.effect(call)
         assert 0 < started_ns <= ended_ns
-        if status == channel.FAILURE:
+        if status in (channel.FAILURE, channel.REFUSED):
             raise Failed(*payload[:3])
         return msgspec.json.decode(payload)["result"] if status == channel.RESULT else payload
 

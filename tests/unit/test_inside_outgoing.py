@@ -411,7 +411,9 @@ def test_what_was_queued_for_too_long_is_refused(start: Callable[..., WorkerHarn
     time.sleep(0.05)
     answer(worker, act, 1, None)
     worker.answer(one)
-    assert worker.effect(queued)[2] == ["overloaded", "the call was queued for too long", "wait"]
+    assert worker.effect(queued)[1:3] == [
+        channel.REFUSED, ["overloaded", "the call was queued for too long", "wait"],
+    ]  # fmt: skip
     assert worker.call(act, "fast")
 
 

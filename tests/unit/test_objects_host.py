@@ -132,6 +132,29 @@ def test_a_key_is_recorded_though_nothing_was_written() -> None:
     assert world.replies[again].body == b"7"
 
 
+def test_a_call_under_a_key_that_was_refused_before_it_began_may_come_again() -> None:
+    """Its worker had it wait for too long. Seen to fail when that is recorded as its end: whoever repeated it as the
+    error says was told the same for ten minutes. And when a worker is believed that refuses what has a turn committed.
+    """
+    world = HostWorld()
+    call = world.call(key="k")
+    event = world.event()
+    refused = [[event[2], 4, ["deadline-exceeded", "it waited", ""], 1, 2]]
+    before = world.core.replica(0).last_lsn
+    world.host.on_frame(world.worker, [2, event[1], 0, None, event[2], refused])
+    world.pump()
+    failure = world.replies[call].failure
+    assert (failure.code, failure.started) == ("deadline-exceeded", False)
+    assert world.core.replica(0).last_lsn == before
+    again = world.call(key="k")
+    event = world.event()
+    world.turn(event, 1, ends=None)
+    refused[0][0] = event[2]
+    world.host.on_frame(world.worker, [2, event[1], 0, None, event[2], refused])
+    assert world.worker.killed
+    assert again not in world.replies
+
+
 def test_a_running_key_makes_the_second_call_wait() -> None:
     """Rule 22, running."""
     world = HostWorld()

@@ -8,7 +8,7 @@ from homing_node.objects import limits
 from homing_node.objects.activation import Activation, PendingCall
 from homing_node.objects.images import PAGE_BYTES
 from homing_node.objects.keys import KeyTable
-from homing_node.objects.replies import Done
+from homing_node.objects.replies import REFUSED, Done
 from homing_node.objects.socket_state import SocketTurn
 from homing_node.objects.turn_record import KeyEntry, KeyState, TurnBody
 from homing_node.workers.inside import pages
@@ -90,7 +90,7 @@ def turn_body(
     entries = [
         KeyEntry(call.m.key, call.m.fingerprint, KeyState.DONE, 0, effect[1], effect[2])
         for call, effect in done
-        if call is not None and call.m.key
+        if call is not None and call.m.key and effect[1] != REFUSED
     ]
     if commit is not None and runner is not None:
         runner.committed = True

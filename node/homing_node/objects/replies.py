@@ -18,7 +18,7 @@ from homing.flow import streams_per_value_max
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.activation import Activation, PendingCall
 
-ANSWER, HTTP, FAILURE = 0, 1, 2
+ANSWER, HTTP, FAILURE, REFUSED = 0, 1, 2, 3
 _STREAMS_MAX = {
     wire.CALL_KIND_FETCH: 1,
     wire.CALL_KIND_DEFAULT: 1,
@@ -35,7 +35,7 @@ def flowing(call: PendingCall, effect: list[Any]) -> int:
     if len(effect) <= 5:
         return 0
     count = effect[5]
-    kept = call.port is None or bool(call.m.key) or effect[1] == FAILURE
+    kept = call.port is None or bool(call.m.key) or effect[1] in (FAILURE, REFUSED)
     if kept or type(count) is not int or not 0 < count <= _STREAMS_MAX.get(call.m.kind, 0):
         raise ValueError("an answer that flows where it cannot")
     return count
@@ -58,10 +58,10 @@ def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes
         if socket:
             reply.socket.CopyFrom(_socket(socket[0], whose))
         return reply
-    if status != FAILURE:
+    if status not in (FAILURE, REFUSED):
         raise ValueError(f"effect status {status}")
     code, message, error_type, *said = payload
-    failure = wire.Failure(code=code, message=message, error_type=error_type, started=True)
+    failure = wire.Failure(code=code, message=message, error_type=error_type, started=status == FAILURE)
     if said:
         failure.overloaded, failure.retryable = said
     return wire.Reply(id=call_id, failure=failure)
@@ -94,6 +94,8 @@ def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple
         done.append((call, effect))
         if call is None:
             continue
+        if effect[1] == REFUSED and call.committed:
+            raise ValueError("a call that is refused and has begun")
         answer = of_effect(call.m.id, effect[1], effect[2], act, flowing(call, effect))
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]

@@ -140,7 +140,7 @@ class Tails:
                 continue
             _, status, payload, started_ns, ended_ns = effect[:5]
             code, message = "ok", ""
-            if status == replies.FAILURE:
+            if status in (replies.FAILURE, replies.REFUSED):
                 code, message = str(payload[0]), str(payload[1])
             elif status == replies.HTTP:
                 message = f"status {payload[0]}"

@@ -21,7 +21,16 @@ from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.application import ObjectClass
-from homing_node.workers.inside.channel import ALARM, MESSAGE, METHOD, OF_EVENT, SOCKET_CLOSE, SOCKET_ERROR
+from homing_node.workers.inside.channel import (
+    ALARM,
+    FAILURE,
+    MESSAGE,
+    METHOD,
+    OF_EVENT,
+    REFUSED,
+    SOCKET_CLOSE,
+    SOCKET_ERROR,
+)
 from homing_node.workers.inside.ringing import Ringing
 from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
 from homing_node.workers.inside.turns import TurnCoroutine, current_event
@@ -95,7 +104,7 @@ class Activation(Ringing):
         if len(self._queue) < limits.queued_events_max:
             self._queue.append((event, _monotonic_ns(), False))
         else:
-            self._refuse(event, "overloaded", "too many events wait for this object", _monotonic_ns(), "calls")
+            self._refuse(event, REFUSED, "overloaded", "too many events wait for this object", _monotonic_ns(), "calls")
 
     def give_up(self, call: int) -> bool:
         """Nobody waits for a call any more; returns whether it had not begun, and now does not."""
@@ -112,12 +121,14 @@ class Activation(Ringing):
 
     def _deliver_queued(self) -> None:
         while not (self.ended or self._is_closed()) and (entry := self._next()) is not None:
-            event, came_ns, _ = entry
+            event, came_ns, begun = entry
+            status = FAILURE if begun else REFUSED
             waited_ns = _monotonic_ns() - came_ns
             if event[6] and waited_ns > event[6] * 1_000_000:
-                self._refuse(event, "deadline-exceeded", "the deadline passed before the call could start", came_ns)
+                late = "the deadline passed before the call could start"
+                self._refuse(event, status, "deadline-exceeded", late, came_ns)
             elif waited_ns > limits.queued_s_max * 1_000_000_000 and event[3] != ALARM:
-                self._refuse(event, "overloaded", "the call was queued for too long", came_ns, "wait")
+                self._refuse(event, status, "overloaded", "the call was queued for too long", came_ns, "wait")
             else:
                 self._start(event)
 
@@ -135,9 +146,11 @@ class Activation(Ringing):
         super()._gate_changed()
         self._deliver_soon()
 
-    def _refuse(self, event: Event, code: str, message: str, started_ns: int, cause: str = "") -> None:
+    def _refuse(
+        self, event: Event, status: int, code: str, message: str, started_ns: int, cause: str = ""
+    ) -> None:  # fmt: skip
         """Answer an event that does not run; nothing of the object is touched."""
-        self._effects.append(failures.failure(event[2], code, message, cause, started_ns, _monotonic_ns()))
+        self._effects.append((event[2], status, [code, message, cause], started_ns, _monotonic_ns()))
         if not (self._held or self._in_turn or self._stray):
             self._call = event[2]
             self._flush(0, None)
@@ -154,7 +167,7 @@ class Activation(Ringing):
         else:
             function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing)
         if function is None:
-            self._refuse(event, arguments[0], arguments[1], started_ns)
+            self._refuse(event, FAILURE, arguments[0], arguments[1], started_ns)
             return
         current_event.set(event)
         self.enter(event[2])

@@ -62,6 +62,7 @@ OUTBOUND = 11
 RESULT = 0
 ANSWER = 1
 FAILURE = 2
+REFUSED = 3  # as FAILURE, of a call that has not begun: nothing of it is recorded, and it may come again
 
 # With what a stream flows: an event or its answer, or a call that was made here or its answer
 OF_EVENT = 0

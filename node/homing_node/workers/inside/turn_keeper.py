@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from homing.errors import HomingError
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.alarms import earliest_ms
-from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, OF_EVENT, RESET, TURN
+from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, OF_EVENT, REFUSED, RESET, TURN
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.framing import MessageTooLarge
@@ -222,7 +222,9 @@ class TurnKeeper:
             self._outgoing.undo(error)
         if self._sockets is not None:
             self._sockets.undo()
-        self._effects = [effect if effect[1] == FAILURE else self._undone(effect, error) for effect in self._effects]
+        self._effects = [
+            effect if effect[1] in (FAILURE, REFUSED) else self._undone(effect, error) for effect in self._effects
+        ]
         if self._effects:
             self._flush(0, None)
         return error
