@@ -23,13 +23,13 @@ from homing_node.objects.activation import PendingCall
 from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import meta_of
 from homing_node.objects.socket_state import GatewayPort
+from homing_node.objects.socket_table import GOING_AWAY
 from homing_node.objects.turn_record import ObjectMeta, TurnBody, encode_body
 
 _Part = TypeVar("_Part")
 NO_OBJECT = "this object has never existed, or was deleted"
 _ENVELOPE_BYTES = 256  # of a record around its body, generously
 _POLL_S = 0.01
-_GOING_AWAY = 1001  # of RFC 6455, 7.4.1
 
 
 class Outside:
@@ -151,4 +151,4 @@ async def next_part(parts: AsyncIterator[_Part], what: str) -> _Part:
 
 def _close(sockets: list[tuple[GatewayPort, int]]) -> None:
     for gateway, handle in sockets:
-        gateway.tell(handle, wire.SOCKET_FRAME_GONE, _GOING_AWAY, "its object was deleted or replaced")
+        gateway.tell(handle, wire.SOCKET_FRAME_GONE, GOING_AWAY, "its object was deleted or replaced")

@@ -126,9 +126,45 @@ async def test_its_sockets_are_closed_when_it_is_committed() -> None:
     assert gateway.told == [(5, "ATTACH", 0)]
     await delete(world)
     assert gateway.told[1:] == [(5, "GONE", 1001)]
-    world.host.attach_socket(gateway, attach)
-    assert gateway.told[2:] == [(5, "GONE", 0)]
     assert not world.host.objects, "nobody is woken to hear of it"
+
+
+async def half_deleted(monkeypatch: pytest.MonkeyPatch) -> tuple[BackupWorld, asyncio.Future[Any], Gateway]:
+    """An object's deletion is in the log and not committed, and a gateway comes that holds a socket of it."""
+    world = await BackupWorld().start()
+    await world.write("a", 1)
+    world.host.evictions.end(A, "for the test")
+    world.closed()
+    monkeypatch.setattr(world.log, "_flush", lambda: None)  # nothing is written from here on
+    running = asyncio.ensure_future(Deletions(world.outside, world.host)(wire.DeleteRequest(slot=0, object=A)))
+    await world.until(lambda: world.host.gate.slots[0].held)
+    gateway = Gateway()
+    socket = wire.SocketRef(class_name="Counter", object=A, name="a", number=77)
+    attach = wire.FromSocket(handle=5, kind=wire.SOCKET_FRAME_ATTACH, base=1, socket=socket, slot=0, epoch=1)
+    world.host.attach_socket(gateway, attach)
+    assert gateway.told == []
+    return world, running, gateway
+
+
+async def test_a_gateway_that_comes_later_is_told_the_same_and_not_before_it_is_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen to fail when such a gateway is told no code: its client was closed with 1011."""
+    world, running, gateway = await half_deleted(monkeypatch)
+    monkeypatch.undo()
+    world.log._flush()
+    await running
+    assert gateway.told == [(5, "GONE", 1001)]
+    assert not world.host.objects, "nobody is woken to hear of it"
+
+
+async def test_a_deletion_that_is_not_committed_closes_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its slot is lost before. Seen to fail when the answer to who comes does not wait for what is in the log."""
+    world, running, gateway = await half_deleted(monkeypatch)
+    world.host.lost(0, 1, "because")
+    with pytest.raises(NotOwner):
+        await running
+    assert gateway.told == [], "whoever owns the slot next says what is so"
 
 
 async def test_only_the_owner_deletes_and_only_one_at_a_time() -> None:

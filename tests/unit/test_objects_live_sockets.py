@@ -66,6 +66,13 @@ class Node:
     def takes_events(self, slot: int) -> bool:
         return not self.resting
 
+    def when_settled(self, slot: int, send: Callable[[], None]) -> None:
+        send()
+
+    def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
+        assert slot == SLOT, "an entrypoint has no slot"
+        send()
+
     def tell_sockets(self, object_id: bytes, frame: tuple[Any, ...]) -> None:
         raise AssertionError("nobody sleeps here")
 

@@ -25,6 +25,7 @@ class Gateway:
     def __init__(self) -> None:
         self.said: list[tuple[list[int], str]] = []
         self.told: list[tuple[int, str]] = []
+        self.codes: list[int] = []
         self.done: list[tuple[int, int]] = []
 
     def say(self, handles: Sequence[int], said: Said) -> None:
@@ -32,6 +33,7 @@ class Gateway:
 
     def tell(self, handle: int, kind: wire.SocketFrame, code: int = 0, reason: str = "") -> None:
         self.told.append((handle, wire.SocketFrame.Name(kind).removeprefix("SOCKET_FRAME_")))
+        self.codes.append(code)
 
     def handled(self, handle: int, seq: int) -> None:
         self.done.append((handle, seq))
@@ -78,6 +80,9 @@ class Node:
 
     def tell_sockets(self, object_id: bytes, frame: tuple[Any, ...]) -> None:
         self.told.append(frame)
+
+    def when_settled(self, slot: int, send: Callable[[], None]) -> None:
+        self.leave_behind(slot, send)
 
     def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
         self.held.append(send)
@@ -297,6 +302,7 @@ def test_who_comes_to_the_wrong_node_or_for_nothing_is_told(node: Node) -> None:
     node.attach(other, 1, epoch=2)
     node.attach(other, 5)
     assert other.told == [(10, "LOST"), (50, "GONE")]
+    assert other.codes == [0, 1001]
 
 
 def test_a_socket_that_its_client_closed_is_gone_when_its_object_knows(node: Node, gateway: Gateway) -> None:
@@ -328,6 +334,7 @@ def test_a_gateway_that_comes_while_its_socket_is_given_up_hears_that_it_is_gone
     after.attach(late, 1)
     after.turn(ends=True)
     assert late.told == [(10, "ATTACH"), (10, "GONE")]
+    assert late.codes == [0, 1001]
 
 
 def test_an_automatic_response_wakes_nobody(node: Node, gateway: Gateway) -> None:

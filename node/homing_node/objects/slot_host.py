@@ -139,6 +139,10 @@ class SlotHost:
         if act is not None and act.life < Life.ABORTING:
             act.worker.send((SOCKETS, act.id, *frame))
 
+    def when_settled(self, slot: int, send: Callable[[], None]) -> None:
+        """See `SocketHost`."""
+        self.gate.hold_call(slot, self._log.last_lsn(slot), send)
+
     def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
         """See `SocketHost`."""
         held = self.gate.slots[slot].held

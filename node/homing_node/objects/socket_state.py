@@ -46,6 +46,10 @@ class SocketHost(Protocol):
         """Tell the object's activation, if there is one, of a change."""
         ...
 
+    def when_settled(self, slot: int, send: Callable[[], None]) -> None:
+        """Let something be told that the slot's log says, when all of that is committed and the epoch confirmed."""
+        ...
+
     def leave_behind(self, slot: int, send: Callable[[], None]) -> None:
         """Let an effect leave that depends on nothing, behind those of the slot that are held."""
         ...

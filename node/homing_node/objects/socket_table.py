@@ -13,7 +13,8 @@ from homing_node.objects import limits
 from homing_node.objects.socket_record import Said
 from homing_node.objects.socket_state import GatewayPort, Kept, ObjectSockets, Socket
 
-ABNORMAL, INTERNAL, RESTART, TRY_AGAIN = 1006, 1011, 1012, 1013  # of RFC 6455, 7.4.1, and the registry that it opened
+# Of RFC 6455, 7.4.1, and the registry that it opened.
+GOING_AWAY, ABNORMAL, INTERNAL, RESTART, TRY_AGAIN = 1001, 1006, 1011, 1012, 1013
 
 
 class SocketTable:
@@ -59,7 +60,9 @@ class SocketTable:
 
     def _gone(self, gateway: GatewayPort, handle: int, *, live: bool) -> None:
         """There is no such socket, or not any more."""
-        code, reason = (RESTART, "what was connected to has ended") if live else (0, "")
+        code, reason = (
+            (RESTART, "what was connected to has ended") if live else (GOING_AWAY, "its object does not have it")
+        )
         gateway.tell(handle, wire.SOCKET_FRAME_GONE, code, reason)
 
     def _accept_live(self, owner: ObjectSockets, number: int) -> None:

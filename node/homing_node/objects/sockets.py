@@ -64,7 +64,11 @@ class Sockets(SocketTable):
             owner = self._load((m.socket.object, m.slot, epoch, *found[:2]), found[2])
         socket = owner.open.get(m.socket.number) if owner is not None else None
         if owner is None or socket is None:
-            self._gone(gateway, m.handle, live=m.socket.live)
+            gone = partial(self._gone, gateway, m.handle, live=m.socket.live)
+            if of_object:
+                self._host.when_settled(m.slot, gone)  # else what deleted the object may yet come to nothing
+            else:
+                gone()
             return
         self._detach(socket)
         socket.gateway, socket.handle = gateway, m.handle
@@ -330,7 +334,7 @@ class Sockets(SocketTable):
             socket.gateway.handled(socket.handle, event.seq)
         if event.kind == wire.CALL_KIND_SOCKET_CLOSE:
             if not event.seq and socket.gateway is not None:  # it came while its object heard that nobody does
-                socket.gateway.tell(socket.handle, wire.SOCKET_FRAME_GONE)
+                self._gone(socket.gateway, socket.handle, live=socket.live)
             self._detach(socket)
 
 

@@ -40,7 +40,7 @@ PASSING_S = 0.0002  # between a client and its gateway
 SAID = {WRITE: 60, READ: 20, TWICE: 12, QUIT: 4, b"": 10}  # what a client says, and how often; empty: a ping
 LEAVES = 8  # of a hundred times it leaves instead, by a close or without a word
 ROOMS = 3  # objects that have connections
-NORMAL, GOING_AWAY, NO_CODE, INTERNAL, RESTART = 1000, 1001, 1005, 1011, 1012  # of RFC 6455, 7.4.1, and its registry
+NORMAL, GOING_AWAY, NO_CODE, RESTART = 1000, 1001, 1005, 1012  # of RFC 6455, 7.4.1, and its registry
 
 
 class Connection:
@@ -174,12 +174,10 @@ class Connection:
             if life.truth[self._next - 1] not in self._quits:
                 raise Violation(f"{self} is closed before it was told what its object said last")
             self.end = "quit"
+        elif code == GOING_AWAY and self.given_up:
+            self.end = "given up"
         elif code == GOING_AWAY:
             thing.ended(life, self._world.now)
-            self.end = "deleted"
-        elif code == INTERNAL and self.given_up:
-            self.end = "given up"
-        elif code == INTERNAL and thing.may_be_deleted(life):
             self.end = "deleted"
         elif code == RESTART and self._world.connections.unheld_s(self) > SOCKET_UNATTACHED_S_MAX / 2:
             self.end = "nobody serves it"
