@@ -191,16 +191,16 @@ class HeldSocket:
         if self._over:
             return
         if self._out_bytes > SOCKET_UNREAD_BYTES_MAX:
+            self.out, self._out_bytes = None, 0
             self.end(TRY_AGAIN, "it is read too slowly")
         else:
             self._put(Outgoing(m.kind, data, m.code, m.reason))
 
     def end(self, code: int, reason: str) -> None:
-        """Close the client's connection, whatever else it has not got."""
-        self._over = True
-        self.out = None
-        self._out_bytes = 0
-        self._put(Outgoing(CLOSE, b"", code, reason))
+        """Close the client's connection from here, behind what it has not got yet."""
+        if not self._over:
+            self._over = True
+            self._put(Outgoing(CLOSE, b"", code, reason))
 
     def _put(self, what: Outgoing) -> None:
         if self.out is None:

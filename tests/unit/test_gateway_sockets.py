@@ -208,6 +208,13 @@ async def test_what_its_node_says_of_the_end_is_what_its_client_hears(side: Side
     assert [(what.kind, what.code) for what in side.held.out or ()] == [(CLOSE, 1012)]
 
 
+async def test_what_was_said_before_the_end_comes_before_it(side: Side) -> None:
+    """Seen to fail when the end drops what waits for the client: its object had said it, and was deleted then."""
+    side.hears(TEXT, 1, b"said")
+    side.hears(wire.SOCKET_FRAME_GONE, code=1001, reason="its object was deleted or replaced")
+    assert [(what.data, what.code) for what in side.held.out or ()] == [(b"said", 0), (b"", 1001)]
+
+
 async def test_a_socket_that_its_object_does_not_know_is_closed(side: Side) -> None:
     side.hears(wire.SOCKET_FRAME_GONE)
     assert [(what.kind, what.code) for what in side.held.out or ()] == [(CLOSE, 1011)]

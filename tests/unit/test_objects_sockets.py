@@ -405,6 +405,35 @@ def test_who_reads_too_slowly_is_closed_and_nobody_else(
     assert closed == [[10]]
 
 
+def test_what_made_it_too_much_comes_before_the_close(
+    node: Node, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is lower: behind the close a gateway would drop it. Seen to fail when the close goes at once: "two"
+    and "three" came behind it.
+    """
+    monkeypatch.setattr(limits, "socket_unsent_bytes_max", 50)
+    node.holds = True
+    node.turn([TEXT, [1], "one"], [TEXT, [1], "two"], wrote=False)
+    node.turn([TEXT, [1], "three"], wrote=False)
+    node.holds = False
+    node.release()
+    assert [data for _, data in gateway.said] == ["one", "two", "three", "[1013, 'it is read too slowly']"]
+    node.turn([TEXT, [1], "four"], wrote=False)
+    assert len(gateway.said) == 5, "it is closed once"
+
+
+def test_what_is_held_for_a_socket_leaves_before_the_node_closes_it(node: Node, gateway: Gateway) -> None:
+    """Seen to fail when the close does not go behind it."""
+    node.holds = True
+    node.turn([TEXT, [1], "held"])
+    node.comes(gateway, 1, 1)
+    node.end(Overloaded())
+    assert gateway.said == []
+    node.holds = False
+    node.release()
+    assert gateway.said == [([10], "held"), ([10], "[1013, 'too much waits for this object']")]
+
+
 def test_who_floods_an_object_is_closed(node: Node, gateway: Gateway) -> None:
     node.comes(gateway, 1, 1)
     node.end(Overloaded())

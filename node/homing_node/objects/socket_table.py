@@ -7,11 +7,12 @@ whoever holds that, until it is known to be there. And here live sockets begin a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects import limits
 from homing_node.objects.socket_record import Said
-from homing_node.objects.socket_state import GatewayPort, Kept, ObjectSockets, Socket
+from homing_node.objects.socket_state import GatewayPort, Kept, ObjectSockets, Socket, SocketHost
 
 # Of RFC 6455, 7.4.1, and the registry that it opened.
 GOING_AWAY, ABNORMAL, INTERNAL, RESTART, TRY_AGAIN = 1001, 1006, 1011, 1012, 1013
@@ -21,10 +22,12 @@ class SocketTable:
     """See the module.
 
     Args:
+        host: has the gate that closes pass.
         now: seconds of a monotonic clock.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, host: SocketHost, now: float) -> None:
+        self._host = host
         self._now = now
         self._objects: dict[bytes, ObjectSockets] = {}
         self._gateways: dict[GatewayPort, dict[int, tuple[ObjectSockets, Socket]]] = {}
@@ -89,12 +92,20 @@ class SocketTable:
     # -- what is said ---------------------------------------------------------------------------------------------
 
     def close(self, owner: ObjectSockets, socket: Socket, code: int, reason: str) -> None:
-        """Close a socket, on the node's own account."""
-        if not socket.closing:
-            socket.closing = True
-            self._say(
-                owner, [(Said(owner.next_seq(), wire.SOCKET_FRAME_CLOSE, [socket.number], [code, reason]), False)]
-            )
+        """Close a socket, on the node's own account, when all has left that was said before."""
+        if socket.closing:
+            return
+        socket.closing = True
+        said = Said(owner.next_seq(), wire.SOCKET_FRAME_CLOSE, [socket.number], [code, reason])
+        self._leave_behind(owner, said)
+
+    def _leave_behind(self, owner: ObjectSockets, said: Said) -> None:
+        """Say something of the node's own. What is held has lower numbers: behind this a gateway would drop that."""
+        say = partial(self._say, owner, [(said, False)])
+        if owner.epoch:
+            self._host.leave_behind(owner.slot, say)
+        else:
+            say()
 
     def _keep(self, owner: ObjectSockets, said: Said, *, recorded: bool) -> list[Socket]:
         sockets = [owner.open[number] for number in said.numbers if number in owner.open]
@@ -109,6 +120,7 @@ class SocketTable:
         """Nothing holds it any more: keep it, and send it to every gateway once."""
         if self._objects.get(owner.object) is not owner:
             return
+        full: list[Socket] = []
         for said, recorded in all_said:
             handles: dict[GatewayPort, list[int]] = {}
             for socket in self._keep(owner, said, recorded=recorded):
@@ -116,9 +128,11 @@ class SocketTable:
                 if socket.gateway is not None:
                     handles.setdefault(socket.gateway, []).append(socket.handle)
                 if socket.unsent_bytes - _size(said) > limits.socket_unsent_bytes_max:  # one may be longer than that
-                    self.close(owner, socket, TRY_AGAIN, "it is read too slowly")
+                    full.append(socket)
             for gateway, each in handles.items():
                 gateway.say(each, said)
+        for socket in full:
+            self.close(owner, socket, TRY_AGAIN, "it is read too slowly")
 
     def _had(self, owner: ObjectSockets, socket: Socket, seq: int) -> None:
         unsent = socket.unsent

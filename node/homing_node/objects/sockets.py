@@ -46,8 +46,7 @@ class Sockets(SocketTable):
     """
 
     def __init__(self, host: SocketHost, clock: Clock) -> None:
-        super().__init__(clock.monotonic_ns() * 1e-9)
-        self._host = host
+        super().__init__(host, clock.monotonic_ns() * 1e-9)
         self._clock = clock
         self.running = 0  # events of sockets that are being handled
 
@@ -292,8 +291,7 @@ class Sockets(SocketTable):
         """Answer a message for the object, which sleeps on."""
         socket.answered_ms = self._clock.wall_ms()
         said = Said(owner.next_seq(), wire.SOCKET_FRAME_TEXT, [socket.number], owner.auto[1])
-        # What turns have said, and is held, has lower numbers: if this were there first, a gateway would drop that.
-        self._host.leave_behind(owner.slot, partial(self._say, owner, [(said, False)]))
+        self._leave_behind(owner, said)
         if socket.gateway is not None:
             socket.gateway.handled(socket.handle, seq)
         known = [(socket.number, socket.tags, socket.attachment, socket.answered_ms, socket.closing)]
