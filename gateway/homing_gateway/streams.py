@@ -55,7 +55,7 @@ class SlotStreams:
         """
         wanted = _hex(query, "object", OBJECT_ID_BYTES, b"")
         request = call_pb2.ReadSlotRequest(slot=slot, object=wanted)
-        error: HomingError = Unavailable(f"slot {slot} has no owner at the moment", retry_after_s=1.0)
+        error: HomingError = self._forwarder.unavailable(slot)
         for _ in range(SLOT_TRIES_MAX):
             try:
                 reading = read_slot(owner_of(self._forwarder, slot, self._slots), request)
