@@ -1,6 +1,6 @@
 """Slots as streams of bytes: what a backup reads, and what a restore writes.
 
-Each frame is a length (u32, big endian) and a serialized `SlotPart`. The gateway looks into the first one only.
+They are cut into frames (`homing.slot_frames`). The gateway looks into the first one only.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from google.protobuf.message import DecodeError
 from homing import cancellation
 from homing.errors import BadRequest, HomingError, TooLarge, Unavailable
 from homing.ids import OBJECT_ID_BYTES
+from homing.slot_frames import Frames, frame
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error, owner_of
-from homing_gateway.limits import RESTORE_ID_BYTES_MAX, SLOT_FRAME_BYTES_MAX, SLOT_TRIES_MAX
+from homing_gateway.limits import RESTORE_ID_BYTES_MAX, SLOT_TRIES_MAX
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.limits import RETRY_S_MAX
 from homing_placement.routing.link import NodeLink
 
 READ_SLOT = "/homing.wire.v1.Calls/ReadSlot"
 RESTORE_SLOT = "/homing.wire.v1.Calls/RestoreSlot"
-_LENGTH_BYTES = 4
 
 T = TypeVar("T")
 
@@ -151,17 +151,13 @@ async def _frames(reading: SlotReading, first: bytes) -> AsyncGenerator[bytes]:
     part = first
     try:
         while part:
-            yield _frame(part)
+            yield frame(part)
             part = await next_part(reading)
     except Unavailable as error:
         failure = call_pb2.Failure(code=error.code, message=error.message)
-        yield _frame(call_pb2.SlotPart(failure=failure).SerializeToString())
+        yield frame(call_pb2.SlotPart(failure=failure).SerializeToString())
     finally:
         reading.cancel()
-
-
-def _frame(part: bytes) -> bytes:
-    return len(part).to_bytes(_LENGTH_BYTES, "big") + part
 
 
 async def _cut(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -171,21 +167,14 @@ async def _cut(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         BadRequest: the last frame is cut short.
         TooLarge: a frame is over its limit.
     """
-    held = bytearray()
+    frames = Frames()
     async for data in body:
-        held += data
-        at = 0
-        while len(held) - at >= _LENGTH_BYTES:
-            length = int.from_bytes(held[at : at + _LENGTH_BYTES], "big")
-            if length > SLOT_FRAME_BYTES_MAX:
-                raise TooLarge(f"a frame is at most {SLOT_FRAME_BYTES_MAX} bytes")
-            end = at + _LENGTH_BYTES + length
-            if len(held) < end:
-                break
-            yield bytes(held[at + _LENGTH_BYTES : end])
-            at = end
-        del held[:at]
-    if held:
+        try:
+            for message in frames.feed(data):
+                yield message
+        except ValueError as error:
+            raise TooLarge(str(error)) from error
+    if frames.rest:
         raise BadRequest("the last frame is cut short")
 
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from gateway_process import Running, check_problem, running, until
-from homing.cli.archive import Frames, frame
+from homing.cli.archive import Parts
+from homing.slot_frames import frame, frame_bytes_max
 from homing.wire.v1 import call_pb2 as wire
 from homing_gateway import streams
-from homing_gateway.limits import SLOT_FRAME_BYTES_MAX
 
 HEAD = wire.SlotPart(head=wire.SlotHead(cluster="c", slot=7, slots=1_024, epoch=1))
 SOME = wire.SlotPart(objects=[wire.StoredObject(object=bytes(32), pages=[bytes(1_024)] * 200)])
@@ -43,7 +43,7 @@ def reads(gate: Running, *parts: wire.SlotPart, breaks: bool = False) -> list[wi
 
 def frames(answer: httpx.Response) -> list[wire.SlotPart]:
     assert answer.status_code == 200, answer.text
-    return [part.part for part in Frames().feed(answer.content)]
+    return [part.part for part in Parts().feed(answer.content)]
 
 
 async def test_a_slot_passes_through_in_frames(gate: Running) -> None:
@@ -185,7 +185,7 @@ async def test_a_client_that_goes_ends_a_restore(gate: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ((SLOT_FRAME_BYTES_MAX + 1).to_bytes(4, "big"), 413, "too-large"),
+        ((frame_bytes_max + 1).to_bytes(4, "big"), 413, "too-large"),
         (b"\0\0\0\x10half", 400, "bad-request"),
     ],
 )

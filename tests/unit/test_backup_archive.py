@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from homing.cli.archive import FORMAT, MANIFEST, Archive, Frames, Manifest, Part, SlotFile, frame
-from homing.cli.limits import FRAME_BYTES_MAX
+from homing.cli.archive import FORMAT, MANIFEST, Archive, Manifest, Part, Parts, SlotFile
 from homing.cli.restore import check_slots, needed
 from homing.cli.status import Bound, Cluster
 from homing.errors import BackupUnusable, BadRequest
 from homing.ids import ObjectId
+from homing.slot_frames import frame, frame_bytes_max
 from homing.wire.v1.call_pb2 import SlotHead, SlotPart, StoredObject
 
 HEAD = SlotHead(cluster="c", slot=7, slots=1_024, epoch=3, promised=4, lsn=20)
@@ -122,17 +122,18 @@ def test_a_place_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
 def test_frames_come_whole_however_they_are_cut() -> None:
     whole = b"".join(frame(part.data) for part in parts()) + b"the digest"
     for size in (1, 3, 1_000, len(whole)):
-        frames = Frames()
-        found = [part.data for at in range(0, len(whole), size) for part in frames.feed(whole[at : at + size])]
+        taken = Parts()
+        found = [part.data for at in range(0, len(whole), size) for part in taken.feed(whole[at : at + size])]
         assert found == [part.data for part in parts()]
+        assert (taken.ended, taken.rest) == (True, b"the digest")
 
 
 def test_a_frame_that_says_to_be_huge_is_refused_before_it_comes() -> None:
     with pytest.raises(BackupUnusable, match="at most"):
-        list(Frames().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big")))
-    assert list(Frames().feed(FRAME_BYTES_MAX.to_bytes(4, "big"))) == []
+        list(Parts().feed((frame_bytes_max + 1).to_bytes(4, "big")))
+    assert list(Parts().feed(frame_bytes_max.to_bytes(4, "big"))) == []
     with pytest.raises(BackupUnusable, match="holds no part"):
-        list(Frames().feed(frame(b"\xff\xff")))
+        list(Parts().feed(frame(b"\xff\xff")))
 
 
 def test_a_backup_goes_only_where_jurisdictions_have_the_same_numbers() -> None:

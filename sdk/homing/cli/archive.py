@@ -1,7 +1,7 @@
 """What a backup looks like in its folder or bucket: a file for each slot, and `manifest.json`, written last.
 
-A file of a slot: eight bytes that say so; the format (u32, big endian); frames, each a length (u32) and a serialized
-`SlotPart`, the first with the slot's head, the last with `end`; BLAKE2b-256 of all before it.
+A file of a slot: eight bytes that say so; the format (u32, big endian); frames (`homing.slot_frames`), the first with
+the slot's head, the last with `end`; BLAKE2b-256 of all before it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from google.protobuf.message import DecodeError
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
-from homing.cli.limits import ARCHIVE_BUFFER_BYTES, ARCHIVE_PARTS_AT_ONCE, FRAME_BYTES_MAX, MANIFEST_BYTES_MAX
+from homing.cli.limits import ARCHIVE_BUFFER_BYTES, ARCHIVE_PARTS_AT_ONCE, MANIFEST_BYTES_MAX
 from homing.errors import BackupUnusable, BadRequest, StoreFailed
 from homing.ids import slots_of_each
+from homing.slot_frames import Frames, frame, frame_bytes_max
 from homing.wire.v1.call_pb2 import SlotHead, SlotPart
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _MAGIC = b"hmgslot\0"
 _HEADER = _MAGIC + FORMAT.to_bytes(4, "big")
-_LENGTH_BYTES = 4
 _DIGEST_BYTES = 32
 
 
@@ -92,22 +92,21 @@ class Part:
     part: SlotPart
 
 
-def frame(data: bytes) -> bytes:
-    """A message with its length before it."""
-    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
-
-
-class Frames:
-    """Takes bytes as they come, gives out what is in their frames; holds no more than one frame and what came last.
+class Parts:
+    """Takes bytes as they come, gives out the messages of a slot in their frames, up to the one that ends it.
 
     Attributes:
-        rest: what has come and is in no frame yet; once `ended`, what follows the last one.
-        ended: the part that ends a slot has been given out.
+        ended: that one has been given out.
     """
 
     def __init__(self) -> None:
-        self.rest = bytearray()
         self.ended = False
+        self._frames = Frames()
+
+    @property
+    def rest(self) -> bytes:
+        """What has come and was not given out; once `ended`, what follows the last frame."""
+        return bytes(self._frames.rest)
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The messages that `data` completes.
@@ -115,21 +114,20 @@ class Frames:
         Raises:
             BackupUnusable: a frame is longer than one can be, or holds no message.
         """
-        self.rest += data
-        while not self.ended and len(self.rest) >= _LENGTH_BYTES:
-            length = int.from_bytes(self.rest[:_LENGTH_BYTES], "big")
-            if length > FRAME_BYTES_MAX:
-                raise BackupUnusable(f"a frame says that it has {length} bytes; at most {FRAME_BYTES_MAX} are possible")
-            if len(self.rest) < _LENGTH_BYTES + length:
-                return
-            message = bytes(self.rest[_LENGTH_BYTES : _LENGTH_BYTES + length])
-            del self.rest[: _LENGTH_BYTES + length]
-            try:
+        if self.ended:
+            self._frames.rest += data
+            return
+        try:
+            for message in self._frames.feed(data):
                 part = SlotPart.FromString(message)
-            except DecodeError as error:
-                raise BackupUnusable("a frame holds no part of a slot") from error
-            self.ended = part.end
-            yield Part(message, part)
+                self.ended = part.end
+                yield Part(message, part)
+                if self.ended:
+                    return
+        except DecodeError as error:
+            raise BackupUnusable("a frame holds no part of a slot") from error
+        except ValueError as error:
+            raise BackupUnusable(str(error)) from error
 
 
 class Archive:
@@ -229,12 +227,12 @@ class Archive:
             BackupUnusable: the file is missing, cut short, of a newer format, or not what the manifest says.
             StoreFailed: the place cannot be read.
         """
-        digest, frames = blake2b(_HEADER, digest_size=_DIGEST_BYTES), Frames()
+        digest, parts = blake2b(_HEADER, digest_size=_DIGEST_BYTES), Parts()
         for data in _after_header(known, self._chunks(known)):
-            for part in frames.feed(data):
+            for part in parts.feed(data):
                 digest.update(frame(part.data))
                 yield part
-        if not frames.ended or bytes(frames.rest) != digest.digest() or digest.hexdigest() != known.digest:
+        if not parts.ended or parts.rest != digest.digest() or digest.hexdigest() != known.digest:
             raise BackupUnusable(f"{known.file} in {self.place} is damaged: its digest is not that of the manifest")
 
     def _chunks(self, known: SlotFile) -> Iterator[bytes]:
@@ -244,7 +242,7 @@ class Archive:
                 raise BackupUnusable(
                     f"{known.file} in {self.place} has {found.meta['size']} bytes, and should have {known.bytes}"
                 )
-            for data in found.stream(min_chunk_size=FRAME_BYTES_MAX):
+            for data in found.stream(min_chunk_size=frame_bytes_max):
                 yield bytes(data)
         except FileNotFoundError as error:
             raise BackupUnusable(f"{known.file} is missing in {self.place}") from error

@@ -10,7 +10,7 @@ from time import sleep
 import click
 import msgspec
 
-from homing.cli.archive import FORMAT, Archive, Frames, Manifest, Part, SlotFile
+from homing.cli.archive import FORMAT, Archive, Manifest, Part, Parts, SlotFile
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import SLOT_PATIENCE_S, SLOT_PAUSE_S
 from homing.cli.move import object_of
@@ -94,10 +94,10 @@ def _back_up(
 
 def _checked(body: Iterator[bytes], slot: int, heads: dict[int, str], stop: Stop) -> Iterator[Part]:
     """The messages of a body; a failure in it, or its early end, is raised."""
-    frames = Frames()
+    parts = Parts()
     for data in body:
         stop.check()
-        for part in frames.feed(data):
+        for part in parts.feed(data):
             if part.part.HasField("failure"):
                 raise from_wire(part.part.failure.code, part.part.failure.message)
             if part.part.HasField("head"):

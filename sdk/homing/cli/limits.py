@@ -77,9 +77,6 @@ STREAM_TIMEOUT_S = 600.0
 PROGRESS_S = 2.0
 """How often a backup says how far it is."""
 
-FRAME_BYTES_MAX = 1_048_576
-"""Of one message of a slot; nodes send less."""
-
 MANIFEST_BYTES_MAX = 67_108_864
 """65,536 slots need a quarter of it."""
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import click
 import msgspec
 
-from homing.cli.archive import Archive, Manifest, SlotFile, frame
+from homing.cli.archive import Archive, Manifest, SlotFile
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.move import object_of
 from homing.cli.slots_at_once import Stop, all_slots, objects_text, patiently, size_text
 from homing.cli.status import Cluster, read_cluster
 from homing.errors import BackupUnusable, BadRequest, NotFound
 from homing.ids import slot_of
+from homing.slot_frames import frame
 from homing.wire.v1.call_pb2 import SlotPart
 
 _END = frame(SlotPart(end=True).SerializeToString())
