@@ -12,6 +12,7 @@ from homing.bindings.d1 import D1_CLASS
 from homing.cli.gateway_api import gateway_options
 from homing.client import SyncClient
 from homing.errors import ConfigurationError
+from homing.ids import in_jurisdiction
 from homing_node.workers.app_bindings import migrations_of, read_bindings
 from homing_node.workers.app_bundle_config import read_config
 
@@ -47,7 +48,8 @@ def apply(app: Path, database: str | None, url: str, token: str, as_json: bool) 
     with SyncClient(url, token=token or None, timeout_s=APPLY_S) as client:
         for name, each in chosen.items():
             wanted = _migrations(app, each["migrations_dir"])
-            done: list[str] = client.call(D1_CLASS, each["id"], "migrate", wanted)
+            kind = in_jurisdiction(D1_CLASS, each["jurisdiction"])
+            done: list[str] = client.call(kind, each["id"], "migrate", wanted)
             said = ", ".join(done) if done else "nothing to apply"
             click.echo(msgspec.json.encode({"database": name, "applied": done}) if as_json else f"{name}: {said}")
 

@@ -157,6 +157,17 @@ async def test_12_an_id_of_another_jurisdiction_is_refused(http: httpx.AsyncClie
     assert "there are eu, us" in answer.json()["detail"]
 
 
+async def test_12_keys_and_a_database_are_bound_where_the_configuration_says_so(http: httpx.AsyncClient) -> None:
+    """Seen to fail when the jurisdiction of an entry is read over: their objects were on any node."""
+    assert await call(http, "x", "keep", "hello") == ["hello", "hello"]
+    for kind, jurisdiction in (("homing.kv", "eu"), ("homing.d1", "us")):
+        found = (await http.get(f"/{kind}")).json()["objects"]
+        assert found
+        assert {(each["jurisdiction"], each["owner"] in BOUND[jurisdiction]) for each in found} == {
+            (jurisdiction, True)
+        }
+
+
 async def bound_nodes(cluster: DevCluster) -> dict[str, set[str]]:
     """The nodes that keep copies of any slot of each jurisdiction."""
     found: dict[str, set[str]] = {name: set() for name in cluster.layout.names}

@@ -77,11 +77,12 @@ def _check_bindings(bindings: dict[str, Any], values: Any) -> None:
         listed = values.get(key, [])
         said = listed if isinstance(listed, list) else [listed]
         assert len(parts[kind]) == len(said), f"two of {key} became one"
-    for database in parts["d1"].values():
-        assert type(database["id"]) is str
-        assert type(database["name"]) is str
-    assert all(parts["kv"].values())
-    for kind in ("kv", "objects", "missing"):
+    assert all(type(database["name"]) is str for database in parts["d1"].values())
+    for each in (*parts["d1"].values(), *parts["kv"].values()):
+        assert each["id"]
+        assert type(each["id"]) is str
+        assert each["jurisdiction"] is None or type(each["jurisdiction"]) is str
+    for kind in ("objects", "missing"):
         assert all(type(value) is str for value in parts[kind].values())
 
 
@@ -228,6 +229,18 @@ _SLOTS = [
             {"d1_databases": {"binding": "A", "database_id": 5, "database_name": 6, "migrations_dir": "x"}},
             {"d1_databases": [{"binding": "A", "migrations_dir": "/x"}]}, {"queues": 5, "ai": [5, {"binding": 6}]},
             {"durable_objects": {"bindings": [{"name": "A", "class_name": "B"}, {"name": "A", "class_name": "C"}]}},
+            {"workflows": [{"name": "a", "binding": b, "class_name": b} for b in "AB"]},
+            {"workflows": [{"name": "a", "binding": "A", "class_name": "C", "limits": {"steps": 5}}], "name": "x"},
+            {"workflows": [{"name": "a/b", "binding": "A", "class_name": "C"}]}, {"workflows": "a"},
+            {"workflows": [{"name": "a", "binding": "A", "class_name": "C", "script_name": "other"}]},
+            {"workflows": [{"name": "a", "binding": "A", "class_name": "C", "schedules": ["x"]}]},
+            {"workflows": [{"name": "a", "binding": "A", "class_name": "C", "limits": {"steps": 0}}]},
+            {"services": [{"binding": "A", "service": "x", "entrypoint": "E", "props": {}}], "name": "x"},
+            {"services": [{"binding": "A"}]}, {"services": [{"binding": "A", "service": "x", "props": []}]},
+            {"triggers": {"crons": ["* * * * *", "x"]}}, {"triggers": []}, {"homing": {"fetch_hosts": ["a.b", "*"]}},
+            {"assets": {"binding": "A"}}, {"assets": {"binding": 1}}, {"homing": {"fetch_hosts": ["a.b"]}},
+            {"kv_namespaces": [{"binding": "A", "jurisdiction": "eu"}, {"binding": "B", "jurisdiction": ["eu"]}]},
+            {"d1_databases": [{"binding": "A", "jurisdiction": "eu"}], "triggers": {"jurisdiction": "eu"}},
         )
     )
 ]  # fmt: skip
@@ -249,7 +262,7 @@ _WORDS = (
     "//", "/*", "*/", "/**/", ",", ",]", ", }", "{", "}", "[", "]", '"', "\\", '\\"', ":", "\n", " ", "1", "null",
     "NaN",
     '"main": "src/entry.py"', '"vars": {', '"A": ', '"kv_namespaces": [{"binding": "A"}]', '"d1_databases": ',
-    '"binding": "B"',
+    '"binding": "B"', '"jurisdiction": ',
     '"migrations_dir": ', '"durable_objects": {"bindings": [', '"queues": {"producers": [', '"\\ud800"', "9" * 25,
     "é", "\u2028",
 )  # fmt: skip

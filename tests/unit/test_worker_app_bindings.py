@@ -16,9 +16,10 @@ FLOW = {"name": "orders", "binding": "ORDERS", "class_name": "Order"}
 def test_classes_variables_and_what_is_not_built() -> None:
     values = {
         "name": "chat", "main": "a.py", "durable_objects": {"bindings": [ROOM]}, "vars": {"A": "x", "B": {"c": 1}},
-        "kv_namespaces": [{"binding": "KV", "id": "1"}],
+        "kv_namespaces": [{"binding": "KV", "id": "1"}, {"binding": "EU", "jurisdiction": "eu"}],
         "d1_databases": [
-            {"binding": "DB", "database_id": "2", "database_name": "main", "migrations_dir": "sql"}, {"binding": "MORE"}
+            {"binding": "DB", "database_id": "2", "database_name": "main", "migrations_dir": "sql"},
+            {"binding": "MORE", "jurisdiction": "us"}
         ], "ai": {"binding": "AI"},
         "queues": {"producers": [{"binding": "Q", "queue": "q"}], "consumers": [{"queue": "q"}]},
         "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *", "* * * * *"]},
@@ -31,10 +32,10 @@ def test_classes_variables_and_what_is_not_built() -> None:
     assert read_bindings(values, "wrangler.jsonc") == {
         "objects": {"ROOMS": "Room"},
         "vars": {"A": "x", "B": {"c": 1}},
-        "kv": {"KV": "1"},
+        "kv": {"KV": {"id": "1", "jurisdiction": None}, "EU": {"id": "EU", "jurisdiction": "eu"}},
         "d1": {
-            "DB": {"id": "2", "name": "main", "migrations_dir": "sql"},
-            "MORE": {"id": "MORE", "name": "", "migrations_dir": "migrations"},
+            "DB": {"id": "2", "name": "main", "migrations_dir": "sql", "jurisdiction": None},
+            "MORE": {"id": "MORE", "name": "", "migrations_dir": "migrations", "jurisdiction": "us"},
         },
         "assets": {},
         "services": {},
@@ -88,6 +89,11 @@ def test_without_durable_objects_each_class_is_bound_by_its_own_name() -> None:
         ({"durable_objects": {"bindings": [ROOM, {**ROOM, "class_name": "Other"}]}}, "ROOMS more than once"),
         ({"d1_databases": [{"binding": "A", "database_id": 5}]}, "database_id"),
         ({"d1_databases": [{"binding": "A", "database_name": []}]}, "database_name"),
+        ({"kv_namespaces": [{"binding": "A", "jurisdiction": 1}]}, "the jurisdiction of A"),
+        ({"d1_databases": [{"binding": "A", "jurisdiction": ["eu"]}]}, "the jurisdiction of A"),
+        ({"durable_objects": {"bindings": [{**ROOM, "jurisdiction": "eu"}]}}, "gives objects a jurisdiction"),
+        ({"workflows": [{**FLOW, "jurisdiction": "eu"}]}, "gives instances of a workflow a jurisdiction"),
+        ({"triggers": {"crons": [], "jurisdiction": "eu"}}, "gives cron triggers a jurisdiction"),
         ({"vars": {"A": 1 << 64}}, "cannot be told"),
         ({"vars": {"A": "\ud800"}}, "cannot be told"),
         ({"assets": {"directory": "a", "binding": 1}}, "assets.binding"),

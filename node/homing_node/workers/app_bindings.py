@@ -30,6 +30,7 @@ _SETTINGS = frozenset(
         "homing",
     }
 )
+_LATER = "leave it out; objects of your own can be bound"
 _MIGRATIONS_DIR = "migrations"  # as the reference's own tools have it
 
 
@@ -41,12 +42,13 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         file: its name, for errors.
 
     Returns:
-        `vars`: name to value; `kv`: name to the id of a namespace of keys; `d1`: name to the id of a database and the
-        folder of its migrations; `assets`: the name of the static assets, if they have one; `services`: name to the
-        application it is `of`, if not of this one, its class of entrypoints and their `props`; `crons`: schedules of
-        its cron triggers; `fetch_hosts`: where it may send requests; `missing`: name to the kind of binding that this
-        version does not have; and `objects`, name to class, and `workflows`, name to a workflow's name, class and
-        limit of steps, where the file names any: else every class is bound under its own name.
+        `vars`: name to value; `kv`: name to the id of a namespace of keys and its jurisdiction, or None; `d1`: name to
+        the same of a database, and the folder of its migrations; `assets`: the name of the static assets, if they have
+        one; `services`: name to the application it is `of`, if not of this one, its class of entrypoints and their
+        `props`; `crons`: schedules of its cron triggers; `fetch_hosts`: where it may send requests; `missing`: name to
+        the kind of binding that this version does not have; and `objects`, name to class, and `workflows`, name to a
+        workflow's name, class and limit of steps, where the file names any: else every class is bound under its own
+        name.
 
     Raises:
         ConfigurationError: an entry that is none, two of one name, or a value that a worker cannot be told.
@@ -100,6 +102,7 @@ def _fetch_hosts(settings: object, file: str) -> list[str]:
 
 
 def _crons(triggers: object, file: str) -> list[str]:
+    _check_unbound(triggers, "cron triggers", _LATER, file)
     try:
         crons = [str(cron) for cron in _list(triggers, "crons", limits.app_crons_max)]
         for cron in crons:
@@ -121,11 +124,26 @@ def _list(table: object, key: str, count_max: int) -> list[object]:
     return cast("list[object]", found)
 
 
+def _jurisdiction_of(entry: object, what: str, file: str) -> str | None:
+    """What binds the objects behind an entry to zones; whether the cluster has that is seen where it is loaded."""
+    found = cast("dict[str, object]", entry).get("jurisdiction")
+    if found is not None and not isinstance(found, str):
+        raise ConfigurationError(f"the jurisdiction of {what} in {file} is a name: {found!r}")
+    return found or None
+
+
+def _check_unbound(entry: object, what: str, instead: str, file: str) -> None:
+    """Refuse what would be bound nowhere although somebody wrote that it is."""
+    if isinstance(entry, dict) and "jurisdiction" in cast("dict[str, object]", entry):
+        raise ConfigurationError(f"{file} gives {what} a jurisdiction, and nothing would bind them to it: {instead}")
+
+
 def _objects(value: object, file: str) -> Iterator[tuple[str, str]]:
     listed = cast("dict[str, Any]", value).get("bindings") if isinstance(value, dict) else None
     if not isinstance(listed, list):
         raise ConfigurationError(f"durable_objects in {file} must hold a list of bindings")
     for entry in cast("list[object]", listed):
+        _check_unbound(entry, "objects", 'their namespace does, as in env.NAME.jurisdiction("eu")', file)
         match entry:
             case {"script_name": str(other)}:
                 raise ConfigurationError(
@@ -139,13 +157,14 @@ def _objects(value: object, file: str) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _kv(value: object, file: str) -> Iterator[tuple[str, str]]:
+def _kv(value: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
         match entry:
-            case {"binding": str(name), "id": str(namespace)} if namespace:
-                yield name, namespace
             case {"binding": str(name)}:
-                yield name, name  # as the reference's own tools do before a namespace is made
+                namespace = cast("dict[str, object]", entry).get("id")
+                # Without an id: as the reference's own tools do before a namespace is made.
+                found = namespace if isinstance(namespace, str) and namespace else name
+                yield name, {"id": found, "jurisdiction": _jurisdiction_of(entry, name, file)}
             case _:
                 raise ConfigurationError(f"an entry of kv_namespaces in {file} needs a binding and an id: {entry!r}")
 
@@ -161,7 +180,8 @@ def _d1(value: object, file: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 found, title = database.get("database_id") or name, database.get("database_name", "")
                 if not isinstance(found, str) or not isinstance(title, str):
                     raise ConfigurationError(f"database_id and database_name in {file} are texts: {entry!r}")
-                yield name, {"id": found, "name": title, "migrations_dir": folder}
+                bound_by = _jurisdiction_of(entry, name, file)
+                yield name, {"id": found, "name": title, "migrations_dir": folder, "jurisdiction": bound_by}
             case _:
                 raise ConfigurationError(f"an entry of d1_databases in {file} needs a binding: {entry!r}")
 
@@ -170,6 +190,7 @@ def _workflows(values: Mapping[str, Any], file: str) -> Iterator[tuple[str, dict
     listed, classes = values["workflows"], dict[str, str]()
     for value in cast("list[object]", listed) if isinstance(listed, list) else [listed]:
         entry = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        _check_unbound(entry, "instances of a workflow", _LATER, file)
         name, binding, class_name = (entry.get(key) for key in ("name", "binding", "class_name"))
         if not (isinstance(name, str) and isinstance(binding, str) and isinstance(class_name, str)):
             raise ConfigurationError(f"an entry of workflows in {file} needs a name, a binding and a class_name")

@@ -13,6 +13,7 @@ from typing import Any, cast
 import apsw
 
 from homing.errors import NotSupported, StorageError
+from homing.ids import bound_by
 from homing.objects import DurableObject
 from homing.stubs import Caller, DurableObjectNamespace
 
@@ -79,6 +80,10 @@ class D1Database:
         database_id: which one; applications that name the same share it.
         migrations: names and scripts, in order, that are applied before the first statement; empty: they are applied
             by hand.
+        jurisdiction: the name of what binds it to zones; one id is another database in each, and in none.
+
+    Raises:
+        UnknownLocation: the cluster has no jurisdiction of that name.
 
     Example:
         >>> users = self.env.DB.prepare("SELECT * FROM users WHERE name = ?").bind("ann")  # doctest: +SKIP
@@ -86,8 +91,15 @@ class D1Database:
         [{'id': 1, 'name': 'ann'}]
     """
 
-    def __init__(self, caller: Caller, database_id: str, migrations: Sequence[Sequence[str]] = ()) -> None:
-        self._object: Any = DurableObjectNamespace(caller, D1_CLASS).get_by_name(database_id)
+    def __init__(
+        self,
+        caller: Caller,
+        database_id: str,
+        migrations: Sequence[Sequence[str]] = (),
+        jurisdiction: str | None = None,
+    ) -> None:
+        databases = DurableObjectNamespace(caller, D1_CLASS, bound_by(jurisdiction) if jurisdiction else None)
+        self._object: Any = databases.get_by_name(database_id)
         self._migrations = migrations
 
     def prepare(self, query: str) -> D1PreparedStatement:

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from homing.errors import BadRequest, TooLarge
+from homing.ids import bound_by
 from homing.objects import DurableObject
 from homing.stubs import Caller, DurableObjectNamespace
 
@@ -106,6 +107,10 @@ class KvNamespace:
     Args:
         caller: takes the calls.
         namespace_id: which one; applications that name the same share it.
+        jurisdiction: the name of what binds it to zones; one id is another namespace in each, and in none.
+
+    Raises:
+        UnknownLocation: the cluster has no jurisdiction of that name.
 
     Example:
         >>> await self.env.CACHE.put("page", "<p>hello", expiration_ttl=3_600)  # doctest: +SKIP
@@ -113,8 +118,8 @@ class KvNamespace:
         '<p>hello'
     """
 
-    def __init__(self, caller: Caller, namespace_id: str) -> None:
-        self._shards = DurableObjectNamespace(caller, KV_CLASS)
+    def __init__(self, caller: Caller, namespace_id: str, jurisdiction: str | None = None) -> None:
+        self._shards = DurableObjectNamespace(caller, KV_CLASS, bound_by(jurisdiction) if jurisdiction else None)
         self._id = namespace_id
 
     async def get(self, key: str | Iterable[str], type: str = "text", *, cache_ttl: int = 0) -> Any:  # noqa: A002 - callers name it as the reference does: type="json"

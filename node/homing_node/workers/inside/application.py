@@ -120,7 +120,7 @@ class Application:
         for name, class_name in objects.items():
             if class_name not in self.classes:
                 raise ValueError(f"{class_name}, which is bound as {name}, is no DurableObject of {module.__name__}")
-        spaces: dict[str, str] = bindings.get("kv") or {}
+        spaces: dict[str, dict[str, Any]] = bindings.get("kv") or {}
         if spaces:
             self.classes[KV_CLASS] = ObjectClass(KvShard, KV_CLASS)
         databases: dict[str, dict[str, Any]] = bindings.get("d1") or {}
@@ -136,11 +136,11 @@ class Application:
         self.env = Env(
             **{name: DurableObjectNamespace(caller, class_name) for name, class_name in objects.items()},
             **bindings.get("vars", {}),
-            **{name: KvNamespace(caller, namespace) for name, namespace in spaces.items()},
+            **{name: KvNamespace(caller, space["id"], space["jurisdiction"]) for name, space in spaces.items()},
             **{name: Workflow(caller, each["name"]) for name, each in workflows.items()},
             **{
-                name: D1Database(caller, database["id"], database["migrations"] if applied else ())
-                for name, database in databases.items()
+                name: D1Database(caller, each["id"], each["migrations"] if applied else (), each["jurisdiction"])
+                for name, each in databases.items()
             },
             **{name: Assets(self.site) for name in bindings.get("assets", ()) if self.site is not None},
             **services_of(bindings.get("services") or {}, caller, self, lambda name: self._entrypoint(module, name)),

@@ -106,6 +106,13 @@ class Thing(DurableObject):
         """The jurisdiction of this object, as its own id says."""
         return self.ctx.id.jurisdiction
 
+    async def keep(self, text):
+        """Keep a text in what a jurisdiction binds, keys and a database, and read it there."""
+        await self.env.NOTES.put("text", text)
+        await self.env.LEDGER.exec("CREATE TABLE IF NOT EXISTS kept(text)")
+        await self.env.LEDGER.prepare("INSERT INTO kept VALUES (?)").bind(text).run()
+        return [await self.env.NOTES.get("text"), await self.env.LEDGER.prepare("SELECT text FROM kept").first("text")]
+
     async def listed_in(self, jurisdiction):
         """The names of a jurisdiction's objects, two in a page."""
         found, cursor = [], None
