@@ -323,6 +323,15 @@ def test_an_answer_flows_to_the_object_that_asked(world: HostWorld, port: Port, 
     assert told(world, FLOW) == [(OF_CALL, 1, b"one", GOES_ON), (OF_CALL, 1, b"", BROKEN)]
 
 
+def test_a_last_piece_for_which_there_is_no_room_breaks_the_body_off():
+    """Broken by: an end that counts before its piece does. Whoever read that body waited for ever."""
+    link = LinkFlows(lambda: None)
+    download = link.open_download(1)
+    link.take([wire.Flow(id=1, data=bytes(piece_bytes_max + 1), end=wire.FLOW_END_WHOLE)])
+    assert download.end == BROKEN
+    assert link.queued, "its node hears that no more is wanted"
+
+
 @pytest.mark.parametrize("how", ["stops", "dies"])
 def test_an_answer_that_nobody_reads_is_stopped(world: HostWorld, port: Port, calls: Calls, how: str):
     event = fetch(world, port)

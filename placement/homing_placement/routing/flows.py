@@ -211,9 +211,9 @@ class LinkFlows:
             else:
                 upload.returned(frame.taken)
         if (frame.data or frame.end) and (download := self._downloads.get(key)) is not None:
-            if frame.end != GOES_ON:
-                del self._downloads[key]
             download.came(frame.data, frame.end)
+            if frame.end != GOES_ON:
+                self._downloads.pop(key, None)
 
     def _lose(self, key: Key) -> None:
         if (upload := self._uploads.get(key)) is not None:
