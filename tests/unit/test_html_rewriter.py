@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from homing.compat.html import rewriter
+from homing.compat.html import rewriter, selectors
 from homing.compat.html.transform import HTMLRewriter
 from homing.errors import NotSupported, TooLarge
 from homing.http import Response
@@ -227,3 +227,13 @@ def test_what_cannot_be_read(headers: dict[str, str], said: str) -> None:
 
 def test_an_unknown_encoding_is_read_as_utf_8() -> None:
     assert changed("<p>é", ("p", element(("after", "é"))), kind="text/html; charset=klingon") == "<p>éé"
+
+
+def test_selectors_are_nested_so_deep_and_no_deeper() -> None:
+    """Seen to end in an error of the interpreter's, by the fuzzer."""
+    deep = selectors.selector_depth_max
+    assert changed("<a><b>", (":not(" * deep + "a" + ")" * deep, element(("before", "x")))) == "x<a><b>"
+    with pytest.raises(ValueError, match="at most 16 times"):
+        HTMLRewriter.new().on(":not(" * (deep + 1) + "a" + ")" * (deep + 1), {})
+    beside = ",".join([":not(a)"] * (deep + 1))
+    assert changed("<b>", (beside, element(("before", "x")))) == "x<b>"

@@ -14,6 +14,7 @@ from typing import Protocol
 from homing.errors import NotSupported
 
 selector_characters_max = 4_096
+selector_depth_max = 16  # of `:not` in `:not`
 
 _IDENTIFIER = re.compile(r"-?(?:[a-zA-Z_\u0080-\U0010ffff]|\\[^\n])(?:[\w\-\u0080-\U0010ffff]|\\[^\n])*")
 _STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'")
@@ -125,6 +126,7 @@ class _Reader:
         self._text = text.strip()
         self._at = 0
         self._first = first
+        self._depth = 0
 
     def selector(self) -> tuple[list[Compound], list[int]]:
         """Its compounds, and the numbers of those that end a chain."""
@@ -207,6 +209,9 @@ class _Reader:
 
     def _negation(self) -> Test:
         refused: list[tuple[Test, ...]] = []
+        self._depth += 1
+        if self._depth > selector_depth_max:
+            raise ValueError(f"in a selector :not stands in :not at most {selector_depth_max} times")
         while True:
             self._skip()
             refused.append(self._compound())
@@ -215,6 +220,7 @@ class _Reader:
                 break
             self._at += 1
         self._expect(")")
+        self._depth -= 1
         return lambda element: not any(all(test(element) for test in tests) for tests in refused)
 
     def _skip(self) -> None:
