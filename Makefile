@@ -47,7 +47,7 @@ model: ## spin tries every short history of the log's rules, and breaks each rul
 	@$(PYTHON) tools/setup.py model
 	@exec $(BIN)/python docs/model/run.py
 
-fuzz: setup ## a fuzzer at every decoder, each for SECONDS=180: ONLY=frames,routes,config KEEP=yes
+fuzz: setup ## a fuzzer at every decoder, each for SECONDS=180: ONLY=frames,routes,config,pages KEEP=yes
 	@$(PYTHON) tools/setup.py fuzz
 	@exec $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 

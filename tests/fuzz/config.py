@@ -1,4 +1,7 @@
-"""The target `config`: an application's configuration, from the bytes of the file to what its workers are told."""
+"""The target `config`: an application's configuration, from the bytes of the file to what its workers are told.
+
+`config_files.py` has what else of an application a node reads.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+from tests.fuzz import config_files
 from tests.fuzz.mutators import behind, changed_bytes, changed_text, either
 from tests.fuzz.target import Check, Target
 
@@ -286,8 +290,22 @@ TARGET = Target(
         ),
         Check("jsonc", check_jsonc, _JSONC, either(changed_text(_WORDS), changed_bytes)),
         Check("slots", check_slots, _SLOTS, either(changed_text(_WORDS), changed_bytes)),
+        *config_files.CHECKS,
     ),
     {
+        "node/homing_node/broker/hosts.py": (
+            "check_host",
+            "destination",
+            "_names",
+            "_split",
+            "_is_host",
+            "_is_address",
+        ),
+        "node/homing_node/workers/app_ignore.py": (),
+        "node/homing_node/workers/app_package.py": ("unpack", "_files"),
+        "node/homing_node/workers/app_requirements.py": (),
+        "sdk/homing/cron.py": (),
+        "sdk/homing/locations.py": ("read_jurisdictions", "_unreadable", "written"),
         "node/homing_node/workers/app_bundle_config.py": (),
         "node/homing_node/workers/app_bindings.py": (),
     },

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import zlib
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from tests.fuzz.mutators import changed_stream, frame, stream
 from tests.fuzz.target import Check
 
 from homing.errors import HomingError
+from homing.flow import GOES_ON, cost_of
 from homing.ids import ObjectId
 from homing.observability import logs
 from homing.wire.v1 import call_pb2 as wire
@@ -27,7 +29,25 @@ from homing_node.objects.images import DamagedPages, Image
 from homing_node.objects.turn_record import decode_body
 from homing_node.workers import limits as process_limits
 from homing_node.workers.inside import limits, pages
-from homing_node.workers.inside.channel import BEAT, CALL, CLOSED, FAILED, LOG, PONG, READY, RESET, TURN
+from homing_node.workers.inside.channel import (
+    BEAT,
+    CALL,
+    CLOSED,
+    FAILED,
+    FLOW,
+    GIVE_UP,
+    LOG,
+    OF_CALL,
+    OF_EVENT,
+    PONG,
+    READY,
+    REFUSED,
+    RESET,
+    STOP,
+    STREAM,
+    TAKEN,
+    TURN,
+)
 from homing_node.workers.inside.framing import BadFrame, Inbox, Outbox
 from homing_node.workers.inside.sockets import ACCEPT, ATTACH, AUTO, BINARY, CLOSE, LIVE, TEXT
 from homing_node.workers.process import WorkerProcess, WorkerSpec
@@ -117,11 +137,12 @@ def _by_key(messages: list[list[Any]]) -> dict[int, list[str]]:
 
 
 class OtherNode(NodeLink):
-    """The link to another node: what would be written is made, and nobody answers."""
+    """The link to another node: what would be written is made. Nobody answers, unless `answers`."""
 
     def __init__(self) -> None:
-        super().__init__(NodeRecord(id="n2", address="", disk="", incarnation=""), cast("Any", None))
+        super().__init__(NodeRecord(id="n2", address="", disk="", incarnation=""), cast("Any", self))
         self.bytes = 0
+        self.answers = False
 
     def submit(self, pending: Any) -> None:
         """See `CallPort`."""
@@ -129,8 +150,24 @@ class OtherNode(NodeLink):
         self.send(pending)
 
     def write(self) -> None:
-        """Make the next message."""
+        """Make the next message; the answers to what went before come."""
         self.bytes += len(self._next_batch().SerializeToString())
+        for call_id, pending in list(self._pending.items()) if self.answers else ():
+            batch = wire.ReplyBatch(replies=[wire.Reply(id=call_id, body=b"\x01")])
+            if pending.url:
+                batch = wire.ReplyBatch(
+                    replies=[wire.Reply(id=call_id, status=200, more=True, flows=True)],
+                    flows=[
+                        wire.Flow(id=call_id, taken=cost_of(pending.body)), wire.Flow(id=call_id, data=b"answer"),
+                        wire.Flow(id=call_id, end=wire.FLOW_END_WHOLE),
+                    ],
+                )  # fmt: skip
+            self._take_replies(batch)
+
+    def answered(self, pending: Any, reply: wire.Reply) -> None:
+        """See `LinkOwner`."""
+        pending.status = reply.status
+        pending.on_done(pending)
 
 
 class World(HostWorld):
@@ -156,10 +193,12 @@ class Node:
         self.gateway = _Exchange(self.host)
         self.worker = WorkerProcess(1, 1, WorkerSpec(cast("Any", None), "/app", "main"), self.host.on_frame)
         self.worker._pulse = Pulse(0.0)
-        self.worker.id = 1
+        self.worker.id, self.worker.classes = 1, {"Counter": ["m"]}
         world.worker = cast("Any", self.worker)
         self.answered: dict[int, int] = {}
+        self.ended: set[int] = set()  # answers whose bodies have come to their end
         self.asked = 0
+        self.reads = self.stops = False  # whether the gateway takes what flows, or wants none of it
 
     def call(self, object_id: bytes, **fields: Any) -> int:
         """A call of the gateway."""
@@ -184,7 +223,10 @@ class Node:
         attach = wire.FromSocket(handle=70, kind=wire.SOCKET_FRAME_ATTACH, base=1, socket=ref, epoch=1)
         came = wire.FromSocket(handle=70, kind=wire.SOCKET_FRAME_TEXT, seq=1, base=1, data=b"hi")
         self.gateway.on_batch(wire.CallBatch(sockets=[attach, came]))
+        flowing = self.call(OTHER, kind=wire.CALL_KIND_FETCH, url="http://h/", name="b", flows=True)
+        self.gateway.on_batch(wire.CallBatch(flows=[wire.Flow(id=flowing, data=b"more")]))
         self.take()
+        assert not self.answered, "what is to be fuzzed has begun"
 
     def say(self, data: bytes) -> None:
         """The worker writes."""
@@ -201,10 +243,25 @@ class Node:
         self.other.write()
         ready, self.gateway._ready = self.gateway._ready, []
         said, self.gateway._said = self.gateway._said, []
-        wire.ReplyBatch(replies=ready, sockets=said).SerializeToString()
+        flows, self.gateway._flows = list(self.gateway._flows), deque()
+        wire.ReplyBatch(replies=ready, sockets=said, flows=flows).SerializeToString()
         for reply in ready:
             self.answered[reply.id] = self.answered.get(reply.id, 0) + 1
             assert self.answered[reply.id] == 1, "a call was answered twice"
+        for m in flows:
+            self._take_flow(m)
+
+    def _take_flow(self, m: wire.Flow) -> None:
+        """A piece of an answer's body, or its end; or what is said of a request's."""
+        assert not ((m.data or m.end) and m.id in self.ended), "a body goes on behind its end"
+        if m.end != GOES_ON:
+            self.ended.add(m.id)
+        elif m.data:
+            assert self.answered[m.id], "a body before the head of its answer"
+            if self.reads:
+                self.gateway.on_batch(wire.CallBatch(flows=[wire.Flow(id=m.id, taken=cost_of(m.data))]))
+            if self.stops:
+                self.gateway.on_batch(wire.CallBatch(flows=[wire.Flow(id=m.id, stop=True)]))
 
     def die(self) -> Worker:
         """The worker dies, and another takes its place."""
@@ -227,6 +284,9 @@ async def _check_frames(data: bytes) -> None:
     node = Node()
     node.begin()
     node.world.hold_disk = bool(flags & 1)
+    node.reads, node.stops, node.other.answers = bool(flags & 16), bool(flags & 32), bool(flags & 128)
+    if flags & 64:
+        node.gateway.on_batch(wire.CallBatch(cancels=range(1, node.asked + 1)))
     watching = node.host.tails.watch(wire.TailRequest(), lambda: None) if flags & 8 else None
     head, retired, tail = data.partition(RETIRE)
     for part in (head, tail):
@@ -353,6 +413,44 @@ FRAMES = [
     b"\x00" + stream([TURN, 1, 0, None, 6, [], None, [[AUTO, None, None], [CLOSE, [7], 3000, ""]]]),
     b"\x00" + stream([CALL, 1, 1, 1, 5, "Counter", *_RAW, 0, 0], [CALL, 2, 4, 1, 2, "Counter", *_RAW, 0, 0]),
     b"\x00" + stream([CALL, 0, 5, 1, 5, "Counter", *_RAW, 3, 4], [CALL, 1, 0, 2, 5, "Other", *_RAW, 0, 0]),
+    *(
+        flags
+        + stream(
+            [TURN, 2, 0, None, 7, [[7, STREAM, [200, [["a", "b"]]], 1, 2]]], [TAKEN, 2, OF_EVENT, 7, 130],
+            [FLOW, 2, OF_EVENT, 7, b"one", 0], [FLOW, 2, OF_EVENT, 7, b"two", 0], *end,
+        )
+        for flags, end in (
+            (b"\x00", [[FLOW, 2, OF_EVENT, 7, b"", 1], [TAKEN, 2, OF_EVENT, 7, 132]]),
+            (b"\x10", [[FLOW, 2, OF_EVENT, 7, b"", 2]]), (b"\x20", [[FLOW, 2, OF_EVENT, 7, b"late", 0]]),
+            (b"\x00", [[RESET, 2, "object-reset", "why"]]), (b"\x00", [[FLOW, 2, OF_EVENT, 7, b"", 0]]),
+            (b"\x00", [[TAKEN, 2, OF_EVENT, 7, 9_999]]),
+        )
+    ),
+    b"\x00" + stream([TAKEN, 2, OF_EVENT, 7, STOP], [TURN, 2, 0, None, 7, [[7, 1, [200, [], b"whole"], 1, 2]]]),
+    b"\x00" + stream([TURN, 1, 0, None, 1, [[1, STREAM, [200, []], 1, 2]]]),
+    *(
+        flags
+        + stream(
+            [CALL, 1, 1, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, True],
+            [FLOW, 1, OF_CALL, 1, b"piece", 0], *end,
+        )
+        for flags, end in (
+            (b"\x80", [[FLOW, 1, OF_CALL, 1, b"", 1], [TAKEN, 1, OF_CALL, 1, cost_of(b"answer")]]),
+            (b"\x00", [[FLOW, 1, OF_CALL, 1, b"", 2], [RESET, 1, "object-reset", "why"]]),
+            (b"\x80", [[TAKEN, 1, OF_CALL, 1, STOP]]), (b"\x80", [[TAKEN, 1, OF_CALL, 1, -1]]),
+        )
+    ),
+    b"\x80"
+    + stream([CALL, 0, 5, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, True],
+             [FLOW, 0, OF_CALL, 1, b"piece", 0], [TAKEN, 0, OF_CALL, 1, STOP]),
+    b"\x00"
+    + stream(
+        [TURN, 1, 0, None, 2, [[2, REFUSED, ["overloaded", "it waited", "wait"], 1, 2]]],
+        [TURN, 1, 1, _page(1), 1, []], [TURN, 1, 0, None, 1, [[1, REFUSED, ["overloaded", "", ""], 1, 2]]],
+    ),
+    b"\x40" + stream([GIVE_UP, 1, 1], [GIVE_UP, 1, 2], [GIVE_UP, 2, 7], [GIVE_UP, 1, 99]),
+    b"\x00" + stream([GIVE_UP, 1, 1]),
+    b"\x40" + stream([TURN, 1, 1, _page(1), 2, []], [GIVE_UP, 1, 2]),
     b"\x00" + stream([RESET, 1, "object-reset", "why"], [RESET, 2, "Custom", "why"]),
     b"\x00" + stream([CLOSED, 1, True], [CLOSED, 2, False]),
     b"\x00"

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]  # as a program, onl
 from tests.fuzz.replay import load
 from tests.fuzz.target import Target
 
-TARGETS = ("frames", "routes", "config")
+TARGETS = ("frames", "routes", "config", "pages")
 REPORTS = ROOT / "reports" / "fuzz"
 FOLDER = Path(__file__).parent
 INPUT_S_MAX = 10

@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz.replay import ROOT, decoder_lines, replay, smallest
 from tests.fuzz.target import CORPUS, Check, Target, read, write
 
-TARGETS = ("frames", "routes", "config")
+TARGETS = ("frames", "routes", "config", "pages")
 REPLAY_S_MAX = 120
 INPUTS_MAX = 600
 BYTES_MAX = 300 * 1_024
