@@ -20,7 +20,7 @@ from homing_node.objects.frames import FLOW, OF_EVENT, STOP, TAKEN, check_piece
 from homing_node.objects.gate import OutputGate
 from homing_node.objects.outgoing import OutgoingCalls
 from homing_node.objects.ports import FlowPort, WorkerPort
-from homing_node.objects.replies import FAILURE, Done
+from homing_node.objects.replies import FAILURE, REFUSED, Done
 from homing_placement.routing.flows import end_of
 
 
@@ -133,12 +133,11 @@ class CallFlows:
 
     def answered(self, call: PendingCall, worker: WorkerPort, act: Activation | None, effect: list[Any]) -> None:
         """A call has its answer, which was checked; streams may flow behind it."""
+        if effect[1] in (FAILURE, REFUSED):
+            self.failed(call)
+            return
         flow = self._by_call.get(call.id)
         count = effect[5] if len(effect) > 5 else 0
-        if effect[1] == FAILURE:
-            if flow is not None:
-                self._remove(flow)
-            return
         if call.port is None or call.port.gone:
             for at in range(count):
                 _say(call, worker, act, TAKEN, at, STOP)
@@ -150,6 +149,12 @@ class CallFlows:
             flow.answered = True
             flow.downs = {at: _Down() for at in range(count)}
             self._look(flow)
+
+    def failed(self, call: PendingCall) -> None:
+        """A call has failed, or did not begin: nothing of it flows any more."""
+        flow = self._by_call.get(call.id)
+        if flow is not None:
+            self._remove(flow)
 
     def _add(self, call: PendingCall, port: FlowPort) -> CallFlow:
         flow = self._by_call[call.id] = CallFlow(call, port)

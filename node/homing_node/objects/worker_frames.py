@@ -159,7 +159,7 @@ class FrameHost(SlotHost):
         if not call.given_up or call.committed:
             raise ValueError("a call that was not given up, or has begun")
         act.ended([(call, [])])
-        self.flows.answered(call, worker, act, flows=False)
+        self.flows.failed(call)
         call.reply(replies.given_up(call.m.id))
         for waiter in call.waiters or ():
             self._take(waiter)
