@@ -146,7 +146,7 @@ def _remains(old: MemoryStore, slot: int, image: SlotImage, kept: int, *, forget
     ops.extend(PutRecord(slot, lsn, data) for lsn, data in enumerate(records, first))
     ops.append(SetApplied(slot, image.applied_lsn, image.applied_epoch, image.applied_hash))
     for part in old.part(slot, b"", 1 << 40).objects:
-        ops.append(PutObject(part.object, part.data))
+        ops.append(PutObject(part.object, part.data, part.wake_ms))
         if part.pages:
             ops.append(PutPages(part.object, dict(enumerate(part.pages, 1)), part.page_count))
     return ops
