@@ -16,10 +16,10 @@ TARGET = Target(
         f"{NODE}/workers/process.py": (
             "WorkerProcess._on_message", "WorkerProcess._on_start_message", "_number", "_offer",
         ),
-        f"{NODE}/objects/call_bodies.py": (),
+        f"{NODE}/objects/call_streams.py": (),
         f"{NODE}/objects/flows.py": (
-            "CallFlows.on_frame", "CallFlows._answer_came", "CallFlows._taken", "CallFlows._of_worker",
-            "CallFlows.from_gateway", "CallFlows._request_came", "CallFlows._pass_on",
+            "CallFlows.on_frame", "CallFlows._answer_came", "CallFlows._taken", "CallFlows._came",
+            "CallFlows.from_gateway", "CallFlows._pass_on",
         ),
         f"{NODE}/objects/frames.py": ("check_piece",),
         f"{NODE}/objects/object_log.py": ("emit",),

@@ -44,7 +44,6 @@ from homing_node.workers.inside.channel import (
     REFUSED,
     RESET,
     STOP,
-    STREAM,
     TAKEN,
     TURN,
 )
@@ -156,7 +155,7 @@ class OtherNode(NodeLink):
             batch = wire.ReplyBatch(replies=[wire.Reply(id=call_id, body=b"\x01")])
             if pending.url:
                 batch = wire.ReplyBatch(
-                    replies=[wire.Reply(id=call_id, status=200, more=True, flows=True)],
+                    replies=[wire.Reply(id=call_id, status=200, flows=1)],
                     flows=[
                         wire.Flow(id=call_id, taken=cost_of(pending.body)), wire.Flow(id=call_id, data=b"answer"),
                         wire.Flow(id=call_id, end=wire.FLOW_END_WHOLE),
@@ -223,7 +222,7 @@ class Node:
         attach = wire.FromSocket(handle=70, kind=wire.SOCKET_FRAME_ATTACH, base=1, socket=ref, epoch=1)
         came = wire.FromSocket(handle=70, kind=wire.SOCKET_FRAME_TEXT, seq=1, base=1, data=b"hi")
         self.gateway.on_batch(wire.CallBatch(sockets=[attach, came]))
-        flowing = self.call(OTHER, kind=wire.CALL_KIND_FETCH, url="http://h/", name="b", flows=True)
+        flowing = self.call(OTHER, kind=wire.CALL_KIND_FETCH, url="http://h/", name="b", flows=1)
         self.gateway.on_batch(wire.CallBatch(flows=[wire.Flow(id=flowing, data=b"more")]))
         self.take()
         assert not self.answered, "what is to be fuzzed has begun"
@@ -416,33 +415,33 @@ FRAMES = [
     *(
         flags
         + stream(
-            [TURN, 2, 0, None, 7, [[7, STREAM, [200, [["a", "b"]]], 1, 2]]], [TAKEN, 2, OF_EVENT, 7, 130],
-            [FLOW, 2, OF_EVENT, 7, b"one", 0], [FLOW, 2, OF_EVENT, 7, b"two", 0], *end,
+            [TURN, 2, 0, None, 7, [[7, 1, [200, [["a", "b"]], b""], 1, 2, 1]]], [TAKEN, 2, OF_EVENT, 7, 0, 130],
+            [FLOW, 2, OF_EVENT, 7, 0, b"one", 0], [FLOW, 2, OF_EVENT, 7, 0, b"two", 0], *end,
         )
         for flags, end in (
-            (b"\x00", [[FLOW, 2, OF_EVENT, 7, b"", 1], [TAKEN, 2, OF_EVENT, 7, 132]]),
-            (b"\x10", [[FLOW, 2, OF_EVENT, 7, b"", 2]]), (b"\x20", [[FLOW, 2, OF_EVENT, 7, b"late", 0]]),
-            (b"\x00", [[RESET, 2, "object-reset", "why"]]), (b"\x00", [[FLOW, 2, OF_EVENT, 7, b"", 0]]),
-            (b"\x00", [[TAKEN, 2, OF_EVENT, 7, 9_999]]),
+            (b"\x00", [[FLOW, 2, OF_EVENT, 7, 0, b"", 1], [TAKEN, 2, OF_EVENT, 7, 0, 132]]),
+            (b"\x10", [[FLOW, 2, OF_EVENT, 7, 0, b"", 2]]), (b"\x20", [[FLOW, 2, OF_EVENT, 7, 0, b"late", 0]]),
+            (b"\x00", [[RESET, 2, "object-reset", "why"]]), (b"\x00", [[FLOW, 2, OF_EVENT, 7, 0, b"", 0]]),
+            (b"\x00", [[TAKEN, 2, OF_EVENT, 7, 0, 9_999]]),
         )
     ),
-    b"\x00" + stream([TAKEN, 2, OF_EVENT, 7, STOP], [TURN, 2, 0, None, 7, [[7, 1, [200, [], b"whole"], 1, 2]]]),
-    b"\x00" + stream([TURN, 1, 0, None, 1, [[1, STREAM, [200, []], 1, 2]]]),
+    b"\x00" + stream([TAKEN, 2, OF_EVENT, 7, 0, STOP], [TURN, 2, 0, None, 7, [[7, 1, [200, [], b"whole"], 1, 2]]]),
+    b"\x00" + stream([TURN, 1, 0, None, 1, [[1, 1, [200, [], b""], 1, 2, 1]]]),
     *(
         flags
         + stream(
-            [CALL, 1, 1, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, True],
-            [FLOW, 1, OF_CALL, 1, b"piece", 0], *end,
+            [CALL, 1, 1, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, 1],
+            [FLOW, 1, OF_CALL, 1, 0, b"piece", 0], *end,
         )
         for flags, end in (
-            (b"\x80", [[FLOW, 1, OF_CALL, 1, b"", 1], [TAKEN, 1, OF_CALL, 1, cost_of(b"answer")]]),
-            (b"\x00", [[FLOW, 1, OF_CALL, 1, b"", 2], [RESET, 1, "object-reset", "why"]]),
-            (b"\x80", [[TAKEN, 1, OF_CALL, 1, STOP]]), (b"\x80", [[TAKEN, 1, OF_CALL, 1, -1]]),
+            (b"\x80", [[FLOW, 1, OF_CALL, 1, 0, b"", 1], [TAKEN, 1, OF_CALL, 1, 0, cost_of(b"answer")]]),
+            (b"\x00", [[FLOW, 1, OF_CALL, 1, 0, b"", 2], [RESET, 1, "object-reset", "why"]]),
+            (b"\x80", [[TAKEN, 1, OF_CALL, 1, 0, STOP]]), (b"\x80", [[TAKEN, 1, OF_CALL, 1, 0, -1]]),
         )
     ),
     b"\x80"
-    + stream([CALL, 0, 5, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, True],
-             [FLOW, 0, OF_CALL, 1, b"piece", 0], [TAKEN, 0, OF_CALL, 1, STOP]),
+    + stream([CALL, 0, 5, 1, 2, "Counter", OTHER, "b", "POST", b"", "http://o/", [], 0, 0, 1],
+             [FLOW, 0, OF_CALL, 1, 0, b"piece", 0], [TAKEN, 0, OF_CALL, 1, 0, STOP]),
     b"\x00"
     + stream(
         [TURN, 1, 0, None, 2, [[2, REFUSED, ["overloaded", "it waited", "wait"], 1, 2]]],

@@ -15,26 +15,29 @@ from homing.slot_frames import frame, frame_bytes_max
 from homing.wire.v1 import call_pb2 as wire
 from homing_placement.routing.flows import Download, LinkFlows, Upload
 
-UP, DOWN, MORE = 1, 1, 2  # a call of which both bodies flow, and one whose answer does
+UP, DOWN, MORE = 1, 1, 2  # a call of which both bodies flow, and one behind whose answer two streams do
+_KEYS = ((0, 0), (DOWN, 0), (MORE, 0), (MORE, 1))
 _STEPS_MAX = 200
 _encode = msgspec.msgpack.encode
 
 
 class _Link:
-    """A link with an upload and two downloads, and what is known of them."""
+    """A link with an upload and three downloads, and what is known of them."""
 
     def __init__(self) -> None:
         self.flows = LinkFlows(lambda: None)
         self.upload = Upload(lambda _: None)
-        self.flows.open_upload(UP, self.upload, b"first")
-        self.downloads: dict[int, Download] = {number: self.flows.open_download(number) for number in (DOWN, MORE)}
+        self.flows.open_upload((UP, 0), self.upload, b"first")
+        found: tuple[Download, ...] = (*self.flows.open_downloads(DOWN, 1), *self.flows.open_downloads(MORE, 2))
+        self.downloads = dict(zip(_KEYS[1:], found, strict=True))
         self.ends = dict.fromkeys(self.downloads, GOES_ON)
 
     def step(self, what: int, number: int, size: int, end: int, taken: int, stop: bool) -> None:
         """The node says something, or one of this side does."""
-        download = self.downloads.get(number)
+        call_id, at = key = _KEYS[number]
+        download = self.downloads.get(key)
         if what == 0:
-            self.flows.take([wire.Flow(id=number, data=bytes(size), end=end, taken=taken, stop=stop)])
+            self.flows.take([wire.Flow(id=call_id, stream=at, data=bytes(size), end=end, taken=taken, stop=stop)])
         elif what == 1:
             for piece in cut(bytes(size)):
                 if self.upload.room:
@@ -53,10 +56,10 @@ class _Link:
         """What is held of each is bounded, and an end is one for ever."""
         most = window_bytes + cost_of(bytes(piece_bytes_max))
         assert 0 <= self.upload._window.under_way < most
-        for number, download in self.downloads.items():
+        for key, download in self.downloads.items():
             assert sum(map(cost_of, download.pieces)) < most
-            assert self.ends[number] in (GOES_ON, download.end)
-            self.ends[number] = download.end
+            assert self.ends[key] in (GOES_ON, download.end)
+            self.ends[key] = download.end
 
 
 def check_flows(data: bytes) -> None:
@@ -109,7 +112,7 @@ FLOWS = [
         [[0, MORE, piece_bytes_max + 1, 0, 0, False], [0, UP, 0, 0, 999, False]],
         [[0, UP, 0, 0, 0, True], [1, 0, 5, 0, 0, False], [2, 0, 0, 2, 0, False]],
         [[4, DOWN, 0, 0, 0, False], [4, DOWN, 0, 0, 0, False], [0, DOWN, 5, 0, 0, False], [5, 0, 0, 0, 0, False]],
-        [[0, UP, 0, 0, 133, False], [2, 0, 0, 0, 0, False], [0, 3, 5, 2, 5, True]],
+        [[0, UP, 0, 0, 133, False], [2, 0, 0, 0, 0, False], [0, 0, 5, 2, 5, True]],
     )
 ]
 SLOT_FRAMES = [

@@ -111,7 +111,7 @@ class Node(NodeLink):
         reply = wire.Reply()
         reply.CopyFrom(self.answer)
         reply.id = pending.id
-        if pending.upload is None:
+        if not pending.uploads:
             self._answer(reply)
         else:  # a little later: what is left of the body may come before
             self._flows.take([wire.Flow(id=reply.id, taken=cost_of(pending.body))])
@@ -348,11 +348,11 @@ _ANSWERS = (
     wire.Reply(failure=wire.Failure(code="application-error", message="no", error_type="ValueError", started=True)),
     wire.Reply(failure=wire.Failure(code="not-found", message="no method", started=True)),
     wire.Reply(failure=wire.Failure(code="outcome-unknown", message="?", started=True)),
-    wire.Reply(status=200, more=True, flows=True),
-    wire.Reply(status=200, more=True, flows=True, headers=[wire.Header(name="content-length", value="6")]),
-    wire.Reply(status=200, more=True, flows=True, headers=[wire.Header(name="content-length", value="7")]),
-    wire.Reply(status=200, more=True, flows=True, headers=[wire.Header(name="content-length", value="4")]),
-    wire.Reply(status=BREAKS_OFF, more=True, flows=True),
+    wire.Reply(status=200, flows=1),
+    wire.Reply(status=200, flows=1, headers=[wire.Header(name="content-length", value="6")]),
+    wire.Reply(status=200, flows=1, headers=[wire.Header(name="content-length", value="7")]),
+    wire.Reply(status=200, flows=1, headers=[wire.Header(name="content-length", value="4")]),
+    wire.Reply(status=BREAKS_OFF, flows=1),
 )
 
 _RPC = b"POST /_homing/v1/objects/C/a/rpc/m HTTP/1.1\r\nhost: localhost:1\r\ncontent-type: application/json\r\n"

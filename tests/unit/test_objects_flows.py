@@ -326,7 +326,7 @@ def test_an_answer_flows_to_the_object_that_asked(world: HostWorld, port: Port, 
 def test_a_last_piece_for_which_there_is_no_room_breaks_the_body_off():
     """Broken by: an end that counts before its piece does. Whoever read that body waited for ever."""
     link = LinkFlows(lambda: None)
-    download = link.open_download(1)
+    (download,) = link.open_downloads(1, 1)
     link.take([wire.Flow(id=1, data=bytes(piece_bytes_max + 1), end=wire.FLOW_END_WHOLE)])
     assert download.end == BROKEN
     assert link.queued, "its node hears that no more is wanted"

@@ -139,7 +139,7 @@ def test_a_call_under_a_key_that_was_refused_before_it_began_may_come_again() ->
     world = HostWorld()
     call = world.call(key="k")
     event = world.event()
-    refused = [[event[2], 4, ["deadline-exceeded", "it waited", ""], 1, 2]]
+    refused = [[event[2], 3, ["deadline-exceeded", "it waited", ""], 1, 2]]
     before = world.core.replica(0).last_lsn
     world.host.on_frame(world.worker, [2, event[1], 0, None, event[2], refused])
     world.pump()
