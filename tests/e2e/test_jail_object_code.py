@@ -94,7 +94,7 @@ class Host:
             number = next(self._numbers)
             self.answers[number] = asyncio.get_running_loop().create_future()
             worker.send((OPEN, number, "Attacker", number.to_bytes(32, "big"), "a", 0, b""))
-            worker.send((EVENT, number, number, RPC, method, b"", 10_000, "", "", None, False, 0))
+            worker.send((EVENT, number, number, RPC, method, b"", 10_000, "", "", None, False, 0, 0))
             return await self.answers[number]
 
 
