@@ -129,8 +129,8 @@ async def test_its_sockets_are_closed_when_it_is_committed() -> None:
     assert not world.host.objects, "nobody is woken to hear of it"
 
 
-async def half_deleted(monkeypatch: pytest.MonkeyPatch) -> tuple[BackupWorld, asyncio.Future[Any], Gateway]:
-    """An object's deletion is in the log and not committed, and a gateway comes that holds a socket of it."""
+async def half_deleted(monkeypatch: pytest.MonkeyPatch) -> tuple[BackupWorld, asyncio.Future[Any]]:
+    """An object's deletion is in the log and not committed."""
     world = await BackupWorld().start()
     await world.write("a", 1)
     world.host.evictions.end(A, "for the test")
@@ -138,6 +138,14 @@ async def half_deleted(monkeypatch: pytest.MonkeyPatch) -> tuple[BackupWorld, as
     monkeypatch.setattr(world.log, "_flush", lambda: None)  # nothing is written from here on
     running = asyncio.ensure_future(Deletions(world.outside, world.host)(wire.DeleteRequest(slot=0, object=A)))
     await world.until(lambda: world.host.gate.slots[0].held)
+    return world, running
+
+
+async def half_deleted_with_a_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[BackupWorld, asyncio.Future[Any], Gateway]:
+    """And a gateway comes that holds a socket of it."""
+    world, running = await half_deleted(monkeypatch)
     gateway = Gateway()
     socket = wire.SocketRef(class_name="Counter", object=A, name="a", number=77)
     attach = wire.FromSocket(handle=5, kind=wire.SOCKET_FRAME_ATTACH, base=1, socket=socket, slot=0, epoch=1)
@@ -150,7 +158,7 @@ async def test_a_gateway_that_comes_later_is_told_the_same_and_not_before_it_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Seen to fail when such a gateway is told no code: its client was closed with 1011."""
-    world, running, gateway = await half_deleted(monkeypatch)
+    world, running, gateway = await half_deleted_with_a_socket(monkeypatch)
     monkeypatch.undo()
     world.log._flush()
     await running
@@ -160,7 +168,7 @@ async def test_a_gateway_that_comes_later_is_told_the_same_and_not_before_it_is_
 
 async def test_a_deletion_that_is_not_committed_closes_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its slot is lost before. Seen to fail when the answer to who comes does not wait for what is in the log."""
-    world, running, gateway = await half_deleted(monkeypatch)
+    world, running, gateway = await half_deleted_with_a_socket(monkeypatch)
     world.host.lost(0, 1, "because")
     with pytest.raises(NotOwner):
         await running
@@ -194,13 +202,7 @@ async def test_an_activation_that_does_not_end_keeps_it(monkeypatch: pytest.Monk
 
 async def test_a_slot_that_is_lost_before_the_commit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be deleted or not: whoever asked asks its next owner."""
-    world = await BackupWorld().start()
-    await world.write("a", 1)
-    world.host.evictions.end(A, "for the test")
-    world.closed()
-    monkeypatch.setattr(world.log, "_flush", lambda: None)  # nothing is written from here on
-    running = asyncio.ensure_future(Deletions(world.outside, world.host)(wire.DeleteRequest(slot=0, object=A)))
-    await world.until(lambda: world.host.gate.slots[0].held)
+    world, running = await half_deleted(monkeypatch)
     world.host.lost(0, 1, "because")
     with pytest.raises(NotOwner):
         await running

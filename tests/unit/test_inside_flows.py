@@ -1,7 +1,6 @@
 """Bodies that flow, at the worker's end: over a real socketpair, with a test in the place of the node."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from homing_node.workers.inside.channel import (
     TAKEN,
     TURN,
 )  # fmt: skip
-from worker_harness import WorkerHarness, workers
+from worker_harness import WorkerHarness
 
 APP = """
     import asyncio
@@ -148,12 +147,6 @@ APP = """
                 yield "b"
             return Response(lines())
 """
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerHarness]]:
-    with workers(tmp_path) as begin:
-        yield begin
 
 
 @pytest.fixture

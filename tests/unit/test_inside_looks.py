@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,11 @@ import msgspec
 import pytest
 
 from homing_node.workers.inside import channel, limits
-from worker_harness import WorkerHarness, workers
+from worker_harness import WorkerHarness
 
 Start = Callable[..., WorkerHarness]
 PAGE = 1_024
 _numbers = itertools.count(-1, -1)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with workers(tmp_path) as begin:
-        yield begin
 
 
 def database(folder: Path, *statements: str) -> bytes:

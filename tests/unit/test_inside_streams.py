@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -26,7 +25,7 @@ from homing_node.workers.inside.channel import (
     TAKEN,
     TURN,
 )  # fmt: skip
-from worker_harness import WorkerHarness, workers
+from worker_harness import WorkerHarness
 
 SENDER = Sender(cast("Any", None), cast("Any", None))
 APP = """
@@ -150,12 +149,6 @@ APP = """
         async def fetch(self, request):
             return Response(await self.env.PIPE.get_by_name("b").upper(lines("x", "y")))
 """
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerHarness]]:
-    with workers(tmp_path) as begin:
-        yield begin
 
 
 @pytest.fixture

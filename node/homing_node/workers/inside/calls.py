@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from homing import listeners
@@ -157,7 +157,7 @@ def _passed(outgoing: Outgoing | None, event: Event) -> Callable[..., Any] | Non
 
 def effect_of(
     event: Event, result: Any, started_ns: int, stubs: Stubs, sockets: Callable[[], ObjectSockets]
-) -> tuple[Effect, list[ReadableStream]]:
+) -> tuple[Effect, Sequence[ReadableStream]]:
     """The effect that answers an event with what its handler returned, and the streams that flow behind it.
 
     Raises:
@@ -165,10 +165,10 @@ def effect_of(
         HomingError: a stream in it cannot.
     """
     kind = event[3]
-    streams: list[ReadableStream] = []
     if kind in _PLAIN:
-        status, payload = RESULT, _bounded(encode_result(result))
-    elif kind == METHOD:
+        return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns()), ()
+    streams: list[ReadableStream] = []
+    if kind == METHOD:
         status, payload = RESULT, _bounded(stubs.encode_result(result, streams))
     elif kind in (FETCH, DEFAULT):
         status, payload = ANSWER, _answer_of(result, streams, sockets)
