@@ -79,7 +79,7 @@ def start() -> tuple[Worker, Sink]:
 
 
 def event(act: int, call: int, method: str) -> tuple[Any, ...]:
-    return (channel.EVENT, act, call, channel.RPC, method, b"{}", 5_000, "0123456789abcdef", "", None, False, 0)
+    return (channel.EVENT, act, call, channel.RPC, method, b"{}", 5_000, "0123456789abcdef", "", None, False, 0, 0)
 
 
 def frames(messages: list[tuple[Any, ...]]) -> list[bytes]:

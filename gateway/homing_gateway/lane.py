@@ -303,7 +303,7 @@ class LaneProtocol(HttpToolsProtocol):
             and not self.flow.write_paused
         )
 
-    def _has_short_body(self, kind: Kind) -> bool:
+    def _has_short_body(self, kind: str) -> bool:
         """A body of known length for a call; none for a health check."""
         for name, value in self.headers:
             if name == b"content-length":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import Enum
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from homing.errors import BadRequest, UnknownLocation
@@ -22,34 +22,34 @@ TEST_VERBS = ("run", "ring", "evict")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class Kind(Enum):
-    """What a path names."""
+class Kind:
+    """What a path names. No `Enum`: Python 3.11 takes 60 ns to look up a member."""
 
-    RPC = "rpc"
-    FETCH = "fetch"
-    OBJECT = "object"
-    LIST = "list"
-    EXPORT = "export"
-    IMPORT = "import"
-    SQL = "sql"
-    EVICT = "evict"
-    CLUSTER = "cluster"
-    NODE = "node"
-    SLOT = "slot"
-    ANY_OBJECT = "any object"
-    BACKUP = "backup"
-    RESTORE = "restore"
-    HEALTHZ = "healthz"
-    READYZ = "readyz"
-    VERSIONS = "versions"
-    DEPLOYMENT = "deployment"
-    TAIL = "tail"
-    TEST = "test"
-    DEFAULT = "default"
-    UNKNOWN = "unknown"
+    RPC: Final = "rpc"
+    FETCH: Final = "fetch"
+    OBJECT: Final = "object"
+    LIST: Final = "list"
+    EXPORT: Final = "export"
+    IMPORT: Final = "import"
+    SQL: Final = "sql"
+    EVICT: Final = "evict"
+    CLUSTER: Final = "cluster"
+    NODE: Final = "node"
+    SLOT: Final = "slot"
+    ANY_OBJECT: Final = "any object"
+    BACKUP: Final = "backup"
+    RESTORE: Final = "restore"
+    HEALTHZ: Final = "healthz"
+    READYZ: Final = "readyz"
+    VERSIONS: Final = "versions"
+    DEPLOYMENT: Final = "deployment"
+    TAIL: Final = "tail"
+    TEST: Final = "test"
+    DEFAULT: Final = "default"
+    UNKNOWN: Final = "unknown"
 
 
-_VERBS: dict[Kind, tuple[str, ...] | None] = {
+_VERBS: dict[str, tuple[str, ...] | None] = {
     Kind.RPC: ("POST",),
     Kind.FETCH: None,
     Kind.OBJECT: ("GET", "HEAD", "DELETE"),
@@ -94,7 +94,7 @@ class Route:
 
     __slots__ = ("bound", "class_name", "guarded", "kind", "method", "name", "object_id", "rest", "slot", "verbs")
 
-    def __init__(self, kind: Kind, *, guarded: bool = True, class_name: str = "") -> None:
+    def __init__(self, kind: str, *, guarded: bool = True, class_name: str = "") -> None:
         self.kind = kind
         self.verbs = _VERBS[kind]
         self.guarded = guarded
@@ -129,7 +129,7 @@ class Router:
     Example:
         >>> route = Router().parse(b"/_homing/v1/objects/Counter/a%2Fb/rpc/increment")
         >>> route.kind, route.name, route.method
-        (<Kind.RPC: 'rpc'>, 'a/b', 'increment')
+        ('rpc', 'a/b', 'increment')
     """
 
     def __init__(self, slots: int = SLOTS_DEFAULT, *, jurisdictions: Sequence[str] = (), testing: bool = False) -> None:
@@ -236,7 +236,7 @@ class Router:
             route.rest = "/" + rest.decode("ascii", "replace")
         return route
 
-    def _route_of_class(self, kind: Kind, named: str) -> Route:
+    def _route_of_class(self, kind: str, named: str) -> Route:
         class_name, bound = class_of(named, self._jurisdictions)
         route = Route(kind, class_name=class_name)
         route.bound = bound
@@ -251,7 +251,7 @@ class Router:
         route.slot = found.slot(self.slots)
 
 
-def _object_kind(has_more: bytes, verb: bytes, rest: bytes) -> Kind:
+def _object_kind(has_more: bytes, verb: bytes, rest: bytes) -> str:
     """What follows the name: nothing, or one word of the interface and its own tail."""
     if not has_more:
         return Kind.OBJECT

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import grpc
 from google.protobuf.message import Message
 
+from homing.batches import holds_beyond
 from homing.errors import ApplicationError, HomingError, TooLarge
 from homing.flow import streams_per_value_max
 from homing.pace import Pace
@@ -74,12 +75,18 @@ class _Exchange:
 
     def on_batch(self, batch: wire.CallBatch) -> None:
         """Start what is complete, keep what is not."""
+        start, reply = self._target.call, self.reply
         for call in batch.calls:
             self._open[call.id] = call
             if call.more:
                 self._keep(call)
             else:
-                self._target.call(call, self.reply, self)
+                start(call, reply, self)
+        if holds_beyond(batch, wire.CallBatch.CALLS_FIELD_NUMBER):
+            self._on_others(batch)
+
+    def _on_others(self, batch: wire.CallBatch) -> None:
+        """What there is beside calls."""
         for piece in batch.pieces:
             self._add(piece)
         for call_id in batch.cancels:
@@ -229,21 +236,24 @@ class _Exchange:
                 pieces.append(wire.Piece(id=call_id, data=body[at:end], last=end >= len(body)))
                 if end < len(body):
                     large.append((call_id, body, end))
-            said = self._next_said()
-            handled, self._handled = self._handled, ([], [])
-            flows = self._next_flows() if self._flows else []
-            if ready or pieces or said or handled[0] or flows:
+            if ready or pieces or self._said or self._handled[0] or self._flows:
                 self._pace.sent()
-                await context.write(
-                    wire.ReplyBatch(
-                        replies=ready,
-                        pieces=pieces,
-                        sockets=said,
-                        handled_handles=handled[0],
-                        handled_seqs=handled[1],
-                        flows=flows,
-                    )
-                )
+                await context.write(self._next_batch(ready, pieces))
+
+    def _next_batch(self, ready: list[wire.Reply], pieces: list[wire.Piece]) -> wire.ReplyBatch:
+        """Answers, and what else there is; to name what is empty would cost as much as an answer."""
+        batch = wire.ReplyBatch(replies=ready)
+        if pieces:
+            batch.pieces.extend(pieces)
+        if self._said:
+            batch.sockets.extend(self._next_said())
+        if self._handled[0]:
+            (handles, seqs), self._handled = self._handled, ([], [])
+            batch.handled_handles.extend(handles)
+            batch.handled_seqs.extend(seqs)
+        if self._flows:
+            batch.flows.extend(self._next_flows())
+        return batch
 
 
 class CallService:

@@ -26,10 +26,13 @@ def begin() -> None:
 
 
 async def follow(passed: Passed) -> None:
-    """Choose again and again, by how full the messages of this process are, until cancelled."""
+    """Choose again and again, by how full the messages of this process are, until cancelled; silence is no reason."""
     while True:
         await asyncio.sleep(LOOK_S)
-        wanted = os.SCHED_BATCH if passed.take() >= FULL_FRAMES_MIN else os.SCHED_OTHER
+        frames = passed.take()
+        if not frames:
+            continue
+        wanted = os.SCHED_BATCH if frames >= FULL_FRAMES_MIN else os.SCHED_OTHER
         if os.sched_getscheduler(0) in {os.SCHED_BATCH, os.SCHED_OTHER} - {wanted}:
             for thread in os.listdir("/proc/self/task"):
                 _set(int(thread), wanted)

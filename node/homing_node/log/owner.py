@@ -6,8 +6,8 @@ COPYING it and a barrier to a majority of the next set; COPIED, then ACTIVE once
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node.log import limits, record, snapshots
@@ -20,15 +20,15 @@ Member = tuple[str, str]
 """A replica's identity: node id and disk id. A node with a new disk is another replica (rule 17)."""
 
 
-class Stage(enum.Enum):
-    """How far an ownership has come."""
+class Stage:
+    """How far an ownership has come. No `Enum`: Python 3.11 takes 60 ns to look up a member."""
 
-    SEALING = "sealing"
-    FETCHING = "fetching"
-    COPYING = "copying"
-    COPIED = "copied"
-    ACTIVE = "active"
-    ENDED = "ended"
+    SEALING: Final = "sealing"
+    FETCHING: Final = "fetching"
+    COPYING: Final = "copying"
+    COPIED: Final = "copied"
+    ACTIVE: Final = "active"
+    ENDED: Final = "ended"
 
 
 APPENDING = (Stage.COPYING, Stage.COPIED, Stage.ACTIVE)

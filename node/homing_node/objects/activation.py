@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.keys import KeyTable
@@ -32,14 +31,14 @@ def take_out(waiting: list[PendingCall], m: wire.Call) -> PendingCall | None:
     return None
 
 
-class Life(enum.IntEnum):
-    """The life cycle of an activation."""
+class Life:
+    """The life cycle of an activation. No `Enum`: Python 3.11 takes 60 ns to look up a member."""
 
-    OPEN = 1  # takes events
-    LEAVING = 2  # another version of its code takes the object over; new calls wait for that
-    CLOSING = 3  # asked to close; new calls wait for the answer
-    ABORTING = 4  # its epoch is over or it must go: nothing of it counts any more; calls wait until it is gone
-    GONE = 5
+    OPEN: Final = 1  # takes events
+    LEAVING: Final = 2  # another version of its code takes the object over; new calls wait for that
+    CLOSING: Final = 3  # asked to close; new calls wait for the answer
+    ABORTING: Final = 4  # its epoch is over or it must go: nothing of it counts any more; calls wait until it is gone
+    GONE: Final = 5
 
 
 @dataclass(slots=True)
@@ -55,12 +54,12 @@ class PendingCall:
     reply: Callable[[wire.Reply], None]
     received_ns: int
     size: int
+    port: FlowPort | None = None  # who made it, if bodies can flow there
     committed: bool = False
     given_up: bool = False
     began_key: bool = False
     waiters: list[PendingCall] | None = None  # calls with the same key, waiting for this one's effect
     socket: SocketEvent | None = None  # what came on a socket, if it is that
-    port: FlowPort | None = None  # who made it, if bodies can flow there
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class Activation:
     database_bytes: int
     last_lsn: int  # of the newest record it depends on
     keys: KeyTable | None
-    life: Life = Life.OPEN
+    life: int = Life.OPEN
     commits: int = 0
     calls: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
     calls_bytes: int = 0

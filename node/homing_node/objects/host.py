@@ -106,11 +106,11 @@ class ObjectHost(FrameHost):
 
     def call(self, m: wire.Call, reply: Callable[[wire.Reply], None], port: FlowPort | None = None) -> None:
         """One call of a gateway; `reply` is called exactly once, unless the stream is gone."""
-        call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body), port=port)
-        if m.flows > streams_per_value_max:
-            self._fail(call, TooLarge(f"{m.flows} streams with a call; at most {streams_per_value_max}"))
-            return
-        if m.flows:
+        call = PendingCall(next(self._ids), m, reply, self._clock.monotonic_ns(), len(m.body), port)
+        if flows := m.flows:
+            if flows > streams_per_value_max:
+                self._fail(call, TooLarge(f"{flows} streams with a call; at most {streams_per_value_max}"))
+                return
             self.flows.expect(call)
         self._take(call)
 
@@ -175,14 +175,16 @@ class ObjectHost(FrameHost):
         if busy is not None:
             self._fail(call, busy)
             return
-        if call.m.key and not self._may_run(act, call):
+        m = call.m
+        if m.key and not self._may_run(act, call):
             return
-        awaited = bool(call.m.chain) and act.runs_part_of(call.m.chain)
+        chain = m.chain
+        awaited = bool(chain) and act.runs_part_of(chain)
         act.calls[call.id] = call
         act.calls_bytes += call.size
         act.used_at = now
         act.worker.send(event(act.id, call, awaited=awaited))
-        if call.m.flows:
+        if m.flows:
             self.flows.begin(call, act.worker, act)
 
     def _may_run(self, act: Activation, call: PendingCall) -> bool:

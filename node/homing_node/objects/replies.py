@@ -27,13 +27,11 @@ _STREAMS_MAX = {
 
 
 def flowing(call: PendingCall, effect: list[Any]) -> int:
-    """How many streams flow behind an answer.
+    """How many streams flow behind an answer that says so: one of more than five elements.
 
     Raises:
         ValueError: none can: it is a failure, or kept, or there is nobody to read, or there are too many.
     """
-    if len(effect) <= 5:
-        return 0
     count = effect[5]
     kept = call.port is None or bool(call.m.key) or effect[1] in (FAILURE, REFUSED)
     if kept or type(count) is not int or not 0 < count <= _STREAMS_MAX.get(call.m.kind, 0):
@@ -50,7 +48,10 @@ def of_effect(call_id: int, status: int, payload: Any, whose: Activation | bytes
     if type(status) is not int:
         raise ValueError("an effect without a status")
     if status == ANSWER:
-        return wire.Reply(id=call_id, body=payload, flows=flows)
+        reply = wire.Reply(id=call_id, body=payload)
+        if flows:
+            reply.flows = flows
+        return reply
     if status == HTTP:
         code, headers, body, *socket = payload
         fields = [wire.Header(name=n, value=v) for n, v in headers]
@@ -96,7 +97,8 @@ def of_turn(act: Activation, effects: list[list[Any]]) -> tuple[Done, list[tuple
             continue
         if effect[1] == REFUSED and call.committed:
             raise ValueError("a call that is refused and has begun")
-        answer = of_effect(call.m.id, effect[1], effect[2], act, flowing(call, effect))
+        flows = flowing(call, effect) if len(effect) > 5 else 0
+        answer = of_effect(call.m.id, effect[1], effect[2], act, flows)
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         answers.append((call, answer))

@@ -104,7 +104,8 @@ class StatelessCalls:
         self._on_sockets -= call.socket is not None
 
     def _answer(self, call: PendingCall, effect: list[Any], key: bytes) -> wire.Reply:
-        answer = replies.of_effect(call.m.id, effect[1], effect[2], key, replies.flowing(call, effect))
+        flows = replies.flowing(call, effect) if len(effect) > 5 else 0
+        answer = replies.of_effect(call.m.id, effect[1], effect[2], key, flows)
         timing = answer.timing
         timing.received_ns, timing.started_ns, timing.ended_ns = call.received_ns, effect[3], effect[4]
         timing.released_ns = self._now_ns()

@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from homing import cancellation
+from homing.batches import holds_beyond
 from homing.errors import Unavailable
 from homing.pace import Pace
 from homing.wire.v1 import call_pb2
@@ -230,21 +231,21 @@ class NodeLink:
         calls = self._pending
         answered = self._owner.answered
         for reply in batch.replies:
-            if reply.more or reply.flows:
+            if reply.flows or reply.more:
                 self._begin_answer(reply)
-            if reply.more:
-                continue
+                if reply.more:
+                    continue
             pending = calls.pop(reply.id, None)
             if pending is None:
                 continue  # given up here; the node did not know yet
             pending.arrived_ns = arrived_ns
             pending.answer = reply.body
             answered(pending, reply)
-        for piece in batch.pieces:
-            self._add_piece(piece, arrived_ns)
-        if batch.sockets or batch.handled_handles:
-            self._owner.on_sockets(self, batch)
-        if batch.flows:
+        if holds_beyond(batch, call_pb2.ReplyBatch.REPLIES_FIELD_NUMBER):
+            for piece in batch.pieces:
+                self._add_piece(piece, arrived_ns)
+            if batch.sockets or batch.handled_handles:
+                self._owner.on_sockets(self, batch)
             self._flows.take(batch.flows)
         self._hurry_if_free()
 

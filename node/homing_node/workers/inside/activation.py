@@ -56,11 +56,11 @@ class Activation(Ringing):
         page_count: pages that will come; the events wait for them.
     """
 
-    __slots__ = ("_instance", "_page_count", "_queue", "_running", "_starting")
+    __slots__ = ("_instance", "_pages_to_come", "_queue", "_running", "_starting")
 
     def __init__(self, host: Host, number: int, kind: ObjectClass, page_count: int) -> None:
         super().__init__(host, number, kind)
-        self._page_count = page_count
+        self._pages_to_come = page_count
         self._instance: Any = None
         self._queue: deque[_Queued] | None = None
         self._starting = False  # a handler that awaits was started but has not had its first turn
@@ -82,14 +82,11 @@ class Activation(Ringing):
             ValueError: more than were announced, or not whole pages.
         """
         page = limits.page_bytes
-        content = self._content
-        if len(data) % page or len(content) + len(data) // page > self._page_count:
+        if len(data) % page or len(data) // page > self._pages_to_come:
             raise ValueError("pages that were not announced")
-        content.extend(data[at : at + page] for at in range(0, len(data), page))
+        self._content.extend(data[at : at + page] for at in range(0, len(data), page))
+        self._pages_to_come -= len(data) // page
         self._deliver_queued()
-
-    def _is_loading(self) -> bool:
-        return self._database is None and len(self._content) != self._page_count
 
     def deliver(self, event: Event) -> None:
         """Run an event now, or when what it waits for is over."""
@@ -117,7 +114,7 @@ class Activation(Ringing):
 
     def _is_closed(self) -> bool:
         """Whether no event may start now, of whatever call it is a part."""
-        return self._starting or not self._gate.is_open or self._is_loading()
+        return self._starting or self._pages_to_come > 0 or not self._gate.is_open
 
     def _deliver_queued(self) -> None:
         while not (self.ended or self._is_closed()) and (entry := self._next()) is not None:
@@ -288,7 +285,7 @@ class Activation(Ringing):
         )
         busy = busy or (not leaving and self._sockets is not None and self._sockets.live)
         busy = busy or (not leaving and self._flows is not None and self._flows.comes)
-        if busy or not self._gate.is_open or self._is_loading():
+        if busy or self._pages_to_come or not self._gate.is_open:
             return False
         self.end()
         return True

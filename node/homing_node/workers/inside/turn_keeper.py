@@ -133,8 +133,8 @@ class TurnKeeper:
         self._in_turn = False
         self._host.turns += 1
         if self._held or self.ended:
-            if not self.ended:
-                self._send_calls()  # a transaction that is open has no part in them
+            if self._outgoing is not None:  # it is over with the activation
+                self._send_calls(self._outgoing)  # a transaction that is open has no part in them
             return None
         database = self._database
         if database is not None and (database.in_transaction or database.file.dirty):
@@ -155,8 +155,8 @@ class TurnKeeper:
                 return None
         if self._effects or (self._sockets is not None and self._sockets.unsent):
             self._flush(0, None)
-        else:
-            self._send_calls()
+        elif self._outgoing is not None:
+            self._send_calls(self._outgoing)
         return None
 
     def _flush(self, n: int, commit: bytes | None, wake_ms: int | None = None) -> None:
@@ -169,12 +169,13 @@ class TurnKeeper:
         except MessageTooLarge as error:
             self.reset("object-reset", f"a turn cannot be sent: {error}")
         else:
-            self._send_calls()
+            if self._outgoing is not None:
+                self._send_calls(self._outgoing)
 
-    def _send_calls(self) -> None:
+    def _send_calls(self, outgoing: Outgoing) -> None:
         """Send what the turn calls, behind what it wrote."""
-        if self._outgoing is not None and self._outgoing.unsent:
-            for made in self._outgoing.take():
+        if outgoing.unsent:
+            for made in outgoing.take():
                 self._host.send((CALL, self.number, self._call, *made))
 
     def outgoing(self) -> Outgoing:
