@@ -10,6 +10,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+import grpc
 import structlog
 import uvicorn
 import uvloop
@@ -38,8 +39,9 @@ from homing_gateway.limits import (
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
 from homing_gateway.rpc import RpcServer
-from homing_gateway.settings import GatewaySettings, split_address
+from homing_gateway.settings import GatewaySettings, Tls, split_address
 from homing_gateway.socket_app import SocketApp
+from homing_gateway.socket_lane import SocketProtocol
 from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
 from homing_placement.deployment_store import DeploymentStore
@@ -83,7 +85,7 @@ class GatewayProcess:
             gateway = self._gateway(table, spans)
             http_socket = _bind(settings.listen)
             metrics = MetricsServer(gateway.metrics.registry.exposition)
-            rpc = RpcServer(gateway, None if settings.tls is None else settings.tls.server_credentials())
+            rpc = RpcServer(gateway, None if settings.tls is None else _server_credentials(settings.tls))
             metrics_address = await _listen_metrics(metrics, settings.metrics_listen)
             record = GatewayRecord(id=self.id, pid=os.getpid(), metrics=metrics_address)
             registration = Registration(client, keys.gateway(self.id), record)
@@ -102,7 +104,7 @@ class GatewayProcess:
 
     def _gateway(self, table: SlotTable, spans: Spans | None) -> Gateway:
         settings = self.settings
-        credentials = None if settings.tls is None else settings.tls.node_credentials()
+        credentials = None if settings.tls is None else _node_credentials(settings.tls)
         return Gateway(
             Router(settings.slots, jurisdictions=settings.layout.names, testing=settings.testing),
             Forwarder(table, credentials=credentials, layout=settings.layout),
@@ -179,7 +181,7 @@ class GatewayProcess:
         return uvicorn.Config(
             App(gateway, admin, SlotStreams(forwarder, layout.count), SocketApp(gateway, hub), deploys),
             http=lane_protocol(gateway),
-            ws="websockets-sansio",
+            ws=SocketProtocol,
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
             lifespan="off",
             log_config=None,
@@ -276,3 +278,13 @@ def _spans(gateway_id: str) -> Spans | None:
 def _etcd_tls(settings: GatewaySettings) -> TlsFiles | None:
     tls = settings.tls
     return None if tls is None else TlsFiles(ca=str(tls.ca), cert=str(tls.cert), key=str(tls.key))
+
+
+def _node_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """What the gateway shows to nodes, and what it asks of them."""
+    return grpc.ssl_channel_credentials(tls.ca.read_bytes(), tls.key.read_bytes(), tls.cert.read_bytes())
+
+
+def _server_credentials(tls: Tls) -> grpc.ServerCredentials:
+    """What the gateway shows to its own callers; they show a token, not a certificate."""
+    return grpc.ssl_server_credentials([(tls.key.read_bytes(), tls.cert.read_bytes())])

@@ -7,8 +7,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
 from homing.errors import ConfigurationError
 from homing.ids import SLOTS_DEFAULT, SLOTS_MAX
 from homing.locations import Jurisdiction, Layout
@@ -24,14 +22,6 @@ class Tls:
     cert: Path
     key: Path
     ca: Path
-
-    def node_credentials(self) -> grpc.ChannelCredentials:
-        """What the gateway shows to nodes, and what it asks of them."""
-        return grpc.ssl_channel_credentials(self.ca.read_bytes(), self.key.read_bytes(), self.cert.read_bytes())
-
-    def server_credentials(self) -> grpc.ServerCredentials:
-        """What the gateway shows to its own callers; they show a token, not a certificate."""
-        return grpc.ssl_server_credentials([(self.key.read_bytes(), self.cert.read_bytes())])
 
 
 @dataclass(frozen=True, slots=True)

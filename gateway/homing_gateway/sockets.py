@@ -60,20 +60,21 @@ class HeldSocket:
     """
 
     __slots__ = (
-        "_full",
+        "_closes",
         "_out_bytes",
-        "_over",
-        "_room",
         "_seq",
         "_unhandled",
         "_unhandled_bytes",
+        "_waiting",
         "ended",
         "had",
         "handle",
         "home",
         "link",
         "on_out",
+        "on_room",
         "out",
+        "over",
         "owner",
         "ref",
         "retry_at",
@@ -98,45 +99,53 @@ class HeldSocket:
         self._unhandled: dict[int, list[call_pb2.FromSocket]] = {}
         self._unhandled_bytes = 0
         self._out_bytes = 0
-        self._room: asyncio.Future[None] | None = None  # the client's next message waits for it
-        self._full = False
+        self._waiting: deque[tuple[list[call_pb2.FromSocket], int]] | None = None  # Invariant: only while it is full
+        self.on_room: Callable[[], None] | None = None  # it is full no more
         self.on_out: Callable[[], None] | None = None  # something is in `out`
-        self.ended = False  # the client has gone, and its object is told
-        self._over = False  # it is closed from here, whatever its object says
+        self._closes = False  # the client has gone
+        self.ended = False  # and its object is told, behind all that came
+        self.over = False  # it is closed from here, whatever its object says
 
     # -- from the client ------------------------------------------------------------------------------------------
 
-    async def came(self, kind: call_pb2.SocketFrame, data: bytes) -> None:
-        """Pass a message on, when there is room for it."""
-        while self._full:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+    def came(self, kind: call_pb2.SocketFrame, data: bytes) -> bool:
+        """Pass a message on, when there is room for it; returns whether there is room for more (`on_room`)."""
         piece = SOCKET_PIECE_BYTES
-        self._pass_on(
-            [
-                call_pb2.FromSocket(kind=kind, data=data[at : at + piece], more=at + piece < len(data))
-                for at in range(0, len(data) or 1, piece)
-            ],
-            len(data),
-        )
+        frames = [
+            call_pb2.FromSocket(kind=kind, data=data[at : at + piece], more=at + piece < len(data))
+            for at in range(0, len(data) or 1, piece)
+        ]
+        if self._is_full():
+            self._waiting = self._waiting or deque()
+            self._waiting.append((frames, len(data)))
+        else:
+            self._pass_on(frames, len(data))
+        return not self._is_full()
 
     def closed(self, code: int, reason: str) -> None:
         """The client's connection has ended."""
-        if not self.ended:
-            self.ended = True
-            clean = code != ABNORMAL
-            self._pass_on([call_pb2.FromSocket(kind=CLOSE, code=code, reason=reason, clean=clean)], 0)
+        if self._closes:
+            return
+        self._closes = True
+        frames = [call_pb2.FromSocket(kind=CLOSE, code=code, reason=reason, clean=code != ABNORMAL)]
+        if self._waiting is not None:
+            self._waiting.append((frames, 0))
+        else:
+            self._pass_on(frames, 0)
 
     def _pass_on(self, frames: list[call_pb2.FromSocket], size: int) -> None:
+        self.ended = frames[0].kind == CLOSE
         self._seq += 1
         self._unhandled[self._seq] = frames
         self._unhandled_bytes += size
         base = self.base
         for frame in frames:
             frame.seq, frame.base = self._seq, base
-        if len(self._unhandled) >= SOCKET_UNHANDLED_MAX or self._unhandled_bytes > SOCKET_UNHANDLED_BYTES_MAX:
-            self._full = True
         self.send(frames)
+
+    def _is_full(self) -> bool:
+        """Whether more has come than may wait for the object."""
+        return len(self._unhandled) >= SOCKET_UNHANDLED_MAX or self._unhandled_bytes > SOCKET_UNHANDLED_BYTES_MAX
 
     @property
     def base(self) -> int:
@@ -160,6 +169,7 @@ class HeldSocket:
 
     def handled(self, seq: int) -> None:
         """The object has handled what came with that number."""
+        was_full = self._is_full()
         if self.ended and seq == self._seq:
             self._unhandled.clear()  # its object has heard of the end: what came before is over, too
         frames = self._unhandled.pop(seq, None)
@@ -168,11 +178,16 @@ class HeldSocket:
         if not self._unhandled:
             self._unhandled.clear()  # an empty dict gives its table back only when it is told to
         self._unhandled_bytes -= sum(len(frame.data) for frame in frames)
-        if len(self._unhandled) < SOCKET_UNHANDLED_MAX and self._unhandled_bytes <= SOCKET_UNHANDLED_BYTES_MAX:
-            self._full = False
-            room, self._room = self._room, None
-            if room is not None and not room.done():
-                room.set_result(None)
+        if was_full:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Pass on what waits, and have the client's next message read when it can be."""
+        while self._waiting is not None and not self._is_full():
+            self._pass_on(*self._waiting.popleft())
+            self._waiting = self._waiting or None
+        if self.on_room is not None and not self._is_full():
+            self.on_room()
 
     @property
     def settled(self) -> bool:
@@ -188,7 +203,7 @@ class HeldSocket:
         self.had = m.seq
         if self.link is not None:
             self.link.had(self.handle, m.seq, len(data))
-        if self._over:
+        if self.over:
             return
         if self._out_bytes > SOCKET_UNREAD_BYTES_MAX:
             self.out, self._out_bytes = None, 0
@@ -198,8 +213,8 @@ class HeldSocket:
 
     def end(self, code: int, reason: str) -> None:
         """Close the client's connection from here, behind what it has not got yet."""
-        if not self._over:
-            self._over = True
+        if not self.over:
+            self.over = True
             self._put(Outgoing(CLOSE, b"", code, reason))
 
     def _put(self, what: Outgoing) -> None:

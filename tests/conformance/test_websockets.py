@@ -7,12 +7,14 @@ import base64
 import os
 import struct
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from gateway_process import Running, running, until
 from homing.wire.v1 import call_pb2 as wire
-from homing_gateway.limits import SOCKET_MESSAGE_BYTES_MAX
+from homing_gateway import socket_lane, sockets
+from homing_gateway.limits import SOCKET_MESSAGE_BYTES_MAX, SOCKET_UNHANDLED_BYTES_MAX, SOCKET_UNHANDLED_MAX
 from stub_node import answer
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -177,3 +179,39 @@ async def test_what_is_wrong_is_closed_with_its_code(client: Client, frames: lis
     assert await client.closed_with() == code
     told = await client.told()
     assert (told[-1].kind, told[-1].code) == (wire.SOCKET_FRAME_CLOSE, code), "the object hears why"
+
+
+async def test_a_client_that_sends_more_than_is_handled_is_not_read(client: Client) -> None:
+    """Seen to fail when reading goes on: all that it sent was in the gateway's memory."""
+    client.send(frame(BINARY, bytes(60_000)) * 400)
+    await client.told(SOCKET_UNHANDLED_BYTES_MAX // 60_000)
+    await asyncio.sleep(0.2)
+    assert client.writer.transport.get_write_buffer_size() > 0
+
+
+async def test_what_waits_for_room_comes_in_its_order(client: Client) -> None:
+    """Seen to fail when what is parsed behind a full socket is passed on at once, or dropped."""
+    sent = 3 * SOCKET_UNHANDLED_MAX
+    client.send(*(frame(TEXT, b"%d" % number) for number in range(sent)))
+    told = await client.told(SOCKET_UNHANDLED_MAX)
+    await asyncio.sleep(0.05)
+    assert len(await client.told()) == SOCKET_UNHANDLED_MAX
+    for number in range(sent):
+        await client.told(number + 1)
+        client.gate.node.handled(told[0].handle, number + 1)
+    assert [each.data for each in await client.told(sent)] == [b"%d" % number for number in range(sent)]
+    client.send(frame(TEXT, b"read again"))
+    assert (await client.told(sent + 1))[-1].data == b"read again"
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail when the close frame is waited for: it lies behind what is never read, and the socket stayed."""
+    monkeypatch.setattr(sockets, "SOCKET_UNREAD_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(socket_lane, "SOCKET_CLOSE_S_MAX", 0.3)
+    await until(lambda: bool(client.gate.node.sockets))
+    handle = client.gate.node.sockets[0].handle
+    cast("asyncio.ReadTransport", client.writer.transport).pause_reading()
+    for seq in range(1, 40):
+        client.gate.node.say(handles=[handle], kind=wire.SOCKET_FRAME_BINARY, seq=seq, data=bytes(500_000))
+    (told,) = await client.told()
+    assert (told.kind, told.code) == (wire.SOCKET_FRAME_CLOSE, 1006)

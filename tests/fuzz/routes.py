@@ -21,8 +21,8 @@ TARGET = Target(
         f"{GATEWAY}/admin.py": ("_page",),
         f"{GATEWAY}/streams.py": ("_cut", "field", "number_in", "_hex"),
         f"{GATEWAY}/testing.py": (),
-        f"{GATEWAY}/socket_app.py": ("SocketApp._begin", "SocketApp._ask", "_exchange", "_end_of", "_accepted",
-        "_refuse"),
+        f"{GATEWAY}/socket_app.py": ("SocketApp.serve", "SocketApp._ask", "_accepted", "_refuse"),
+        f"{GATEWAY}/socket_lane.py": ("end_of",),
         f"{GATEWAY}/exchange.py": (
             "Exchange.problem", "Exchange.body", "Exchange.first_piece", "Exchange._read", "Exchange.pieces",
             "Exchange._next_piece", "Exchange.url", "Exchange.fetch", "Exchange.flows", "Exchange._passed_headers",

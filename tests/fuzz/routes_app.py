@@ -29,7 +29,8 @@ from homing_gateway.lane import lane_protocol
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
 from homing_gateway.socket_app import SocketApp
-from homing_gateway.sockets import SocketHub
+from homing_gateway.socket_lane import CONNECTION, end_of
+from homing_gateway.sockets import BINARY, TEXT, HeldSocket, SocketHub
 from homing_gateway.streams import SlotStreams
 from homing_placement.deployments import Deployment
 from homing_placement.records import NodeRecord
@@ -287,15 +288,28 @@ async def _check_scope(data: bytes) -> None:
     scope: dict[str, Any] = {
         "type": "websocket" if flags & 2 else "http", "method": verb.decode("latin-1"), "raw_path": path,
         "query_string": query, "headers": parsed_headers(rest), "scheme": "ws" if flags & 2 else "http",
-        "extensions": {"websocket.http.response": {}} if flags & 4 else {},
+        "extensions": {CONNECTION: _Connection(body)} | ({"websocket.http.response": {}} if flags & 4 else {}),
     }  # fmt: skip
     sent: list[Mapping[str, Any]] = []
     await asyncio.wait_for(side.app(scope, _Receiver(scope["type"], body), _keeper(sent)), 5.0)
     _check_sent(sent)
 
 
+class _Connection:
+    """Carries a socket: the client says two messages, and goes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def carry(self, held: HeldSocket) -> None:
+        half = len(self._body) // 2
+        held.came(TEXT, self._body[:half].decode("utf-8", "replace").encode())
+        held.came(BINARY, self._body[half:])
+        held.closed(*end_of({"code": 1005} | ({"reason": ""} if half % 2 else {})))
+
+
 class _Receiver:
-    """What the client says: a body, or messages; then it goes."""
+    """What the client says: a body, or nothing more; then it goes."""
 
     def __init__(self, kind: str, body: bytes) -> None:
         half = len(body) // 2
@@ -305,12 +319,7 @@ class _Receiver:
                 {"type": "http.request", "body": body[half:], "more_body": False},
             ]
         else:
-            self._messages = [
-                {"type": "websocket.connect"},
-                {"type": "websocket.receive", "text": body[:half].decode("utf-8", "replace")},
-                {"type": "websocket.receive", "bytes": body[half:]},
-                {"type": "websocket.disconnect", "code": 1005} | ({"reason": ""} if half % 2 else {}),
-            ]
+            self._messages = [{"type": "websocket.connect"}]
         self._gone = "http.disconnect" if kind == "http" else "websocket.disconnect"
 
     async def __call__(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from homing_gateway.limits import SOCKET_MESSAGE_BYTES_MAX
 from homing_gateway.metrics import GatewayMetrics
 from homing_gateway.routes import Router
 from homing_gateway.socket_app import SocketApp
+from homing_gateway.socket_lane import SocketProtocol
 from homing_gateway.sockets import SocketHub
 from homing_gateway.streams import SlotStreams
 from homing_placement.routing.forward import Forwarder
@@ -79,7 +80,7 @@ async def running(
                 Deploys(gateway.forwarder, cast("Any", None)),
             ),
             port=0, lifespan="off", log_config=None, access_log=False,
-            http=lane_protocol(gateway) if lane else "httptools", ws="websockets-sansio", server_header=False,
+            http=lane_protocol(gateway) if lane else "httptools", ws=SocketProtocol, server_header=False,
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
         )  # fmt: skip
         server = uvicorn.Server(config)

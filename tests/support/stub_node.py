@@ -148,6 +148,11 @@ class StubNode:
         for queue in self._writers:
             queue.put_nowait(wire.ReplyBatch(sockets=[wire.ToSockets(**fields)]))
 
+    def handled(self, handle: int, seq: int) -> None:
+        """Say that what came on a socket with that number was handled, on every stream."""
+        for queue in self._writers:
+            queue.put_nowait(wire.ReplyBatch(handled_handles=[handle], handled_seqs=[seq]))
+
     def tell(self, batch: wire.TailBatch | None) -> None:
         """Tell every tail something; None ends them."""
         for _, queue in self.tails:
