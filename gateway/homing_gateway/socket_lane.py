@@ -56,14 +56,17 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Have the application answer the request. What has not become a socket ends with the answer."""
-        cast("Any", self.scope)["extensions"][CONNECTION] = self
+        scope = cast("Any", self.scope)
+        scope["extensions"][CONNECTION] = self
         try:
-            await cast("Any", self).app(self.scope, self.receive, self.send)
+            await cast("Any", self).app(scope, self.receive, self.send)
         except ClientDisconnected:
             pass
         except Exception:  # a fault in one request ends that request only
             _log.exception("a request for a socket failed")
             self.send_500_response()
+        finally:
+            del scope["extensions"][CONNECTION]  # the two know each other: they would lie in memory for a while
         if self._held is None:
             self.transport.close()
 
