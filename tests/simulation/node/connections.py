@@ -8,8 +8,8 @@ open, but for what that page says.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.ledger import Violation
@@ -29,6 +29,7 @@ from tests.simulation.node.lists import (
 from tests.simulation.node.lives import Asked, Life, Thing
 
 from homing_gateway.limits import SOCKET_UNATTACHED_S_MAX
+from homing_gateway.sockets import ABNORMAL, BINARY, CLOSE, TEXT, HeldSocket, Outgoing
 from homing_node.objects.limits import socket_reattach_s, socket_tick_s
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ PASSING_S = 0.0002  # between a client and its gateway
 SAID = {WRITE: 60, READ: 20, TWICE: 12, QUIT: 4, b"": 10}  # what a client says, and how often; empty: a ping
 LEAVES = 8  # of a hundred times it leaves instead, by a close or without a word
 ROOMS = 3  # objects that have connections
-NORMAL, GOING_AWAY, NO_CODE, RESTART = 1000, 1001, 1005, 1012  # of RFC 6455, 7.4.1, and its registry
+NORMAL, GOING_AWAY, RESTART = 1000, 1001, 1012  # of RFC 6455, 7.4.1, and its registry
 
 
 class Connection:
-    """One client's connection, from the answer to its request on. A gateway serves it by `receive` and `send`.
+    """One client's connection, from the answer to its request on. It is in the place of `SocketProtocol`.
 
     Attributes:
         number: the socket that it is, of its object.
@@ -65,24 +66,29 @@ class Connection:
         self._handled = 0  # how many of them are in the list
         self._quits: set[int] = set()
         self._questions: dict[int, Asked] = {}
-        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._held: HeldSocket | None = None
 
     # -- its gateway ------------------------------------------------------------------------------------------
 
-    async def receive(self) -> dict[str, Any]:
-        """What the client says next (ASGI)."""
-        return await self._queue.get()
+    def carry(self, held: HeldSocket) -> None:
+        """See `SocketProtocol`."""
+        self._held = held
+        held.on_out = self._pass_out
+        self._pass_out()
 
-    async def send(self, message: dict[str, Any]) -> None:
-        """Something for the client (ASGI)."""
-        self._world.clock.after(PASSING_S, self._told, message)
+    def _pass_out(self) -> None:
+        assert self._held is not None
+        while (what := self._held.take()) is not None:
+            self._world.clock.after(PASSING_S, self._told, what)
 
-    def _say(self, message: dict[str, Any]) -> None:
-        def pass_on() -> None:
-            if self._loop is not None and self._loop.alive:
-                self._loop.spawn(self._queue.put_nowait, message)
+    def _say(self, pass_on: Callable[[HeldSocket], object]) -> None:
+        """Have what the client says, or its end, come to the gateway, if that is there then."""
 
-        self._world.clock.after(PASSING_S, pass_on)
+        def come() -> None:
+            if self._loop is not None and self._loop.alive and self._held is not None:
+                self._loop.spawn(pass_on, self._held)
+
+        self._world.clock.after(PASSING_S, come)
 
     # -- its client -------------------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ class Connection:
     def says(self, what: bytes) -> None:
         """Send a message."""
         if not what:
-            self._say({"type": "websocket.receive", "text": PING})
+            self._say(lambda held: held.came(TEXT, PING.encode()))
             return
         number = self._world.clients.next_number()
         if what == READ:
@@ -112,26 +118,26 @@ class Connection:
             self._world.trace(f"client says {what!r} {number} on {self}")
         # What runs longer than its first turn does that behind it, for the order of messages is that of first turns.
         seconds = self._world.random.random() * 0.5 if what == TWICE else 0.0
-        self._say({"type": "websocket.receive", "bytes": encode_call(what, number, seconds)})
+        data = encode_call(what, number, seconds)
+        self._say(lambda held: held.came(BINARY, data))
 
     def leaves(self, *, politely: bool) -> None:
         """Close it, or vanish."""
         self.end = "left"
-        end = {"code": NORMAL, "reason": ""} if politely else {"code": NO_CODE}
-        self._say({"type": "websocket.disconnect", **end})
+        self._say(lambda held: held.closed(NORMAL if politely else ABNORMAL, ""))
 
-    def _told(self, message: dict[str, Any]) -> None:
+    def _told(self, what: Outgoing) -> None:
         if not self.open:
             return
-        if message["type"] == "websocket.close":
-            self._closed(message["code"], message["reason"])
+        if what.kind == CLOSE:
+            self._closed(what.code, what.reason)
             return
-        if message.get("text") is not None:
-            assert message["text"] == PONG
+        if what.kind == TEXT:
+            assert what.data == PONG.encode()
             self._world.connections.told += 1
             return
         assert self._life is not None
-        kind, place, number, rest = decode_said(message["bytes"])
+        kind, place, number, rest = decode_said(what.data)
         self._world.connections.told += 1
         if kind != ADDED:
             if self.object.told(decode_list(rest), self._questions[place], self._world.now) is not self._life:
@@ -183,7 +189,7 @@ class Connection:
             self.end = "nobody serves it"
         else:
             raise Violation(f"{self} is closed with {code} {reason}, for no reason that there may be")
-        self._say({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._say(lambda held: held.closed(code, reason))
 
     def __repr__(self) -> str:
         return f"the socket that call {self.call.number} opened to {self.object.name} by {self._gateway.id}"

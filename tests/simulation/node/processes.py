@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.machine import Machine
 from tests.simulation.node.lists import ACCEPT, DELETE
@@ -14,8 +14,7 @@ from tests.simulation.node.workers import CLASS, Workforce
 from homing.errors import HomingError
 from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
-from homing_gateway.socket_app import SocketApp
-from homing_gateway.sockets import HeldSocket, SocketHub
+from homing_gateway.sockets import SocketHub
 from homing_node.node import Node
 from homing_node.settings import NodeSettings
 from homing_placement.etcd import EtcdClient
@@ -139,13 +138,6 @@ class SimPending(Pending):
     __slots__ = ("call",)
 
 
-class SimSocketApp(SocketApp):
-    """Serves connections whose requests are answered."""
-
-    async def _begin(self, scope: Any, receive: Any, send: Any) -> HeldSocket:
-        return scope["held"]
-
-
 class Gateway:
     """A gateway process: the table, the links, the policy and the sockets are the production ones; HTTP is left out.
 
@@ -217,9 +209,7 @@ class Gateway:
         assert self.hub is not None
         assert self.loop is not None
         connection = self._world.connections.opens(self, pending.socket.number, pending.call)
-        scope = {"held": self.hub.hold(pending.socket, pending.slot)}
-        app: Any = SimSocketApp(cast("Any", None), self.hub)  # what lets requests in is left out
-        self.loop.create_task(app.serve(scope, connection.receive, connection.send))
+        connection.carry(self.hub.hold(pending.socket, pending.slot))
 
     def _delete(self, call: Call) -> None:
         assert self.loop is not None
