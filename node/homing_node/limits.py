@@ -86,3 +86,19 @@ restore_data_bytes_max = 32 << 20  # of what is kept of an object beside its pag
 databases_at_once_max = 2  # that a node has in memory as a whole, to query them or bring them in; others wait
 restore_epoch_max = 1 << 48  # a backup with a greater one is not ours
 """Epochs only grow, so one that is far too great could never be taken back."""
+
+# Grants of requests to the outside
+grant_url_chars_max = 8_192
+grant_entries_max = 100  # hosts, methods, paths, ports or credentials of one grant
+grant_secret_chars_min = 8  # a shorter one would be found in answers by chance
+grant_secret_chars_max = 2_048
+grant_head_bytes_max = 32 << 10  # header fields of a request
+grant_fields_max = 100
+grant_answer_head_bytes_max = 64 << 10
+grant_calls_at_once_max = 200  # of all grants of a node
+grant_connect_s = 10.0
+grant_kept_s = 15.0  # an idle connection of a grant
+grant_lookups_max = 16  # at the same time, on threads of their own: others look up hosts, too
+grant_lookups_each_max = 2  # of one grant: a name server that does not answer holds a thread
+grant_connections_kept_max = 2  # of one grant, idle
+grant_audit_path_chars_max = 512

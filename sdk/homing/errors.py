@@ -79,6 +79,21 @@ class Forbidden(HomingError):
     close_code = 1008
 
 
+class GrantEnded(Forbidden):
+    """The grant was revoked, has expired or is used up."""
+
+    code = "grant-ended"
+    hint = "Whoever gave it can give another."
+
+
+class AnswerRefused(HomingError):
+    """What a host outside answered may not be passed on: it is too long, cannot be read, or gives back a secret."""
+
+    code = "answer-refused"
+    http_status = 502
+    grpc_status = "OUT_OF_RANGE"
+
+
 class NotFound(HomingError):
     """There is no such class, method, object or route."""
 

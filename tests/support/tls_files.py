@@ -1,9 +1,10 @@
-"""A certificate authority and certificates for tests, valid for 127.0.0.1 and localhost."""
+"""A certificate authority and certificates for tests, valid for 127.0.0.1 and localhost unless they name others."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -27,15 +28,16 @@ class Authority:
         self.path = folder / f"{name}.crt"
         self.path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
+    def issue(self, name: str, hosts: Sequence[str] = ("localhost",), *, expired: bool = False) -> tuple[Path, Path]:
         """A certificate for server and client use, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
+        names = [x509.DNSName(host) for host in hosts]
+        subjects = x509.SubjectAlternativeName([*names, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = self._builder(_name(name), key.public_key())
-        builder = builder.add_extension(hosts, critical=False).add_extension(usage, critical=False)
+        if expired:
+            builder = builder.not_valid_after(datetime.datetime.now(datetime.UTC) - _DAY / 2)
+        builder = builder.add_extension(subjects, critical=False).add_extension(usage, critical=False)
         cert_path, key_path = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         signed = builder.sign(self._key, hashes.SHA256())
         cert_path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))

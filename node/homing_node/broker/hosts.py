@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from homing.errors import BadRequest, Forbidden
+from homing_node.broker.ranges import special
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
@@ -69,6 +70,16 @@ def destination(url: str, hosts: Iterable[str]) -> Destination:
     return Destination(url.partition("#")[0], host, port, literal)
 
 
+def covers(hosts: Iterable[str], host: str, port: int, scheme: str) -> bool:
+    """Whether entries of `fetch_hosts` name a host with a port, or all of what `*.` and a domain stands for.
+
+    Example:
+        >>> covers(["*.example.org"], "*.a.example.org", 443, "https")
+        True
+    """
+    return any(_names(entry, host, port, _PORTS[scheme]) for entry in hosts)
+
+
 def check_addresses(host: str, addresses: Sequence[str]) -> str:
     """The address to connect to, of those that a host's name stands for.
 
@@ -76,9 +87,7 @@ def check_addresses(host: str, addresses: Sequence[str]) -> str:
         Forbidden: one of them is not an address of the open internet.
     """
     for address in addresses:
-        found = ip_address(address.partition("%")[0])
-        mapped = getattr(found, "ipv4_mapped", None) or found
-        if not mapped.is_global or mapped.is_multicast:
+        if special(address) is not None:
             raise Forbidden(f"{host} stands for {address}, which is no address of the open internet")
     return addresses[0]
 

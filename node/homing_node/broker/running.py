@@ -24,3 +24,7 @@ class Running:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Wait until all of them have ended by themselves."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
