@@ -1,11 +1,13 @@
-"""Egress suite: hosts and paths that are written so that two readers see two things. Each is refused, or read in one way.
+"""Egress suite: hosts and paths that are written so that two readers see two things.
 
-Every case goes through the whole broker: what is refused has looked up no name and opened no connection.
+Each is refused, or read in one way. Every case goes through the whole broker: what is refused has looked up no name and
+opened no connection.
 """
 
 from __future__ import annotations
 
 import pytest
+
 from egress_world import World
 
 FORBIDDEN_LITERALS = {
@@ -137,8 +139,8 @@ async def test_an_address_is_no_name(world: World, url: str) -> None:
 
 @pytest.mark.parametrize("url", UNREADABLE.values(), ids=UNREADABLE)
 async def test_what_can_be_read_in_two_ways_is_refused(world: World, url: str) -> None:
-    """Seen to fail when what `_BARE` finds passes (egress-bare), when users do (egress-userinfo), and when any number is a
-    name (egress-number)."""
+    """Seen to fail when what `_BARE` finds passes (egress-bare), when users do (egress-userinfo), and when a number
+    is a name (egress-number)."""
     got = await world.ask(url, hosts=(*world.grant().hosts, "93.184.215.14"), fetch_hosts=["93.184.215.14"])
     assert got.code in ("bad-request", "forbidden"), url
     assert (world.network.lookups, world.network.connected) == ([], [])

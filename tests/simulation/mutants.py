@@ -1,4 +1,4 @@
-"""`make mutants`: each rule of the log, placement, the store, the gates and backups, broken once, must be noticed.
+"""`make mutants`: each rule of the log, placement, the store, gates, backups and egress, broken once, must be noticed.
 
     mutants.py [--only NAME…] [--area AREA…] [--jobs 2]
 
@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).parent / "mutants"
 PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement", "gateway/homing_gateway")
-AREAS = ("log", "placement", "store", "gates", "backup")
+AREAS = ("log", "placement", "store", "gates", "backup", "egress")
 AREA_MUTANTS_MIN = 5
 WORLDS = {"": "tests/simulation/run.py", "node": "tests/simulation/node/run.py"}
 SEEDS_MAX = {"": 1_500, "node": 120}  # a mutant that survives them is not caught

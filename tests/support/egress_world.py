@@ -1,8 +1,9 @@
-"""A world for the egress suite: real servers on loopback, a resolver that answers as a test says, and a forbidden listener.
+"""A world for the egress suite: real servers on loopback, a resolver under a test's control, a forbidden listener.
 
-The broker's rules are the ones that serve. What a test replaces is the network (`homing_node.broker.network.Network`): a
-name gets the answers that the test wrote down, and a connection to an address goes to a server on loopback that plays
-whoever lives there. Whatever has no such server goes, really, to the forbidden listener, which counts.
+The broker's rules are the ones that serve. What a test replaces is the network
+(`homing_node.broker.network.Network`): a name gets the answers that the test wrote down, and a connection to an
+address goes to a server on loopback that plays whoever lives there. Whatever has no such server goes, really, to the
+forbidden listener, which counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import httpcore
-from tls_files import Authority
 
 from homing.errors import HomingError
 from homing_node.broker.audit import AuditRecord
@@ -26,9 +26,10 @@ from homing_node.broker.egress import Egress
 from homing_node.broker.exchange import OutboundRequest
 from homing_node.broker.open_grant import OpenGrant
 from homing_node.broker.policy import Credential, OutboundGrant, OutboundLimits
+from tls_files import Authority
 
 SECRET = "sk-live/9f+Q2x7Kd=81mZp0TqLw"
-PUBLIC, SECOND, WRONG, EXPIRED, SELF_SIGNED, DUMB = (f"93.184.215.{n}" for n in (14, 15, 16, 17, 18, 19))
+PUBLIC, SECOND = "93.184.215.14", "93.184.215.15"
 HOSTS = ("api.example.com", "*.example.org")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BEARER = Credential(name="authorization", secret="TOKEN", form="Bearer {secret}")
@@ -162,7 +163,9 @@ class World:
         self.network.answers["api.example.com"] = [[PUBLIC]]
         self.network.answers["a.example.org"] = [[PUBLIC]]
 
-    async def listen(self, hosts: Sequence[str] | None, *, authority: Authority | None = None, expired: bool = False) -> int:
+    async def listen(
+        self, hosts: Sequence[str] | None, *, authority: Authority | None = None, expired: bool = False
+    ) -> int:
         """A server, with TLS for some hosts or without; its port."""
         context = None
         if hosts is not None:

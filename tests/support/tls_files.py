@@ -34,9 +34,7 @@ class Authority:
         names = [x509.DNSName(host) for host in hosts]
         subjects = x509.SubjectAlternativeName([*names, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = self._builder(_name(name), key.public_key())
-        if expired:
-            builder = builder.not_valid_after(datetime.datetime.now(datetime.UTC) - _DAY / 2)
+        builder = self._builder(_name(name), key.public_key(), _DAY / -2 if expired else _DAY)
         builder = builder.add_extension(subjects, critical=False).add_extension(usage, critical=False)
         cert_path, key_path = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         signed = builder.sign(self._key, hashes.SHA256())
@@ -48,7 +46,9 @@ class Authority:
         )
         return cert_path, key_path
 
-    def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, valid: datetime.timedelta = _DAY
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -57,7 +57,7 @@ class Authority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now + valid)
         )
 
 

@@ -21,7 +21,6 @@ from homing_node.broker.urls import Refusal
 
 T = TypeVar("T")
 _BODILESS = frozenset((204, 304))
-_SWITCHING = 101
 
 
 @dataclass(slots=True, frozen=True)
@@ -140,8 +139,6 @@ class OutboundAnswer:
         self._exchange, self._response, self._mirror = exchange, response, mirror
         self.status = exchange.record.status = response.status
         exchange.came(sum(len(name) + len(value) + 4 for name, value in response.headers))
-        if response.status == _SWITCHING:
-            raise Refusal("upgrade", "the server changed the protocol, which was not asked for")
         bodiless = exchange.request.method == "HEAD" or response.status in _BODILESS
         codings = [value.decode("latin-1") for name, value in response.headers if name.lower() == b"content-encoding"]
         length = next((value for name, value in response.headers if name.lower() == b"content-length"), b"")

@@ -96,7 +96,9 @@ def _names(entry: str, host: str, port: int, default_port: int) -> bool:
     named, named_port = _split(entry)
     if port != (int(named_port) if named_port else default_port):
         return False
-    return host.endswith(named[1:]) if named.startswith("*.") else host == named
+    if named.startswith("*."):
+        return host.endswith(named[1:]) and not _is_address(host)
+    return host == named
 
 
 def _split(entry: str) -> tuple[str, str]:

@@ -27,7 +27,8 @@ class Judged(httpcore.AsyncNetworkBackend):
 
     def __init__(self, network: Network, literals: frozenset[tuple[str, int]]) -> None:
         self._network, self._literals = network, literals
-        self._lookups: set[asyncio.Task[Sequence[str]]] = set()  # Invariant: those whose threads have not answered
+        self._room = asyncio.Semaphore(limits.grant_lookups_each_max)
+        self._lookups: set[asyncio.Task[Sequence[str]]] = set()  # Invariant: they have what is missing in `_room`
 
     async def connect_tcp(
         self,
@@ -51,8 +52,7 @@ class Judged(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        if len(self._lookups) >= limits.grant_lookups_each_max:
-            raise Refusal("lookups", "the grant waits for names to be looked up already")
+        await self._room.acquire()
         task = asyncio.ensure_future(self._network.look_up(host, port))
         self._lookups.add(task)
         task.add_done_callback(self._looked_up)
@@ -66,6 +66,7 @@ class Judged(httpcore.AsyncNetworkBackend):
 
     def _looked_up(self, task: asyncio.Task[Sequence[str]]) -> None:
         self._lookups.discard(task)
+        self._room.release()
         if not task.cancelled():
             task.exception()  # seen, though nobody may wait for it any more
 

@@ -191,7 +191,7 @@ class OpenGrant:
 
     @asynccontextmanager
     async def _in_time(self, request: OutboundRequest) -> AsyncGenerator[None]:
-        """Break off what runs inside when its time is up, or that of the grant.
+        """Break off what runs inside when its time is up; `_end` does so earlier.
 
         Raises:
             Refusal: it was.
@@ -199,7 +199,7 @@ class OpenGrant:
         most_s = self._grant.limits.call_s_max
         if request.timeout_s is not None:
             most_s = max(0.0, min(most_s, request.timeout_s))
-        scope = asyncio.timeout_at(min(self._loop.time() + most_s, self._meter.ends_s))
+        scope = asyncio.timeout(most_s)
         self._under_way.add(scope)
         try:
             async with scope:
@@ -207,7 +207,7 @@ class OpenGrant:
         except TimeoutError:
             if not scope.expired():  # it is of whoever asked
                 raise
-            rule = self._meter.ended or ("life_s_max" if self._loop.time() >= self._meter.ends_s else "call_s_max")
+            rule = self._meter.ended or "call_s_max"
             raise Refusal(rule, _OVER.get(rule, "the answer did not come in time")) from None
         finally:
             self._under_way.discard(scope)
@@ -229,7 +229,6 @@ class OpenGrant:
             httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=resource),
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head],
             content=body,
-            extensions={"sni_hostname": target.host},
         )
         exchange.begun = True
         response = await mapped(stack.enter_async_context(answering))

@@ -18,11 +18,11 @@ from homing_node.broker.urls import Refusal
 REVOKED, CLOSED = "revoked", "closed"
 UNREACHABLE, LOOKUP, CERTIFICATE, PROTOCOL = "unreachable", "lookup", "certificate", "protocol"
 FAILURES = frozenset((UNREACHABLE, LOOKUP, CERTIFICATE, PROTOCOL))  # of the other side, or of the way there
-ON_CONNECTING = frozenset(("address", "lookups", LOOKUP))  # before which nothing is sent
+ON_CONNECTING = frozenset(("address", LOOKUP))  # before which nothing is sent
 
 _KINDS: dict[str, type[HomingError]] = {
     **dict.fromkeys(("url", "userinfo", "headers", "length"), BadRequest),
-    **dict.fromkeys(("calls_per_s_max", "calls_at_once_max", "lookups", "node"), Overloaded),
+    **dict.fromkeys(("calls_per_s_max", "calls_at_once_max", "node"), Overloaded),
     **dict.fromkeys((REVOKED, CLOSED, "life_s_max", "calls_max", "sent_bytes_max", "received_bytes_max"), GrantEnded),
     **dict.fromkeys(("response_bytes_max", "decoded_bytes_max", "answer", "encoding", "reflection"), AnswerRefused),
     **dict.fromkeys(FAILURES, Unavailable),
