@@ -18,6 +18,15 @@ PACKAGES = ("sdk/homing", "placement/homing_placement", "node/homing_node", "gat
 
 # Modules that decide without I/O: time, chance and the network are parameters. A new core is added here.
 CORES = (
+    "node/homing_node/broker/credentials.py",
+    "node/homing_node/broker/decoding.py",
+    "node/homing_node/broker/fields.py",
+    "node/homing_node/broker/hosts.py",
+    "node/homing_node/broker/meter.py",
+    "node/homing_node/broker/policy.py",
+    "node/homing_node/broker/ranges.py",
+    "node/homing_node/broker/reflection.py",
+    "node/homing_node/broker/urls.py",
     "node/homing_node/log/confirm.py",
     "node/homing_node/log/core.py",
     "node/homing_node/log/effects.py",

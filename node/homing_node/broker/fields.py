@@ -45,8 +45,11 @@ def outgoing(target: Target, headers: Sequence[tuple[str, str]], credentials: Cr
     for name, value in headers:
         lowered = name.lower()
         _check(lowered, value, target, credentials)
-        if lowered not in OF_CONNECTION and not (credentials.secretive and lowered in _PARTS):
-            passed.append((lowered, value.strip(" \t")))
+        if lowered in OF_CONNECTION:
+            continue
+        if credentials.secretive and lowered in _PARTS:
+            continue
+        passed.append((lowered, value.strip(" \t")))
     # gzip and deflate are undone here, with a bound; whoever asked gets what was inside.
     return [("host", target.authority), *passed, ("accept-encoding", "gzip, deflate"), *credentials.fields]
 

@@ -88,4 +88,5 @@ class System:
 
 
 def _addresses(host: str, port: int) -> list[str]:
-    return [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    whole = f"{host}."  # without the dot the system would also look below the domains of its own network
+    return [str(each[4][0]) for each in socket.getaddrinfo(whole, port, type=socket.SOCK_STREAM)]
