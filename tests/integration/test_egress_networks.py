@@ -85,29 +85,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     authority = Authority(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("server", ["*.example.com"]))
-    (folder / "resolv.conf").write_text(
-        f"nameserver {PUBLIC}\nsearch search.example.com\noptions timeout:1 attempts:1\n"
-    )
+    resolv_conf = folder / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {PUBLIC}\nsearch search.example.com\noptions timeout:1 attempts:1\n")
     stopped = threading.Event()
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network(["node", "outside"]))
         for member, address in (("outside", PUBLIC), ("outside", OTHER), ("outside", METADATA), ("node", OWN)):
             run("ip", "-n", network.namespaces[member], "address", "add", f"{address}/16", "dev", "eth0")
+        run("ip", "-n", network.namespaces["node"], "route", "add", "169.254.0.0/16", "dev", "eth0")
         with network.entered("outside"):
             asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             asked.bind((PUBLIC, 53))
             server = socket.create_server((PUBLIC, 443))
         names = stack.enter_context(NameServer(asked))
         proxy = f"http://{METADATA}:443"
-        environment = {
-            "SSL_CERT_FILE": str(authority.path),
-            "https_proxy": proxy,
-            "HTTPS_PROXY": proxy,
-            "ALL_PROXY": proxy,
-        }
+        proxies = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), proxy)
         child = subprocess.Popen(
             [*network.command("node"), sys.executable, str(CHILD), str(resolv_conf)],
-            env={**os.environ, **proxies, "SSL_CERT_FILE": str(authority.path)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **proxies, "SSL_CERT_FILE": str(authority.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         found = Place(names, child, network)
         threads = [threading.Thread(target=serve, args=(server, context, found, stopped))]

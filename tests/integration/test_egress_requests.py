@@ -216,7 +216,7 @@ async def test_who_cannot_prove_to_be_the_host_hears_nothing(world: World, kind:
     hosts = ["evil.net"] if kind == "another name" else ["api.example.com"]
     authority = world.other_authority() if kind == "unknown authority" else None
     port = await world.listen(hosts, authority=authority, expired=kind == "expired")
-    plain = await asyncio.start_server(lambda reader, writer: writer.write(OK), "127.0.0.1", 0)
+    plain = await asyncio.start_server(_say_and_close, "127.0.0.1", 0)
     if kind == "no TLS at all":
         port = plain.sockets[0].getsockname()[1]
     world.network.routes[SECOND, 443] = port
@@ -239,6 +239,11 @@ async def test_plain_http_only_where_it_is_named(world: World) -> None:
     assert (await world.ask("http://api.example.com/")).code == "forbidden"
     assert (await world.ask("http://api.example.com/", schemes=("http",), hosts=("api.example.com",))).status == 200
     assert world.heard[0].sni is None
+
+
+async def _say_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+    writer.close()
 
 
 async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
