@@ -90,7 +90,7 @@ restore_epoch_max = 1 << 48  # a backup with a greater one is not ours
 # Grants of requests to the outside
 grant_url_chars_max = 8_192
 grant_entries_max = 100  # hosts, methods, paths, ports or credentials of one grant
-grant_secret_chars_min = 8  # a shorter one would be found in answers by chance
+grant_secret_chars_min = 12  # a shorter one would be found in answers by chance
 grant_secret_chars_max = 2_048
 grant_head_bytes_max = 32 << 10  # header fields of a request
 grant_fields_max = 100

@@ -44,6 +44,12 @@ REFLECTIONS: dict[str, Callable[[Heard], bytes]] = {
     "as a form": lambda heard: quote_plus(bearer(heard)).encode(),
     "as HTML": lambda heard: html.escape(bearer(heard)).encode(),
     "as HTML, numbered": lambda heard: "".join(f"&#{ord(char)};" for char in bearer(heard)).encode(),
+    "JSON, escaped as some do": lambda heard: (
+        json.dumps(bearer(heard)).replace("+", "\\u002B").replace("=", "\\u003d").encode()
+    ),
+    "HTML with a name": lambda heard: bearer(heard).replace("/", "&#x2F;").replace("=", "&#061;").encode(),
+    "percent-encoded in part": lambda heard: bearer(heard).replace("k", "%6B").encode(),
+    "twelve of it": lambda heard: b"12345" + bearer(heard)[9:21].encode() + b"!",
     "in hex": lambda heard: bearer(heard).encode().hex().encode(),
     "in hex, in capitals": lambda heard: bearer(heard).encode().hex().upper().encode(),
     "in UTF-16": lambda heard: bearer(heard).encode("utf-16-le"),
@@ -58,7 +64,8 @@ REFLECTIONS: dict[str, Callable[[Heard], bytes]] = {
 @pytest.mark.parametrize("make", REFLECTIONS.values(), ids=REFLECTIONS)
 async def test_a_secret_that_is_given_back_does_not_come_in(world: World, make: Callable[[Heard], bytes]) -> None:
     """Seen to fail when answers are not looked through (mutant egress-mirror), when only whole secrets are looked for
-    (egress-fragments), and when base64 is not (egress-base64)."""
+    (egress-fragments), when base64 is not (egress-base64), or what
+    was escaped (egress-escaped)."""
     world.serve = echoing(make)
     got = await world.ask(credentials=(BEARER,))
     assert got.code == "answer-refused"

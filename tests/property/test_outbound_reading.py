@@ -77,11 +77,11 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 TRACES = Credentials([Credential(name="a", secret="T")], {"T": SECRET}).traces()
 
 
-@given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 5), st.integers(23, 28), cuts)
+@given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 16), st.integers(12, 28), cuts)
 def test_a_secret_is_found_wherever_it_stands(
     before: bytes, after: bytes, begin: int, size: int, sizes: list[int]
 ) -> None:
-    """Or 23 characters of it, however the body is cut; and nothing of a trace has passed."""
+    """Or 12 characters of it, however the body is cut; and nothing of a trace has passed."""
     begin = min(begin, len(SECRET) - size)
     part = SECRET[begin : begin + size].encode()
     mirror, passed = Mirror(TRACES), b""
@@ -94,14 +94,14 @@ def test_a_secret_is_found_wherever_it_stands(
             break
     assert found
     assert (before + part + after).startswith(passed)
-    assert not any(trace in passed.lower() for trace in TRACES)
+    assert not TRACES.are_in(passed)
 
 
 @given(
     st.lists(st.sampled_from([b"sk-live/", b"9f+", b"x", b"0TqLw", b"\0\xff", b"SK-"]), max_size=60).map(b"".join), cuts
 )
 def test_a_body_without_it_passes_whole(body: bytes, sizes: list[int]) -> None:
-    if any(trace in body.lower() for trace in TRACES):
+    if TRACES.are_in(body):
         return
     mirror = Mirror(TRACES)
     assert b"".join([*map(mirror.feed, cut(body, sizes)), mirror.end()]) == body

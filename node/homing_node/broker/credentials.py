@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import quote, quote_plus, unquote_plus
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote_plus
 
 from homing_node import limits
 from homing_node.broker.policy import Credential
+from homing_node.broker.reflection import Traces
 from homing_node.broker.urls import Refusal
 
 _SECRET = re.compile(r"[\x20-\x7e]+")
-_FRAGMENT = 12  # of the secret itself: a part of it that comes back is a secret, too
-_FRAGMENTS_MAX = 64  # looking for them costs time: those of a long secret are longer
-_FRAGMENT_OF_FORMS = 48
-_FRAGMENTS_OF_A_FORM = 4  # from its beginning; and its end
 
 
 class Credentials:
@@ -60,9 +55,9 @@ class Credentials:
                 return True
         return False
 
-    def traces(self) -> list[bytes]:
-        """What would be found in an answer that gave one of them back, in lower case."""
-        return sorted({trace.lower() for value in self._values for trace in _traces(value)})
+    def traces(self) -> Traces:
+        """What would be found in an answer that gave one of them back."""
+        return Traces(self._values)
 
 
 def _sent(credential: Credential, secrets: Mapping[str, str]) -> str:
@@ -76,34 +71,3 @@ def _sent(credential: Credential, secrets: Mapping[str, str]) -> str:
         raise Refusal("secret", f"the secret {credential.secret!r} has characters that cannot be sent")
     plain = credential.form.replace("{secret}", secret)
     return plain.replace("{base64}", base64.b64encode(secret.encode()).decode()) if plain == credential.form else plain
-
-
-def _traces(secret: str) -> Iterator[bytes]:
-    """The secret and what encodings make of it; long ones in parts, so that a part is found."""
-    raw = secret.encode()
-    yield from _parts(raw, max(_FRAGMENT, len(raw) // _FRAGMENTS_MAX))
-    written = json.dumps(secret)[1:-1]
-    forms = {
-        quote(secret, safe="").encode(), quote_plus(secret).encode(), html.escape(secret).encode(), written.encode(),
-        written.replace("/", "\\/").encode(), raw.hex().encode(), raw[::-1], secret.encode("utf-16-le"),
-        secret.encode("utf-32-le"), "".join(f"\\u{ord(char):04x}" for char in secret).encode(),
-        "".join(f"%{byte:02x}" for byte in raw).encode(), "".join(f"&#{byte};" for byte in raw).encode(),
-        "".join(f"&#x{byte:x};" for byte in raw).encode(), "".join(f"\\x{byte:02x}" for byte in raw).encode(),
-    }  # fmt: skip
-    for skipped in range(3):  # base64 of a text in which it stands: its outermost digits depend on what is beside it
-        digits = base64.b64encode(b"\0" * skipped + raw).rstrip(b"=")
-        inner = digits[-(-skipped * 8 // 6) : len(digits) - (1 if (skipped + len(raw)) % 3 else 0)]
-        forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
-    for form in forms - {raw}:
-        parts = list(_parts(form, _FRAGMENT_OF_FORMS))
-        yield from (*parts[:_FRAGMENTS_OF_A_FORM], parts[-1])
-
-
-def _parts(form: bytes, size: int) -> Iterator[bytes]:
-    """It, cut; the last part as long as the others. Whatever has twice as many bytes of it in a row has one of them."""
-    if len(form) <= size:
-        yield form
-        return
-    for begin in range(0, len(form) - size + 1, size):
-        yield form[begin : begin + size]
-    yield form[-size:]
