@@ -92,6 +92,7 @@ grant_url_chars_max = 8_192
 grant_entries_max = 100  # hosts, methods, paths, ports or credentials of one grant
 grant_secret_chars_min = 12  # a shorter one would be found in answers by chance
 grant_secret_chars_max = 2_048
+grant_traces_kept_max = 128  # sets of secrets for which is kept how they would look in an answer
 grant_head_bytes_max = 32 << 10  # header fields of a request
 grant_fields_max = 100
 grant_answer_head_bytes_max = 64 << 10

@@ -6,18 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from egress_world import BEARER, OK, PUBLIC, SECRET, Heard, World, answering, echoing
-from homing.errors import DeadlineExceeded, Forbidden, GrantEnded
+from homing.errors import BadRequest, DeadlineExceeded, Forbidden, GrantEnded
 from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.egress import Egress
 from homing_node.broker.exchange import OutboundRequest
 from homing_node.broker.network import System
 from homing_node.broker.open_grant import OpenGrant
-from homing_node.broker.policy import OutboundGrant
+from homing_node.broker.policy import OutboundGrant, read_grant
 
 URL = "https://api.example.com/"
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -328,6 +327,8 @@ async def test_what_the_audit_keeps_is_bounded(world: World) -> None:
     await world.ask(method="A" * 5_000)
     assert len(world.audit[0].path) == limits.grant_audit_path_chars_max
     assert len(world.audit[1].method) <= 64
+    await world.ask(method="GET\r\n2026-12-01 root allowed")
+    assert world.audit[2].method == "", "nothing that could pass for another line of a log"
 
 
 async def test_a_node_that_stops_ends_its_grants(world: World) -> None:
@@ -392,15 +393,15 @@ PLAIN = {"name": "test", "hosts": ["api.example.com"], "methods": ["GET"], "path
 
 @pytest.mark.parametrize("changes", NO_GRANTS.values(), ids=NO_GRANTS)
 def test_what_cannot_be_granted(changes: dict[str, object]) -> None:
-    assert msgspec.convert(PLAIN, OutboundGrant).schemes == ("https",)
-    with pytest.raises(ValueError, match=r"."):
-        msgspec.convert(PLAIN | changes, OutboundGrant)
+    assert read_grant(PLAIN).schemes == ("https",)
+    with pytest.raises(BadRequest, match="cannot be granted"):
+        read_grant(PLAIN | changes)
 
 
 @pytest.mark.parametrize("absent", ["hosts", "methods", "paths"])
 async def test_what_is_absent_is_not_granted(world: World, absent: str) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({name: value for name, value in PLAIN.items() if name != absent}, OutboundGrant)
+    with pytest.raises(BadRequest, match=absent):
+        read_grant({name: value for name, value in PLAIN.items() if name != absent})
     assert (await world.ask(**{absent: ()})).code == "forbidden"
 
 

@@ -11,7 +11,7 @@ import msgspec
 from homing import errors
 from homing.errors import HomingError
 from homing_node import limits
-from homing_node.broker.policy import OutboundGrant, OutboundLimits
+from homing_node.broker.policy import OutboundGrant, OutboundLimits, read_grant
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "outbound.md").read_text()
 
@@ -23,9 +23,7 @@ def table(heading: str) -> list[list[str]]:
 
 def test_the_limits_are_those_of_the_code() -> None:
     plain = msgspec.structs.asdict(OutboundLimits())
-    assert [row[:2] for row in table("limit")] == [[f"`{name}`", f"{value:,g}"] for name, value in plain.items()] or [
-        row[:2] for row in table("limit")
-    ] == [[f"`{name}`", f"{int(value):,}"] for name, value in plain.items()]
+    assert [row[:2] for row in table("limit")] == [[f"`{name}`", f"{int(value):,}"] for name, value in plain.items()]
     assert f"{limits.grant_secret_chars_min} to {limits.grant_secret_chars_max:,} visible characters" in PAGE
 
 
@@ -33,7 +31,7 @@ def test_the_fields_are_those_of_the_code_and_the_example_is_one() -> None:
     assert [row[0].strip("`") for row in table("field")] == list(OutboundGrant.__struct_fields__)
     example = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
     assert example is not None
-    assert msgspec.convert(json.loads(example[1]), OutboundGrant).limits.calls_max == 100
+    assert read_grant(json.loads(example[1])).limits.calls_max == 100
 
 
 def test_the_errors_are_errors() -> None:

@@ -16,7 +16,7 @@ class AuditRecord:
         holder: who asked.
         grant_id: under which of the node's open grants.
         grant: the grant's own name.
-        method: as it was asked for, cut.
+        method: as it was asked for, cut; empty if it cannot be printed.
         host, port: where to, as the broker read it; empty and 0 if it could not.
         path: of the URL, cut.
         outcome: `ok`: the answer has passed, whole. `refused`: nothing was sent. `failed`: the other side cannot be

@@ -84,7 +84,6 @@ class OpenGrant:
         self._room, self._audit, self._on_end, self._on_rest = room, audit, on_end, on_rest
         self._loop = asyncio.get_running_loop()
         self._meter = Meter(grant.limits, self._loop.time())
-        self._traces = credentials.traces()
         self._under_way: set[asyncio.Timeout] = set()
         self._rest: asyncio.TimerHandle | None = None
         self._expiry = self._loop.call_at(self._meter.ends_s, self._end, "life_s_max")
@@ -143,7 +142,7 @@ class OpenGrant:
         began_s = self._loop.time()
         record = AuditRecord(
             at_ms=time.time_ns() // 1_000_000, holder=self._holder, grant_id=self.id, grant=self._grant.name,
-            method=request.method[:_METHOD_CHARS_MAX],
+            method=request.method[:_METHOD_CHARS_MAX] if request.method.isprintable() else "",
         )  # fmt: skip
         exchange = Exchange(request, self._meter, record)
         try:
@@ -232,7 +231,7 @@ class OpenGrant:
         )
         exchange.begun = True
         response = await mapped(stack.enter_async_context(answering))
-        answer = OutboundAnswer(exchange, response, Mirror(self._traces))
+        answer = OutboundAnswer(exchange, response, Mirror(self._credentials.traces()))
         stack.push_async_callback(answer.aclose)
         return answer
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from homing.errors import BadRequest
 from homing_node import limits
 from homing_node.broker.hosts import covers
 from homing_node.broker.ranges import special
@@ -104,8 +105,7 @@ class OutboundGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         limits: how much of it.
 
     Raises:
-        ValueError: it cannot be granted. Out of plain values, `msgspec.convert(values, OutboundGrant)` makes of it a
-            `msgspec.ValidationError`, which is one.
+        ValueError: it cannot be granted.
 
     Example:
         >>> OutboundGrant(name="issues", hosts=("api.example.com",), methods=("GET",), paths=("/repos/**",)).schemes
@@ -151,6 +151,22 @@ class OutboundGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for scheme in self.schemes:
             for port in self.ports or (PORTS[scheme],):
                 yield scheme, port
+
+
+def read_grant(values: object) -> OutboundGrant:
+    """A grant out of plain values, as JSON has them.
+
+    Raises:
+        BadRequest: it is none, or cannot be granted.
+
+    Example:
+        >>> read_grant({"name": "a", "hosts": ["api.example.com"], "methods": ["GET"], "paths": ["/**"]}).methods
+        ('GET',)
+    """
+    try:
+        return msgspec.convert(values, OutboundGrant)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"that cannot be granted: {error}") from error
 
 
 def check_within(grant: OutboundGrant, fetch_hosts: Sequence[str]) -> None:
