@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from egress_world import PUBLIC, SECOND, World
+from egress_world import PUBLIC, SECOND, World, until
 from homing.errors import Forbidden
 from homing_node import limits
 from homing_node.broker.exchange import OutboundRequest
@@ -140,7 +140,7 @@ async def test_rebinding_after_the_server_closed(world: World) -> None:
     opened = world.open()
     world.serve = _closing
     assert (await world.ask(opened=opened)).status == 200
-    await asyncio.sleep(0.05)
+    await until(lambda: world.closed == 1)
     assert (await world.ask(opened=opened)).code == "forbidden"
 
 

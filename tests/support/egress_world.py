@@ -257,6 +257,13 @@ class World:
         return got
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(10.0):
+        while not holds():
+            await asyncio.sleep(0.002)
+
+
 async def _heard(reader: asyncio.StreamReader, connection: int, sni: str | None) -> Heard:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     line, *rest = head.removesuffix("\r\n\r\n").split("\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,11 +42,11 @@ class Judged(httpcore.AsyncNetworkBackend):
         """Look the host up, judge every address that it stands for, and connect to the first."""
         del timeout, local_address, socket_options  # nothing here gives any
         if (host, port) in self._literals:
-            return await self._network.connect(host, port)
+            return _Plain(await self._network.connect(host, port))
         addresses = await self._look_up(host, port)
         for address in addresses:
             self._judge(address)
-        return await self._network.connect(addresses[0], port)
+        return _Plain(await self._network.connect(addresses[0], port))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -81,3 +82,34 @@ class Judged(httpcore.AsyncNetworkBackend):
             raise Refusal("address", _NO_WAY, f"{address}: {use.use}")
         if self._network.is_own(address):
             raise Refusal("address", _NO_WAY, f"{address}: this machine")
+
+
+class _Plain(httpcore.AsyncNetworkStream):
+    """A connection before TLS. It is closed if TLS is broken off on it: httpcore closes it only after an error."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as httpcore has it
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as httpcore has it
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._inner.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
