@@ -26,10 +26,11 @@ from homing_gateway.exchange import (
 )
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
-from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX
+from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX, RUN_BYTES_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
+from homing_gateway.sandboxes import Sandboxes
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
 from homing_gateway.tails import Tails
@@ -71,6 +72,7 @@ class App:
         self._deploys = deploys
         self._states = ObjectState(gateway.forwarder)
         self._tails = Tails(gateway)
+        self._sandboxes = Sandboxes(gateway.forwarder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -151,6 +153,13 @@ class App:
         if kind is Kind.IMPORT:
             await self._states.bring_in(exchange.route, exchange.query, exchange.pieces())
             return exchange.nothing()
+        if kind is Kind.SANDBOX and exchange.verb == "POST":
+            exchange.asked.check_json()
+            found = await self._sandboxes.run(await exchange.body(RUN_BYTES_MAX))
+            return exchange.respond(200, found, b"application/json")
+        if kind is Kind.RUN:
+            await self._sandboxes.end(exchange.route.name, int(exchange.route.method))
+            return exchange.nothing()
         if exchange.verb == "DELETE":
             await self._states.delete(exchange.route)
             return exchange.nothing()
@@ -174,6 +183,8 @@ class App:
         route = exchange.route
         if route.kind is Kind.DEPLOYMENT:
             return await self._deploys.describe()
+        if route.kind is Kind.SANDBOX:
+            return await self._sandboxes.runs()
         if route.kind is Kind.CLUSTER:
             return await self._admin.cluster()
         if route.kind is Kind.NODE:

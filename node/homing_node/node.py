@@ -42,6 +42,7 @@ from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
+from homing_node.sandbox_service import SandboxService
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.settings import NodeSettings, split_address
@@ -152,7 +153,10 @@ class Node:
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
         states = ObjectService(Deletions(outside, self.host), databases, self.host)
         tails = TailService(self.host.tails)
-        server.add_generic_rpc_handlers((calls.handler(), states.handler(), tails.handler(), self.links.handler()))
+        runs = SandboxService(self.sandboxes)
+        server.add_generic_rpc_handlers(
+            (calls.handler(), states.handler(), tails.handler(), runs.handler(), self.links.handler())
+        )
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"

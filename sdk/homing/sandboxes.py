@@ -137,8 +137,8 @@ class Ran:
 
 
 Outcome = tuple[bytes | None, bytes, bytes, list[str] | None, float]
-"""A `Ran` on its way: the result (`homing.values.to_stored`), stdout, stderr, error, milliseconds. Of an error: its code,
-its message, the type of the exception or the limit, the traceback."""
+"""A `Ran` on its way: the result (`homing.values.to_stored`), stdout, stderr, error, milliseconds. Of an error: its
+code, its message, the type of the exception or the limit, the traceback."""
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

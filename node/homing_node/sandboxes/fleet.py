@@ -149,6 +149,12 @@ class Fleet:
         tenant = self._tenants[name] = _Tenant(name)
         return tenant
 
+    def drop_spares(self, name: str) -> None:
+        """End a tenant's spares: what it runs next is forked when it is asked for."""
+        tenant = self._tenants.get(name)
+        while tenant is not None and tenant.spares:
+            tenant.spares.pop().kill()
+
     # -- zygotes --------------------------------------------------------------------------------------------------
 
     async def _have_zygote(self, tenant: _Tenant) -> None:
@@ -198,9 +204,7 @@ class Fleet:
     def _retire(self, tenant: _Tenant) -> None:
         """Give a tenant's zygote no more orders; what runs in it comes to its end."""
         zygote, tenant.zygote = tenant.zygote, None
-        spares, tenant.spares = tenant.spares, deque()
-        for spare in spares:
-            spare.kill()
+        self.drop_spares(tenant.name)
         if zygote is not None and zygote in self._all:
             zygote.retired = True
             self._retired[zygote] = asyncio.get_running_loop().time()

@@ -94,7 +94,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_sandbox", "_unsent", "_writing",
+        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_sandbox", "_unsent",
+        "_writing",
     )  # fmt: skip
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
@@ -105,7 +106,7 @@ def _waits() -> bool:
 
 
 def rehearse() -> None:
-    """Run a little of everything: pages of memory that it writes to are its own from then on, and cost nothing later."""
+    """Run a little of everything: the pages of memory that it writes to are the sandbox's own before it has work."""
     outbox = Outbox()
     printed = text_output(outbox.put, STDOUT)
     printed.write("touch")
@@ -163,7 +164,5 @@ def _serve() -> None:
 
 def _flush(*streams: io.TextIOWrapper) -> None:
     for stream in streams:
-        try:
+        with contextlib.suppress(Exception):  # the code closed it, or left it with what cannot be sent
             stream.flush()
-        except Exception:  # the code closed it, or left it with what cannot be sent
-            continue

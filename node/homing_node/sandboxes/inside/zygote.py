@@ -1,6 +1,6 @@
-"""The zygote: it has imported everything, and forks a sandbox whenever its node says so. It never reads a tenant's bytes.
+"""The zygote: it has imported everything, and forks a sandbox whenever its node says so.
 
-It is the first process of its jail, so that all of its sandboxes die with it.
+It never reads a tenant's bytes. It is the first process of its jail, so that all of its sandboxes die with it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Zygote:
         woken, wake = socket.socketpair()
         for end in (woken, wake):
             end.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # else there is nothing to wake up for
+        signal.signal(signal.SIGCHLD, _noted)  # else there is nothing to wake up for
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -100,6 +100,10 @@ class Zygote:
 
     def _tell(self, notice: Notice, *descriptors: int) -> None:
         socket.send_fds(self._control, [notice.pack()], descriptors)
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """A child has ended, of which `poll` is told."""
 
 
 def main() -> NoReturn:
