@@ -1,4 +1,4 @@
-"""The zygotes of a node: one for each tenant that runs code, spares that they have forked, and one that is nobody's yet.
+"""The zygotes of a node: one for each tenant that runs code, with spares, and one that is nobody's yet.
 
 A zygote that belongs to nobody has seen no tenant, so whoever comes next can have it at once.
 """

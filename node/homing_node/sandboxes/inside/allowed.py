@@ -12,7 +12,7 @@ from homing_node.sandboxes.inside.bpf import ENOSYS, Check, Rule, assemble, havi
 
 _PROT_EXEC = 0x4
 _MAP_ANONYMOUS = 0x20
-# CLONE_VM, CLONE_SIGHAND, CLONE_THREAD: a thread. The rest are namespaces, CLONE_PIDFD, CLONE_INTO_CGROUP is above 32 bits.
+# CLONE_VM, CLONE_SIGHAND, CLONE_THREAD: a thread. Refused are namespaces, PIDFD, PTRACE, VFORK and PARENT.
 _CLONE_THREAD = 0x00010000 | 0x00000800 | 0x00000100
 _CLONE_REFUSED = 0x7E020000 | 0x00000080 | 0x00001000 | 0x00002000 | 0x00004000 | 0x00008000
 _FIONREAD, _FIONBIO, _FIOCLEX, _FIONCLEX = 0x541B, 0x5421, 0x5451, 0x5450
@@ -29,7 +29,8 @@ _ALWAYS = (
     # descriptors that are open already: its channel, and what it makes of the calls below
     "read", "readv", "write", "writev", "close", "lseek", "fstat", "recvfrom", "shutdown", "getsockname", "getpeername",
     # an event loop
-    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "pselect6", "eventfd2", "pipe2",
+    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "pselect6", "eventfd2",
+    "pipe2",
     # time
     "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time",
     # handlers of its own signals

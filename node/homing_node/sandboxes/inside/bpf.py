@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ALLOW = 0x7FFF0000
@@ -24,6 +24,7 @@ _NR_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _JUMP_EQUAL, _JUMP_AT_LEAST = 0x15, 0x35
 _JUMP_MAX = 255
+_LEAF_MAX = 3
 
 _instruction = struct.Struct("=HBBI")
 
@@ -99,7 +100,7 @@ def assemble(machine: str, numbers: Mapping[str, int], rules: Mapping[str, Rule]
 
     Raises:
         KeyError: there is no such machine.
-        ValueError: a rule has more checks than a jump can pass.
+        ValueError: there is more than jumps can pass.
 
     Example:
         >>> len(assemble("x86_64", {"read": 0}, {"read": Rule()})) // 8
@@ -113,13 +114,22 @@ def assemble(machine: str, numbers: Mapping[str, int], rules: Mapping[str, Rule]
     ]
     if machine == "x86_64":
         program += [_jump(_JUMP_AT_LEAST, _X32_BIT, 0, 1), _do(_RETURN, KILL)]
-    for name, rule in rules.items():
-        if name in numbers:
-            body = _body(rule)
-            if len(body) > _JUMP_MAX:
-                raise ValueError(f"{name} has too many checks")
-            program += [_jump(_JUMP_EQUAL, numbers[name], 0, len(body)), *body]
-    return b"".join([*program, _do(_RETURN, errno_of(EPERM))])
+    bodies = sorted((numbers[name], _body(rule)) for name, rule in rules.items() if name in numbers)
+    return b"".join([*program, *_search(bodies)])
+
+
+def _search(bodies: Sequence[tuple[int, list[bytes]]]) -> list[bytes]:
+    """A binary search: the kernel tries a new filter with every call that there is, to learn what it always allows."""
+    if len(bodies) > _LEAF_MAX:
+        middle = len(bodies) // 2
+        below = _search(bodies[:middle])
+        if len(below) > _JUMP_MAX:
+            raise ValueError("too many rules for the jumps of BPF")
+        return [_jump(_JUMP_AT_LEAST, bodies[middle][0], len(below), 0), *below, *_search(bodies[middle:])]
+    program: list[bytes] = []
+    for number, body in bodies:
+        program += [_jump(_JUMP_EQUAL, number, 0, len(body)), *body]
+    return [*program, _do(_RETURN, errno_of(EPERM))]
 
 
 def _body(rule: Rule) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
 import resource
 import select
 import signal
@@ -13,12 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from homing.values import from_stored
-from homing_node.sandboxes.inside import limits, preloaded
+from homing.values import from_stored, to_stored
+from homing_node.sandboxes.inside import limits
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
-from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, OUTPUT, RUN, STDERR, STDOUT
+from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
 from homing_node.workers.inside.framing import Inbox, Outbox
 
 EXIT_NOT_SEALED = 77
@@ -78,15 +79,16 @@ def live(order: Order, channel: int, seal: Seal) -> NoReturn:
 def _give_up(order: Order, channel: int, seal: Seal) -> None:
     """Keep /dev/null, the channel, and nothing else."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(channel, CHANNEL_FD, inheritable=False)
     os.closerange(CHANNEL_FD + 1, limits.files_max + 32)
     os.dup2(0, 1)  # /dev/null, opened for reading: what is written there fails
     os.dup2(0, 2)
-    if order.uid:
+    random.seed()
+    if order.uid:  # who gives up uid 0 has no capability any more: `kernel.keep_no_inheritable`
         os.setresgid(order.uid, order.uid, order.uid)
         os.setresuid(order.uid, order.uid, order.uid)
-    seal.drop_capabilities()
+    else:
+        seal.drop_capabilities()
     for what, most in (
         (resource.RLIMIT_AS, order.address_space_bytes),
         (resource.RLIMIT_CPU, order.cpu_s),
@@ -94,7 +96,6 @@ def _give_up(order: Order, channel: int, seal: Seal) -> None:
         (resource.RLIMIT_NOFILE, limits.files_max),
     ):
         resource.setrlimit(what, (most, most))
-    preloaded.hide()
     seal.close()
 
 
@@ -106,14 +107,26 @@ def _waits() -> bool:
 
 
 def rehearse() -> None:
-    """Run a little of everything: the pages of memory that it writes to are the sandbox's own before it has work."""
+    """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
     outbox = Outbox()
-    printed = text_output(outbox.put, STDOUT)
-    printed.write("touch")
-    printed.flush()
-    outbox.put(evaluate("import json\ndef f(n):\n    return {'n': [n, str(n)]}\nf(1)", {"n": 1}, 1_000))
-    outbox.take()
-    evaluate("1 / 0", {}, 1_000)
+    nothing = to_stored({})
+    for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
+        perform(code, nothing, b"", 1_000, outbox.put)
+        Inbox().feed(outbox.take())
+
+
+def perform(
+    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None]
+) -> None:  # fmt: skip
+    """Run code, and send what it prints and what becomes of it."""
+    sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
+    sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
+    answer = evaluate(code, from_stored(arguments), result_bytes_max)
+    _flush(out, err)
+    try:
+        send(answer)
+    except MemoryError:
+        send((FAILURE, MEMORY, "MemoryError", "", ""))
 
 
 class _Channel:
@@ -147,19 +160,9 @@ class _Channel:
 def _serve() -> None:
     channel = _Channel()
     kind, code, arguments, given, result_bytes_max = channel.receive()
-    if kind != RUN:
-        return
-    threading.stack_size(limits.thread_stack_bytes)
-    sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
-    sys.stdout, sys.stderr = text_output(channel.send, STDOUT), text_output(channel.send, STDERR)
-    out, err = sys.stdout, sys.stderr
-    answer = evaluate(code, from_stored(arguments), result_bytes_max)
-    _flush(out, err)
-    try:
-        channel.send(answer)
-    except MemoryError:
-        channel.send((FAILURE, "memory", "MemoryError", "", ""))
-    os._exit(0)
+    if kind == RUN:
+        perform(code, arguments, given, result_bytes_max, channel.send)
+        os._exit(0)
 
 
 def _flush(*streams: io.TextIOWrapper) -> None:

@@ -25,8 +25,8 @@ STANDARD_LIBRARY = (
     "encodings.utf_8_sig", "encodings.zlib_codec",
 )  # fmt: skip
 
-HIDDEN = ("ctypes", "_ctypes", "ctypes._endian")
-"""Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
+HIDDEN = ("ctypes", "_ctypes", "homing_node")
+"""With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
 
 def load() -> None:
@@ -40,5 +40,5 @@ def load() -> None:
 
 def hide() -> None:
     """Take what a sandbox has no use for out of the list of modules."""
-    for name in HIDDEN:
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in HIDDEN]:
+        del sys.modules[name]

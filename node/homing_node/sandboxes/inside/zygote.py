@@ -11,10 +11,10 @@ import resource
 import select
 import signal
 import socket
-import struct
+import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, kernel, preloaded
+from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -25,8 +25,6 @@ from homing_node.sandboxes.inside.orders import (
     Notice,
     Order,
 )
-
-_DESCRIPTOR = struct.Struct("=i")
 
 
 class Zygote:
@@ -78,7 +76,7 @@ class Zygote:
     def _fork(self, order: Order, channel: int) -> None:
         kernel.new_pid_namespace()
         try:
-            pid = os.fork()
+            pid = kernel.fork()
             if pid == 0:
                 child.live(order, channel, self._seal)
         finally:
@@ -109,10 +107,14 @@ def _noted(_number: int, _frame: object) -> None:
 def main() -> NoReturn:
     """The entry point of the process."""
     preloaded.load()
+    threading.stack_size(limits.thread_stack_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     kernel.drop_bounding_set()
     kernel.clear_ambient()
+    kernel.keep_no_inheritable()
+    kernel.forbid_new_privileges()
     child.rehearse()  # what is made at the first use of something is made once
+    preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 
 
