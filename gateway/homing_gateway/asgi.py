@@ -153,22 +153,13 @@ class App:
         if kind is Kind.IMPORT:
             await self._states.bring_in(exchange.route, exchange.query, exchange.pieces())
             return exchange.nothing()
-        if kind is Kind.SANDBOX and exchange.verb == "POST":
-            exchange.asked.check_json()
-            found = await self._sandboxes.run(await exchange.body(RUN_BYTES_MAX))
-            return exchange.respond(200, found, b"application/json")
-        if kind is Kind.RUN:
-            await self._sandboxes.end(exchange.route.name, int(exchange.route.method))
-            return exchange.nothing()
+        if kind is Kind.SANDBOX or kind is Kind.RUN:
+            return await self._sandbox(exchange)
         if exchange.verb == "DELETE":
             await self._states.delete(exchange.route)
             return exchange.nothing()
-        if kind is Kind.HEALTHZ:
-            return exchange.json({"status": "ok"})
-        if kind is Kind.READYZ:
-            if not self._gateway.ready:
-                raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
-            return exchange.json({"status": "ready"})
+        if kind is Kind.HEALTHZ or kind is Kind.READYZ:
+            return exchange.json({"status": self._health(kind)})
         if kind is Kind.TEST:
             body = await exchange.body(self._gateway.rpc_bytes_max)
             found = await do_for_test(self._gateway.forwarder, exchange.route, body)
@@ -179,12 +170,27 @@ class App:
             return exchange.json(await self._deploys.change(await exchange.body(self._gateway.rpc_bytes_max)))
         return exchange.json(await self._ask_admin(exchange))
 
+    def _health(self, kind: Kind) -> str:
+        if kind is Kind.HEALTHZ:
+            return "ok"
+        if not self._gateway.ready:
+            raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
+        return "ready"
+
+    async def _sandbox(self, exchange: Exchange) -> Answer:
+        if exchange.route.kind is Kind.RUN:
+            await self._sandboxes.end(exchange.route.name, int(exchange.route.method))
+            return exchange.nothing()
+        if exchange.verb != "POST":
+            return exchange.json(await self._sandboxes.runs())
+        exchange.asked.check_json()
+        ran = await self._sandboxes.run(await exchange.body(RUN_BYTES_MAX))
+        return exchange.respond(200, ran, b"application/json")
+
     async def _ask_admin(self, exchange: Exchange) -> dict[str, object]:
         route = exchange.route
         if route.kind is Kind.DEPLOYMENT:
             return await self._deploys.describe()
-        if route.kind is Kind.SANDBOX:
-            return await self._sandboxes.runs()
         if route.kind is Kind.CLUSTER:
             return await self._admin.cluster()
         if route.kind is Kind.NODE:

@@ -88,8 +88,8 @@ class Route:
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
         bound: the number of the jurisdiction that was named with the class, or None.
-        name: the object's name, or the node's to drain, to move to, or where a run is; empty when an object was addressed by id,
-            or nothing is named.
+        name: the object's name, or the node's to drain, to move to, or where a run is; empty when an object was
+            addressed by id, or nothing is named.
         object_id: 32 bytes, or empty.
         slot: the slot, or that of the object, or 0.
         method: the RPC method, or what a node shall do, or the number of a run.

@@ -158,7 +158,7 @@ class Run:
     def _end(self, error: list[str] | None, result: bytes | None = None) -> None:
         if self.outcome.done():
             return
-        self._close()
+        self._close()  # whatever comes of it, the process ends here
         stdout, stderr = (b"".join(self._output[stream]) for stream in (talk.STDOUT, talk.STDERR))
         took_ms = (time.perf_counter() - self.began_s) * 1e3
         self.outcome.set_result((result, stdout, stderr, error, took_ms))

@@ -133,7 +133,7 @@ class Sandboxes:
             run.begin()
         self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
         try:
-            return await run.outcome
+            return await asyncio.shield(run.outcome)  # its end is the run's, whoever stops waiting
         finally:
             run.stop("nobody waits for it any more")
 
