@@ -95,11 +95,11 @@ async def alive(sandboxes: Sandboxes, count: int, tasks: list[asyncio.Task[objec
     """So many small sandboxes at one time, and what each costs."""
     before, had = free_mib(), len(sandboxes.list())
     began = time.perf_counter()
-    while len(tasks) + had < count:
-        tasks += [asyncio.ensure_future(sandboxes.run(SLEEP)) for _ in range(min(20, count - len(tasks) - had))]
-        await asyncio.sleep(0.05)
+    tasks += [asyncio.ensure_future(sandboxes.run(SLEEP)) for _ in range(count - had)]
     while len(sandboxes.list()) < count or any(not each.pid for each in sandboxes.list()):
-        await asyncio.sleep(0.05)
+        if any(task.done() for task in tasks):
+            raise RuntimeError("a sandbox that should sleep has ended")
+        await asyncio.sleep(0.2)
     took = time.perf_counter() - began
     await asyncio.sleep(0.5)
     made = len(sandboxes.list()) - had

@@ -10,8 +10,8 @@ from sandboxed import run, sandboxes
 CALLS_MAX = 600
 # These end the process or its thread, or begin another: the unit tests run the filter's program over them.
 NOT_ASKED = ("exit", "exit_group", "rt_sigreturn", "clone")
-# uretprobe and uprobe: the kernel lets them pass every filter (secure_computing since 6.13), and answers them with SIGILL
-# from wherever it has not put them itself.
+# uretprobe and uprobe: the kernel lets them pass every filter (secure_computing, since 6.13), and answers with SIGILL
+# wherever it has not put them itself.
 EXEMPT = {"x86_64": {335, 336}}
 # Arguments that the filter lets pass, and that the kernel refuses or finds harmless.
 ARGUMENTS = {

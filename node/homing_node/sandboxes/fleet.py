@@ -107,12 +107,17 @@ class Fleet:
             JailUnavailable: this machine cannot build the jail.
         """
         tenant = self._tenant(name)
-        for _ in range(_TRIES):
+        zygotes = 0
+        for _ in range(int(limits.order_wait_s / limits.order_look_s)):
             sandbox = self._take_now(tenant, memory_bytes, cpu_s)
             if sandbox is not None:
                 return sandbox
-            await self._have_zygote(tenant)
-        raise Unavailable("no zygote takes orders")
+            if tenant.zygote is not None and not tenant.zygote.retired:
+                await asyncio.sleep(limits.order_look_s)  # it has enough to do
+            elif zygotes < _TRIES:
+                zygotes += 1
+                await self._have_zygote(tenant)
+        raise Overloaded("sandboxes do not start as fast as they are asked for", cause="sandboxes", retry_after_s=1.0)
 
     def take_now(self, name: str, memory_bytes: int, cpu_s: int) -> Sandbox | None:
         """The same, if that needs no waiting; else None."""
@@ -131,7 +136,7 @@ class Fleet:
                 self.from_spares += 1
                 return spare
         if not zygote.takes_orders:
-            raise Overloaded("too many sandboxes start at once", cause="sandboxes", retry_after_s=0.1)
+            return None
         self.forked += 1
         return zygote.fork(memory_bytes, cpu_s)
 

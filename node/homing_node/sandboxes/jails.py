@@ -61,7 +61,7 @@ class ZygoteJails:
         program = f"import sys; sys.path.append({runtime.site_packages!r}); {self._program}"
         cpu_ms_per_s = int(1_000 * limits.zygote_cpu_share * (os.cpu_count() or 1))
         jail_limits = JailLimits(
-            limits.zygote_address_space_bytes, limits.zygote_memory_bytes, limits.zygote_files,
+            limits.zygote_address_space_bytes, _memory_bytes(), limits.zygote_files,
             limits.zygote_processes, limits.zygote_stack_bytes, limits.zygote_niceness, cpu_ms_per_s,
         )  # fmt: skip
         return JailSpec(
@@ -72,3 +72,7 @@ class ZygoteJails:
     def close(self) -> None:
         """Give the cgroup back; every zygote is dead."""
         self._cgroups.remove()
+
+
+def _memory_bytes() -> int:
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * limits.zygote_memory_share)

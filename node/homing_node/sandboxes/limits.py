@@ -17,13 +17,15 @@ kill_wait_s = 5.0  # a zygote that does not say that a killed sandbox is dead fo
 # --- one zygote ---
 zygote_start_s = 20.0
 zygote_orders_max = 64  # that it has not answered
+order_wait_s = 5.0  # for it to take another one
+order_look_s = 0.002
 zygote_forks_max = 2_000  # then another takes its place: what its sandboxes share is not for ever
 zygote_age_s_max = 600.0
 zygote_retire_s = 130.0  # above the longest deadline
 zygote_address_space_bytes = 4 * 1024 * 1024 * 1024
 zygote_files = 64
 zygote_processes = 32_768
-zygote_memory_bytes = 4 * 1024 * 1024 * 1024  # of it and its sandboxes together, where there are cgroups
+zygote_memory_share = 0.5  # of the machine's, for it and its sandboxes together, where there are cgroups
 zygote_stack_bytes = 8 * 1024 * 1024
 zygote_niceness = 5
 zygote_cpu_share = 0.9  # of all cores, for a tenant, where there are cgroups
