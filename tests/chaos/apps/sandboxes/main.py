@@ -12,9 +12,11 @@ class Runner(DurableObject):
         told = None if error is None else [error.code, error.error_type, error.traceback]
         return {"result": ran.result, "stdout": ran.stdout, "stderr": ran.stderr, "error": told}
 
-    async def refused(self, code, **given):
+    async def refused(self, code, times=1, **given):
+        if "stdin" in given:
+            given["stdin"] *= times
         try:
-            await homing.run(code, **given)
+            await homing.run(code * times, **given)
         except (homing.HomingError, TypeError) as error:
             return [type(error).__name__, str(error)]
         return None
