@@ -50,12 +50,12 @@ def test_there_are_enough_and_no_two_are_the_same():
     assert sum(len(attack.layers) >= 2 for attack in HERE) >= CASES_MIN
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what root may do unjailed, others may not")
 def test_with_every_layer_off_each_of_them_works(bare: dict[str, str]):
+    only_root = set[str]() if os.geteuid() == 0 else {"EPERM", "EACCES"}
     wrong = {
         attack.name: bare[attack.name]
         for attack in HERE
-        if not is_open(attack, bare[attack.name]) and bare[attack.name] != "ENOSYS"
+        if not is_open(attack, bare[attack.name]) and bare[attack.name] not in {"ENOSYS", *only_root}
     }
     assert not wrong, wrong
 
