@@ -19,6 +19,7 @@ from pathlib import Path
 
 import uvloop
 
+from homing.observability.catalogue import SOURCES
 from homing.sandboxes import Asked, Limits
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.admission import Quotas
@@ -28,6 +29,7 @@ from homing_node.sandboxes.service import Sandboxes
 SLEEP = Asked("import time\ntime.sleep(110)", limits=Limits(wall_s=115))
 CODE = "import json\ndef f(n):\n    return json.dumps({{'n': n}})\nf({0})  # {0}"
 PARALLEL = 4
+STARTS = "homing_sandbox_starts_total"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -114,7 +116,8 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
     """All of it."""
     jails = ZygoteJails()
     quotas = Quotas(running=5_000, starts_per_s=50_000, waiting=5_000, all_running=5_000)
-    sandboxes = Sandboxes(jails.spec, NodeMetrics(0.015), quotas)
+    metrics = NodeMetrics(0.015)
+    sandboxes = Sandboxes(jails.spec, metrics, quotas)
     serving = asyncio.ensure_future(sandboxes.serve())
     await asyncio.sleep(0)
     tasks: list[asyncio.Task[object]] = []
@@ -133,8 +136,7 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
         await asyncio.sleep(1)
         if options.seconds:
             found["loads"] = await loads(sandboxes, options.seconds)
-        fleet = sandboxes.fleet
-        found["sandboxes"] = {"from spares": fleet.from_spares, "forked": fleet.forked, "cold": fleet.cold}
+        found["sandboxes"] = {source: metrics.registry.counter(STARTS, source).value for source in SOURCES}
         return found
     finally:
         await sandboxes.close()

@@ -140,7 +140,7 @@ async def test_what_is_too_large_is_refused_before_anything_starts(node: Sandbox
         await node.run(Asked("#" * (limits.code_bytes_max + 1)))
     with pytest.raises(TooLarge):
         await node.run(Asked("1", to_stored({"x": b"x" * limits.arguments_bytes_max})))
-    assert node.fleet.cold == 0
+    assert node.fleet.zygotes == []
     large = await run(node, "len(x)", args={"x": b"x" * (limits.arguments_bytes_max - 100)})
     assert large.result == limits.arguments_bytes_max - 100
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from homing.errors import HomingError, Overloaded, Unavailable
+from homing.observability.metrics import Counter
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.zygote import Zygote
@@ -53,23 +54,20 @@ class Fleet:
     Args:
         spec: of the jail; asked for when the first one is needed.
         spares: how many sandboxes wait, of each tenant.
+        starts: counts where sandboxes came from (`homing.observability.catalogue.SOURCES`).
         spare_wanted: whether now is a time to fork one.
-
-    Attributes:
-        from_spares, forked, cold: how many sandboxes came from where.
     """
 
     def __init__(
-        self, spec: Callable[[], JailSpec], spares: int = limits.spares, spare_wanted: Callable[[], bool] = lambda: True
+        self, spec: Callable[[], JailSpec], spares: int, starts: Mapping[str, Counter], spare_wanted: Callable[[], bool]
     ) -> None:
-        self._spec, self._spares, self._spare_wanted = spec, spares, spare_wanted
+        self._spec, self._spares, self._starts, self._spare_wanted = spec, spares, starts, spare_wanted
         self._tenants: dict[str, _Tenant] = {}
         self._blank: Zygote | None = None
         self._all: set[Zygote] = set()
         self._retired: dict[Zygote, float] = {}
         self._group: asyncio.TaskGroup | None = None
         self._closing = asyncio.Event()
-        self.from_spares = self.forked = self.cold = 0
 
     @property
     def zygotes(self) -> list[Zygote]:
@@ -133,11 +131,11 @@ class Fleet:
         while memory_bytes == SPARE_MEMORY_BYTES and tenant.spares:
             spare = tenant.spares.popleft()
             if not spare.ended:
-                self.from_spares += 1
+                self._starts["spare"].add()
                 return spare
         if not zygote.takes_orders:
             return None
-        self.forked += 1
+        self._starts["forked"].add()
         return zygote.fork(memory_bytes, cpu_s)
 
     def _tenant(self, name: str) -> _Tenant:
@@ -175,7 +173,7 @@ class Fleet:
         if zygote is not None and not zygote.retired and zygote.ready.done():
             self._blank = None
         else:
-            self.cold += 1
+            self._starts["cold"].add()
             zygote = await self._start()
         await zygote.ready
         self._retire(tenant)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
+from homing.observability.catalogue import SOURCES
 from homing.sandboxes import Asked, Outcome, encode_outcome
 from homing_node.broker.running import Running
 from homing_node.metrics import NodeMetrics
@@ -59,7 +60,8 @@ class Sandboxes:
     ) -> None:  # fmt: skip
         self._metrics = metrics
         self._admission = Admission(quotas or Quotas())
-        self.fleet = Fleet(spec, spares, lambda: not self._admission.waiting)
+        starts = {source: metrics.registry.counter("homing_sandbox_starts_total", source) for source in SOURCES}
+        self.fleet = Fleet(spec, spares, starts, lambda: not self._admission.waiting)
         self._tickets: dict[int, _Waiting] = {}
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
