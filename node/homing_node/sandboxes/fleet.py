@@ -274,6 +274,6 @@ class Fleet:
         if zygote is None or self._closing.is_set() or len(tenant.spares) >= self._spares:
             return
         if zygote.takes_orders and self._spare_wanted():
-            spare = zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S)
-            tenant.spares.append(spare)
+            with contextlib.suppress(Unavailable):  # whoever needs one is told
+                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S))
         self._refill_soon(tenant)

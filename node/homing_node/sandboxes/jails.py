@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 
 import structlog
@@ -52,6 +53,7 @@ class ZygoteJails:
             return self._spec
 
     def _make(self) -> JailSpec:
+        _allow_descriptors()
         policy = self._policy or load_policy(of="zygote")
         nsjail = nsjail_binary(self._nsjail)
         runtime = runtime_root(cache_folder(self._cache_dir))
@@ -72,6 +74,12 @@ class ZygoteJails:
     def close(self) -> None:
         """Give the cgroup back; every zygote is dead."""
         self._cgroups.remove()
+
+
+def _allow_descriptors() -> None:
+    """A sandbox is two descriptors of its node: a channel and a pidfd."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _memory_bytes() -> int:

@@ -68,6 +68,8 @@ class Zygote:
         except HomingError as error:
             reason = error.message
             self._fail(error)
+        except OSError as error:  # this node has no descriptors left, say
+            reason = str(error)
         finally:
             self.retired = True
             self._fail(Unavailable(f"a zygote ended before it was ready: {reason}"))
@@ -141,7 +143,10 @@ class Zygote:
         """
         if not self.takes_orders or self._jail is None:
             raise Unavailable("this zygote takes no orders")
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise Unavailable(f"this node cannot make another sandbox: {error}") from error
         uid = self._uids.popleft()
         sandbox = Sandbox(next(self._numbers), uid, ours)
         order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s)
