@@ -29,6 +29,7 @@ from homing_node.sandboxes.service import Sandboxes
 SLEEP = Asked("import time\ntime.sleep(110)", limits=Limits(wall_s=115))
 CODE = "import json\ndef f(n):\n    return json.dumps({{'n': n}})\nf({0})  # {0}"
 PARALLEL = 4
+WAVE = 50  # sandboxes that are asked for and do not sleep yet
 STARTS = "homing_sandbox_starts_total"
 
 
@@ -97,11 +98,12 @@ async def alive(sandboxes: Sandboxes, count: int, tasks: list[asyncio.Task[objec
     """So many small sandboxes at one time, and what each costs."""
     before, had = free_mib(), len(sandboxes.list())
     began = time.perf_counter()
-    tasks += [asyncio.ensure_future(sandboxes.run(SLEEP)) for _ in range(count - had)]
-    while len(sandboxes.list()) < count or any(not each.pid for each in sandboxes.list()):
+    while (there := len(sandboxes.list())) < count or any(not each.pid for each in sandboxes.list()):
         if any(task.done() for task in tasks):
             raise RuntimeError("a sandbox that should sleep has ended")
-        await asyncio.sleep(0.2)
+        wanted = min(count, there + WAVE) - len(tasks)
+        tasks += [asyncio.ensure_future(sandboxes.run(SLEEP)) for _ in range(wanted)]
+        await asyncio.sleep(0.05)
     took = time.perf_counter() - began
     await asyncio.sleep(0.5)
     made = len(sandboxes.list()) - had
