@@ -14,10 +14,10 @@ BEFORE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help environment setup run test check format sim chaos mutants model fuzz bench operations load soak lock protobuf reference clean distclean
+.PHONY: help environment setup run test check format sim chaos mutants model fuzz bench operations bench-sandbox sandbox-cycles load soak lock protobuf reference clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: # what `make run` needs, which is not to wait for a browser
 	@$(PYTHON) tools/setup.py
@@ -57,11 +57,17 @@ chaos: setup ## hurt processes, disks and the network under load: SECONDS=180
 bench: setup ## the project's benchmarks; COMPARE=path also runs that program
 	@exec $(BIN)/python benchmarks/run.py $(if $(COMPARE),--compare $(COMPARE))
 
+bench-sandbox: setup ## from new code to its first result, with many siblings; loads a second; memory of each
+	@exec $(BIN)/python benchmarks/sandboxes/run.py
+
 operations: setup ## what is promised to operators, measured: ONLY=rolling,big_restart BEFORE=older/checkout
 	@exec $(BIN)/python benchmarks/operations/run.py $(if $(ONLY),--only $(ONLY)) $(if $(BEFORE),--before $(BEFORE))
 
 load: setup ## a mixed load with an HTML report, and each stage against the target
 	@exec $(BIN)/python loadtest/run.py
+
+sandbox-cycles: setup ## kill -9 of sandboxes, zygotes, nsjails and nodes, 1,000 times each
+	@HOMING_CYCLES=1000 exec $(BIN)/python -m pytest -q tests/e2e/test_sandbox_life.py
 
 soak: setup ## chaos in rounds, each checked by itself: HOURS=1
 	@exec $(BIN)/python tests/chaos/run.py --hours $(HOURS) --report reports/soak.md

@@ -25,6 +25,7 @@ from homing import (
     http,
     ids,
     objects,
+    sandboxes,
     sockets,
     storage,
     streams,
@@ -105,6 +106,12 @@ GROUPS = (
         "More: [bodies that flow](../bodies.md).",
         made=(http.Request, http.Response, http.Headers, http.fetch, streams.ReadableStream, transform.TransformStream),
         given=(streams.StreamReader, transform.StreamWriter),
+    ),
+    Group(
+        "Sandboxes",
+        "More: [sandboxes](../sandboxes.md).",
+        made=(sandboxes.run, sandboxes.Limits),
+        given=(sandboxes.Ran,),
     ),
     Group(
         "WebSockets",

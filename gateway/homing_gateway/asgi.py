@@ -26,10 +26,11 @@ from homing_gateway.exchange import (
 )
 from homing_gateway.gateway import Gateway
 from homing_gateway.groups import only
-from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX
+from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX, RUN_BYTES_MAX
 from homing_gateway.metrics import outcome_of
 from homing_gateway.object_state import ObjectState
 from homing_gateway.routes import Kind, Route
+from homing_gateway.sandboxes import Sandboxes
 from homing_gateway.socket_app import SocketApp
 from homing_gateway.streams import SlotStreams
 from homing_gateway.tails import Tails
@@ -71,6 +72,7 @@ class App:
         self._deploys = deploys
         self._states = ObjectState(gateway.forwarder)
         self._tails = Tails(gateway)
+        self._sandboxes = Sandboxes(gateway.forwarder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -151,15 +153,13 @@ class App:
         if kind is Kind.IMPORT:
             await self._states.bring_in(exchange.route, exchange.query, exchange.pieces())
             return exchange.nothing()
+        if kind is Kind.SANDBOX or kind is Kind.RUN:
+            return await self._sandbox(exchange)
         if exchange.verb == "DELETE":
             await self._states.delete(exchange.route)
             return exchange.nothing()
-        if kind is Kind.HEALTHZ:
-            return exchange.json({"status": "ok"})
-        if kind is Kind.READYZ:
-            if not self._gateway.ready:
-                raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
-            return exchange.json({"status": "ready"})
+        if kind is Kind.HEALTHZ or kind is Kind.READYZ:
+            return exchange.json({"status": self._health(kind)})
         if kind is Kind.TEST:
             body = await exchange.body(self._gateway.rpc_bytes_max)
             found = await do_for_test(self._gateway.forwarder, exchange.route, body)
@@ -169,6 +169,23 @@ class App:
         if kind is Kind.DEPLOYMENT and exchange.verb == "POST":
             return exchange.json(await self._deploys.change(await exchange.body(self._gateway.rpc_bytes_max)))
         return exchange.json(await self._ask_admin(exchange))
+
+    def _health(self, kind: str) -> str:
+        if kind is Kind.HEALTHZ:
+            return "ok"
+        if not self._gateway.ready:
+            raise Unavailable("not ready: " + ("draining" if self._gateway.draining else "no node is reached yet"))
+        return "ready"
+
+    async def _sandbox(self, exchange: Exchange) -> Answer:
+        if exchange.route.kind is Kind.RUN:
+            await self._sandboxes.end(exchange.route.name, int(exchange.route.method))
+            return exchange.nothing()
+        if exchange.verb != "POST":
+            return exchange.json(await self._sandboxes.runs())
+        exchange.asked.check_json()
+        ran = await self._sandboxes.run(await exchange.body(RUN_BYTES_MAX))
+        return exchange.respond(200, ran, b"application/json")
 
     async def _ask_admin(self, exchange: Exchange) -> dict[str, object]:
         route = exchange.route

@@ -59,6 +59,11 @@ TAIL_LOOK_S = 0.25  # how often a tail looks for nodes that came, and whether th
 TAIL_BEAT_S = 2.0  # a tail with nothing to tell sends an empty line, so that both sides notice when the other is gone
 TAIL_AGAIN_S = 1.0  # a node whose stream ended is asked again after this
 
+# Runs in sandboxes
+RUN_S_MAX = 140.0  # above what a run may take, and wait before it
+RUN_BYTES_MAX = 16 * 1_048_576
+RUN_DIGITS_MAX = 15
+
 # Deployments
 PREPARE_S_MAX = 300.0  # a node has this long to load a version: its packages may have to be installed
 DEPLOY_MESSAGE_CHARS_MAX = 200

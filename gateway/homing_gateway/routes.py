@@ -10,13 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 from homing.errors import BadRequest, UnknownLocation
 from homing.ids import SLOTS_DEFAULT, ObjectId, class_of
-from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, SLOT_DIGITS_MAX
+from homing_gateway.limits import ROUTE_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, RUN_DIGITS_MAX, SLOT_DIGITS_MAX
 
 HEALTHZ = b"/_homing/healthz"
 OBJECTS = b"/_homing/v1/objects/"
 NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
 SLOTS = b"/_homing/v1/slots/"
+RUNS = b"/_homing/v1/sandbox/"
 TESTS = b"/_homing/v1/tests/"
 TEST_VERBS = ("run", "ring", "evict")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -45,6 +46,8 @@ class Kind:
     DEPLOYMENT: Final = "deployment"
     TAIL: Final = "tail"
     TEST: Final = "test"
+    SANDBOX: Final = "sandbox"
+    RUN: Final = "run"
     DEFAULT: Final = "default"
     UNKNOWN: Final = "unknown"
 
@@ -70,6 +73,8 @@ _VERBS: dict[str, tuple[str, ...] | None] = {
     Kind.DEPLOYMENT: ("GET", "HEAD", "POST"),
     Kind.TAIL: ("GET",),
     Kind.TEST: ("POST",),
+    Kind.SANDBOX: ("GET", "HEAD", "POST"),
+    Kind.RUN: ("DELETE",),
     Kind.DEFAULT: None,
     Kind.UNKNOWN: None,
 }
@@ -83,11 +88,11 @@ class Route:
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
         bound: the number of the jurisdiction that was named with the class, or None.
-        name: the object's name, or the node's to drain or to move to; empty when an object was addressed by id,
-            or nothing is named.
+        name: the object's name, or the node's to drain, to move to, or where a run is; empty when an object was
+            addressed by id, or nothing is named.
         object_id: 32 bytes, or empty.
         slot: the slot, or that of the object, or 0.
-        method: the RPC method, or what a node shall do.
+        method: the RPC method, or what a node shall do, or the number of a run.
         rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
         verbs: what it takes; None: every verb.
     """
@@ -115,6 +120,7 @@ _FIXED = {
     b"/_homing/v1/versions": Route(Kind.VERSIONS),
     b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
     b"/_homing/v1/tail": Route(Kind.TAIL),
+    b"/_homing/v1/sandbox": Route(Kind.SANDBOX),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
 _STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL, b"evict": Kind.EVICT}
@@ -170,6 +176,8 @@ class Router:
             return self._node_route(raw_path[len(NODES) :])
         if raw_path.startswith(SLOTS):
             return self._slot_route(raw_path[len(SLOTS) :])
+        if raw_path.startswith(RUNS):
+            return self._run_route(raw_path[len(RUNS) :])
         if raw_path.startswith(TESTS) and self._testing:
             return self._test_route(raw_path[len(TESTS) :])
         if raw_path.startswith(b"/_homing/v1/"):
@@ -201,6 +209,16 @@ class Router:
             return _UNKNOWN_GUARDED
         route = Route(Kind.SLOT)
         route.slot, route.name, route.method = int(slot), _decode(name), verb.decode()
+        return route
+
+    @staticmethod
+    def _run_route(tail: bytes) -> Route:
+        """`{node}/{number}`."""
+        node, _, number = tail.partition(b"/")
+        if not node or not (number.isdigit() and len(number) <= RUN_DIGITS_MAX):
+            return _UNKNOWN_GUARDED
+        route = Route(Kind.RUN)
+        route.name, route.method = _decode(node), number.decode()
         return route
 
     def _test_route(self, tail: bytes) -> Route:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homing.errors import HomingError
+from homing.sandboxes import Asked
+from homing_node.metrics import NodeMetrics
+from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers import limits
 from homing_node.workers.jail import Jail, JailSpec, explain_exit, nsjail_binary, spawn
 from homing_node.workers.jail_cache import TreeCache, cache_folder
@@ -63,6 +67,7 @@ def examine(cache_dir: str | None = None, nsjail: str | None = None) -> list[Fin
         _cgroups,
         _rlimits,
         lambda: _jail(cache_dir, nsjail),
+        lambda: _sandbox(cache_dir, nsjail),
     ]
     return [look() for look in looks]
 
@@ -217,3 +222,33 @@ async def _look_at(jail: Jail) -> str | None:
     if status.get("Seccomp") != "2":
         return "the worker has no seccomp filter"
     return ""
+
+
+def _sandbox(cache_dir: str | None, nsjail: str | None) -> Finding:
+    name = "a sandbox"
+    try:
+        asyncio.run(_run_code(ZygoteJails(cache_dir, nsjail)))
+    except (HomingError, OSError) as error:
+        return Finding(name, False, str(error), "Objects run; code that they give to `homing.run` does not.")
+    if os.geteuid() != 0:
+        return Finding(name, True, "ran code; all sandboxes share this user's uid", "Run the node as root.")
+    return Finding(name, True, "ran code, under a uid of its own")
+
+
+async def _run_code(jails: ZygoteJails) -> None:
+    """Run a line in a sandbox.
+
+    Raises:
+        HomingError: it came to nothing.
+    """
+    sandboxes = Sandboxes(jails.spec, NodeMetrics(1.0))
+    serving = asyncio.ensure_future(sandboxes.serve())
+    await asyncio.sleep(0)
+    try:
+        error = (await sandboxes.run(Asked("1 + 1")))[3]
+        if error is not None:
+            raise HomingError(f"code in a sandbox did not run: {error[1]}")
+    finally:
+        await sandboxes.close()
+        await serving
+        jails.close()

@@ -17,6 +17,7 @@ class NodeMetrics:
         self.compared = self.registry.counter("homing_slots_compared_total")
         self.differing = self.registry.counter("homing_replica_differences_total")
         self.restarts = self.registry.counter("homing_worker_restarts_total")
+        self.sandbox_start = self.registry.histogram("homing_sandbox_start_seconds")
 
     def log_written(self, seconds: float, records: int) -> None:
         """One batch of the log is on disk."""

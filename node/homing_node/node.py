@@ -42,6 +42,9 @@ from homing_node.objects.host import ObjectHost
 from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
+from homing_node.sandbox_service import SandboxService
+from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.service import Sandboxes
 from homing_node.settings import NodeSettings, split_address
 from homing_node.tail_service import TailService
 from homing_node.testing import AheadClock, HandOfTests
@@ -114,6 +117,8 @@ class Node:
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
+        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail)
+        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -148,14 +153,18 @@ class Node:
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
         states = ObjectService(Deletions(outside, self.host), databases, self.host)
         tails = TailService(self.host.tails)
-        server.add_generic_rpc_handlers((calls.handler(), states.handler(), tails.handler(), self.links.handler()))
+        runs = SandboxService(self.sandboxes)
+        server.add_generic_rpc_handlers(
+            (calls.handler(), states.handler(), tails.handler(), runs.handler(), self.links.handler())
+        )
         port = self._bind(server)
         await server.start()
         address = settings.advertise or f"{split_address(settings.listen)[0]}:{port}"
         _log.info("node listens", node=settings.node_id, address=address, incarnation=self.incarnation)
         work = (
             self.log.run(), self.host.evictions.run(), self.host.bell.run(), self.host.sockets.run(),
-            self.workforce.run(), self._watch_disk(), self.verifier.run(), self.crons.run(), scheduling.follow(passed),
+            self.workforce.run(), self._watch_disk(), self.verifier.run(), self.crons.run(), self.sandboxes.serve(),
+            scheduling.follow(passed),
         )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:
@@ -184,12 +193,14 @@ class Node:
         await self._etcd.close()
         await self.outbound.close()
         await self.dialer.close()
+        await self.sandboxes.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await server.stop(0.5)
         await self.links.close()
         await self.workforce.close()
+        self.jails.close()
         await self.log.close()
         await self._metrics_server.stop()
 

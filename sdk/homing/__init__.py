@@ -19,6 +19,7 @@ from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
 from homing.objects import DurableObject, DurableObjectState, ExecutionContext, WorkerEntrypoint
+from homing.sandboxes import Limits, Ran, run
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
 from homing.storage import SqlCursor, Storage, Transaction
 from homing.streams import ReadableStream
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
         ObjectReset,
         OutcomeUnknown,
         Overloaded,
+        SandboxDied,
+        SandboxError,
+        SandboxLimit,
+        SandboxNoValue,
+        SandboxSyntaxError,
         StorageError,
         Unavailable,
         UnknownLocation,
@@ -61,6 +67,7 @@ __all__ = [
     "Headers",
     "HomingError",
     "JurisdictionUnavailable",
+    "Limits",
     "NonRetryableError",
     "NotFound",
     "NotSupported",
@@ -68,10 +75,16 @@ __all__ = [
     "ObjectReset",
     "OutcomeUnknown",
     "Overloaded",
+    "Ran",
     "ReadableStream",
     "Request",
     "Response",
     "RpcTarget",
+    "SandboxDied",
+    "SandboxError",
+    "SandboxLimit",
+    "SandboxNoValue",
+    "SandboxSyntaxError",
     "SqlCursor",
     "Storage",
     "StorageError",
@@ -87,6 +100,7 @@ __all__ = [
     "WorkflowEvent",
     "errors",
     "fetch",
+    "run",
 ]
 
 # Imported at its first use, and not in `__all__`: the jail of a worker has neither grpc nor httpx.

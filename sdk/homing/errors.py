@@ -277,6 +277,55 @@ class DatabaseFull(StorageError):
     code = "database-full"
 
 
+class SandboxError(HomingError):
+    """Code in a sandbox raised, or is none.
+
+    Attributes:
+        error_type: the name of the class that it raised.
+        traceback: of the code, as text; empty where there is none.
+    """
+
+    code = "sandbox-error"
+    http_status = 422
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, message: str = "", *, error_type: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.traceback = traceback
+
+
+class SandboxSyntaxError(SandboxError):
+    """The code that a sandbox was to run is no Python."""
+
+    code = "sandbox-syntax"
+
+
+class SandboxNoValue(SandboxError):
+    """The result of code in a sandbox is of a type that cannot be sent."""
+
+    code = "sandbox-no-value"
+    hint = "End the code with None, a number, text, bytes, a datetime, or lists, dicts and sets of these."
+
+
+class SandboxLimit(SandboxError):
+    """Code in a sandbox used more than it may."""
+
+    code = "sandbox-limit"
+    hint = "Give the run a higher limit."
+
+    @property
+    def limit(self) -> str:
+        """The field of `homing.sandboxes.Limits`."""
+        return self.error_type
+
+
+class SandboxDied(SandboxError):
+    """The process of a sandbox ended before its code did, or broke the protocol of its channel, and was ended."""
+
+    code = "sandbox-died"
+
+
 class ConfigurationError(HomingError):
     """A setting is missing or wrong; the process does not start."""
 
@@ -330,8 +379,22 @@ def from_wire(code: str, message: str, *, error_type: str = "", epoch: int = 0, 
     kind = _BY_CODE.get(code, HomingError)
     if kind is ApplicationError:
         return ApplicationError(message, error_type=error_type or "Exception")
+    if issubclass(kind, SandboxError):
+        return kind(message, error_type=error_type)
     if kind is Overloaded:
         return Overloaded(message, cause=error_type)
     if kind is NotOwner:
         return NotOwner(message, epoch=epoch, owner=owner)
     return kind(message)
+
+
+def sandbox_error(code: str, message: str, error_type: str, traceback: str) -> SandboxError:
+    """What went wrong in a sandbox, of what its node says; a code that is not known is a `SandboxError`.
+
+    Example:
+        >>> sandbox_error("sandbox-limit", "more than 5 s of CPU", "cpu_s", "").error_type
+        'cpu_s'
+    """
+    kind = _BY_CODE.get(code, SandboxError)
+    found = kind if issubclass(kind, SandboxError) else SandboxError
+    return found(message, error_type=error_type, traceback=traceback)

@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md", "docs/how-to/cloudflare.md",
     "docs/how-to/test.md", "docs/how-to/deploy.md", "docs/how-to/static-assets.md", "docs/how-to/look-inside.md",
-    "docs/how-to/tail.md", "docs/how-to/clients.md",
+    "docs/how-to/tail.md", "docs/how-to/clients.md", "docs/sandboxes.md",
 )  # fmt: skip
 # Pages that are read one after the other, with one cluster; every other page has one of its own.
-TOGETHER = ("docs/how-to/look-inside.md", "docs/how-to/tail.md", "docs/how-to/clients.md")
+TOGETHER = ("docs/how-to/look-inside.md", "docs/how-to/tail.md", "docs/how-to/clients.md", "docs/sandboxes.md")
 DEFAULT_PORT = "8787"
 DEFAULT_GRPC_PORT = "8788"
 READY_S = 90

@@ -16,8 +16,10 @@ def by_name(**options: str) -> dict[str, tuple[bool, str, str]]:
 def test_it_builds_a_jail_and_finds_the_walls_standing():
     findings = examine()
     assert exit_code(findings) == 0, findings
-    assert findings[-1].name == "a jail"
-    assert "no capability" in findings[-1].detail
+    jail, sandbox = findings[-2:]
+    assert (jail.name, sandbox.name) == ("a jail", "a sandbox")
+    assert "no capability" in jail.detail
+    assert "ran code" in sandbox.detail
 
 
 def test_it_says_whose_uid_workers_have():
@@ -30,6 +32,7 @@ def test_another_nsjail_that_is_none_is_found_out():
     findings = by_name(nsjail="/bin/true")
     assert not findings["nsjail"][0]
     assert not findings["a jail"][0]
+    assert not findings["a sandbox"][0]
     assert findings["nsjail"][2]
 
 

@@ -34,7 +34,7 @@ def test_it_holds_no_shell_and_no_packages_but_those_of_the_worker():
     assert packages == {"apsw", "greenlet", "msgspec", "uvloop", "homing", "homing_node"}
     assert [path.name for path in (runtime().path / "usr/bin").iterdir()] == ["python3"]
     node = {path.name for path in (runtime().path / runtime().site_packages.lstrip("/") / "homing_node").iterdir()}
-    assert node - {"__pycache__"} == {"__init__.py", "workers"}
+    assert node - {"__pycache__"} == {"__init__.py", "sandboxes", "workers"}
     names = {path.name for path in entries()}
     assert not names & {"sh", "bash", "grpc", "rocksdict", "pip", "passwd", "test", "jail.py"}
 

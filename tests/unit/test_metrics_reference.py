@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from homing.observability.catalogue import CATALOGUE, DIRECTIONS, OUTCOMES, ROUTES, STAGES
+from homing.observability.catalogue import CATALOGUE, DIRECTIONS, OUTCOMES, ROUTES, SOURCES, STAGES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
 
@@ -19,5 +19,6 @@ def test_the_table_of_metrics_is_the_catalogue() -> None:
 
 def test_the_values_of_labels_are_those_that_are_used() -> None:
     page = PAGE.read_text()
-    for label, values in (("route", ROUTES), ("outcome", OUTCOMES), ("stage", STAGES), ("direction", DIRECTIONS)):
+    labels = {"route": ROUTES, "outcome": OUTCOMES, "stage": STAGES, "direction": DIRECTIONS, "source": SOURCES}
+    for label, values in labels.items():
         assert f"| {label} | {', '.join(values)} |" in page

@@ -14,8 +14,8 @@ from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import PendingCall, drop
 from homing_node.objects.call_streams import CallStreams
-from homing_node.objects.frames import OUTBOUND, REPLY
-from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, WorkerPort
+from homing_node.objects.frames import OUTBOUND, REPLY, SANDBOX
+from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, SandboxPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
 
@@ -103,6 +103,7 @@ class OutgoingCalls:
         self.slots = 0  # of the cluster
         self.outbound: OutboundPort | None = None
         self.dialer: DialerPort | None = None
+        self.sandboxes: SandboxPort | None = None
         self._pool, self._clock = pool, clock
         self._callers: dict[int, _Caller] = {}
         self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
@@ -121,12 +122,12 @@ class OutgoingCalls:
         number, kind, class_name, raw, name, method, body, url, headers, activation, target, *flowing = call
         if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
             raise ValueError("a call of nobody")
-        if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND) or type(body) is not bytes:
+        if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND, SANDBOX) or type(body) is not bytes:
             raise ValueError("a call of an unknown kind")
         if {type(text) for text in (class_name, name, method, url)} != {str}:
             raise ValueError("a call of something else")
         now_ns = self._clock.monotonic_ns()
-        slot = 0 if kind == OUTBOUND else _target(class_name, raw, name).slot(self.slots)
+        slot = 0 if kind >= OUTBOUND else _target(class_name, raw, name).slot(self.slots)
         pending = Pending(
             kind, class_name, name, raw, slot, method, body, "",
             now_ns * 1e-9 + limits.outgoing_s_max, now_ns, partial(self._done, maker),
@@ -156,7 +157,9 @@ class OutgoingCalls:
             self.dialer.submit(pending, maker.worker.fetch_hosts, maker.sockets)
         elif pending.kind == OUTBOUND and self.outbound is not None:
             self.outbound.submit(pending, maker.worker.fetch_hosts)
-        elif self.port is None or pending.kind == OUTBOUND:
+        elif pending.kind == SANDBOX and self.sandboxes is not None:
+            self.sandboxes.submit(pending)
+        elif self.port is None or pending.kind >= OUTBOUND:
             self._refuse(pending, Unavailable("this node does not know yet where objects are"))
         elif pending.class_name not in self._pool.classes():
             self._refuse(pending, NotFound(f"there is no class {pending.class_name[:100]}"))

@@ -136,6 +136,14 @@ class DialerPort(Protocol):
         ...
 
 
+class SandboxPort(Protocol):
+    """Who runs code in sandboxes."""
+
+    def submit(self, pending: Pending, /) -> None:
+        """Take what is asked for (`homing.sandboxes.Asked`); its `on_done` is called once."""
+        ...
+
+
 class LogPort(Protocol):
     """The log."""
 

@@ -27,7 +27,7 @@ from homing_node.workers import limits
 from homing_node.workers.jail_cgroups import Cgroups
 from homing_node.workers.jail_config import JailLimits, Policy, load_policy, render
 from homing_node.workers.jail_system import become_subreaper, children_of, parent_of, reap, signal_by_pidfd
-from homing_node.workers.jail_uids import WorkerUid, take_uid
+from homing_node.workers.jail_uids import WorkerUid, take_uid, take_zygote_uids
 from homing_node.workers.runtime_root import RuntimeRoot
 
 CHANNEL_FD = 3
@@ -71,6 +71,7 @@ class JailSpec:
         jail_limits: what the program may use.
         policy: what nsjail enforces.
         packages: a folder that becomes `/packages`; None: nothing is there.
+        zygote: it is one: it has many uids, and its channel is one of packets.
     """
 
     runtime: RuntimeRoot
@@ -81,6 +82,7 @@ class JailSpec:
     jail_limits: JailLimits = field(default_factory=JailLimits)
     policy: Policy = field(default_factory=load_policy)
     packages: Path | None = None
+    zygote: bool = False
 
 
 def nsjail_binary(explicit: str | None = None) -> Path:
@@ -249,10 +251,13 @@ def spawn(spec: JailSpec) -> Jail:
         raise ConfigurationError("jails are started from the main thread: they die with the thread that started them")
     become_subreaper()
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-        uid = take_uid()
+        uid = take_zygote_uids() if spec.zygote else take_uid()
         ours.callback(uid.release)
-        config = render(spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits, spec.packages)
-        channel, inner_channel = map(theirs.enter_context, socket.socketpair())
+        config = render(
+            spec.policy, spec.runtime.path, spec.app, uid.uid, uid.gid, spec.jail_limits, spec.packages, uid.count
+        )  # fmt: skip
+        kind = socket.SOCK_SEQPACKET if spec.zygote else socket.SOCK_STREAM
+        channel, inner_channel = map(theirs.enter_context, socket.socketpair(socket.AF_UNIX, kind))
         stdout, inner_stdout = _pipe(ours, theirs)
         stderr, inner_stderr = _pipe(ours, theirs)
         sources = {
@@ -274,7 +279,8 @@ def spawn(spec: JailSpec) -> Jail:
 def _arguments(spec: JailSpec) -> list[str]:
     parented = Path(homing.__file__ or "").parent / "cli" / "parented.py"
     helper = [sys.executable, "-I", "-S", "-B", str(parented), str(os.getpid())]
-    limited = spec.cgroups.arguments(spec.jail_limits.memory_bytes, spec.jail_limits.processes)
+    given = spec.jail_limits
+    limited = spec.cgroups.arguments(given.memory_bytes, given.processes, given.cpu_ms_per_s)
     return [*helper, str(spec.nsjail), "--config", f"/proc/self/fd/{_CONFIG_FD}", *limited, "--", *spec.command]
 
 

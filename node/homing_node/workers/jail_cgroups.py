@@ -20,6 +20,7 @@ _ROOT = Path("/sys/fs/cgroup")
 _NAME = re.compile(r"homing-(\d+)-(\d+)-\d+")
 _numbers = itertools.count(1)
 _NEEDED = ("memory", "pids")
+_OPTIONS = ("mem", "pids", "cpu")  # of nsjail, for these and the one that not every pool wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,25 @@ class Cgroups:
     Attributes:
         version: 1, 2, or 0 for none.
         groups: the pool's group: one folder (2), or one for each controller (1).
+        cpu: whether CPU can be limited, too.
         reason: why there is none, as a sentence; empty when there is one.
     """
 
     version: int
     groups: tuple[Path, ...] = ()
     reason: str = ""
+    cpu: bool = False
 
-    def arguments(self, memory_bytes: int, processes: int) -> list[str]:
+    def arguments(self, memory_bytes: int, processes: int, cpu_ms_per_s: int = 0) -> list[str]:
         """What nsjail is told, on top of its configuration."""
         limits = ["--cgroup_mem_max", str(memory_bytes), "--cgroup_pids_max", str(processes)]
+        if self.cpu and cpu_ms_per_s:
+            limits += ["--cgroup_cpu_ms_per_sec", str(cpu_ms_per_s)]
         if self.version == 2:
             return ["--use_cgroupv2", "--cgroupv2_mount", str(self.groups[0]), *limits]
         if self.version == 1:
             where: list[str] = []
-            for option, group in zip(("mem", "pids"), self.groups, strict=True):
+            for option, group in zip(_OPTIONS, self.groups, strict=False):
                 where += [f"--cgroup_{option}_mount", str(group.parent), f"--cgroup_{option}_parent", group.name]
             return where + limits
         return []
@@ -54,24 +59,31 @@ class Cgroups:
             _remove(group)
 
 
-def prepare_cgroups(root: Path = _ROOT) -> Cgroups:
+def prepare_cgroups(root: Path = _ROOT, *, cpu: bool = False) -> Cgroups:
     """Sweep what killed nodes left, and make a group of this process.
 
     Args:
         root: where cgroups are mounted.
+        cpu: whether CPU is to be limited, too, if that can be.
     """
     mine = f"homing-{os.getpid()}-{start_ticks_of(os.getpid())}-{next(_numbers)}"
     try:
         if all((root / controller / "cgroup.procs").exists() for controller in _NEEDED):
-            return _prepare_v1([root / controller for controller in _NEEDED], mine)
+            cpu = cpu and (root / "cpu" / "cgroup.procs").exists()
+            return _prepare_v1([root / controller for controller in (*_NEEDED, *_cpu_too(cpu=cpu))], mine, cpu=cpu)
         if (root / "cgroup.controllers").exists():
-            return _prepare_v2(_candidates(root, Path("/proc/self/cgroup").read_text()), mine)
+            cpu = cpu and "cpu" in (root / "cgroup.controllers").read_text().split()
+            return _prepare_v2(_candidates(root, Path("/proc/self/cgroup").read_text()), mine, cpu=cpu)
     except OSError as error:
         return Cgroups(0, reason=f"this user may not make a cgroup: {error}")
     return Cgroups(0, reason=f"no memory and pids controllers are mounted at {root}")
 
 
-def _prepare_v1(mounts: list[Path], mine: str) -> Cgroups:
+def _cpu_too(*, cpu: bool) -> tuple[str, ...]:
+    return ("cpu",) if cpu else ()
+
+
+def _prepare_v1(mounts: list[Path], mine: str, *, cpu: bool) -> Cgroups:
     for mount in mounts:
         _sweep(mount)
     groups = [mount / mine for mount in mounts]
@@ -82,7 +94,7 @@ def _prepare_v1(mounts: list[Path], mine: str) -> Cgroups:
         for group in groups:
             _remove(group)
         raise
-    return Cgroups(1, tuple(groups))
+    return Cgroups(1, tuple(groups), cpu=cpu)
 
 
 def _candidates(root: Path, own: str) -> list[Path]:
@@ -91,7 +103,7 @@ def _candidates(root: Path, own: str) -> list[Path]:
     return [root, *below] if os.geteuid() == 0 else below
 
 
-def _prepare_v2(candidates: list[Path], mine: str) -> Cgroups:
+def _prepare_v2(candidates: list[Path], mine: str, *, cpu: bool) -> Cgroups:
     reason = "this process is in no cgroup of version 2"
     for parent in candidates:
         group = parent / mine
@@ -99,21 +111,22 @@ def _prepare_v2(candidates: list[Path], mine: str) -> Cgroups:
             _sweep(parent)
             if not os.access(parent / "cgroup.procs", os.W_OK):
                 raise PermissionError(f"{parent} is not delegated to this user")
-            _enable(parent)
+            _enable(parent, cpu=cpu)
             group.mkdir(mode=0o755, exist_ok=True)
-            _enable(group)
-            return Cgroups(2, (group,))
+            _enable(group, cpu=cpu)
+            return Cgroups(2, (group,), cpu=cpu)
         except OSError as error:
             _remove(group)
             reason = f"no group for workers can be made in {parent}: {error}"
     return Cgroups(0, reason=reason)
 
 
-def _enable(group: Path) -> None:
-    """Give the groups below their memory and pids controllers."""
+def _enable(group: Path, *, cpu: bool) -> None:
+    """Give the groups below their memory and pids controllers, and that of CPU."""
+    needed = (*_NEEDED, *_cpu_too(cpu=cpu))
     control = group / "cgroup.subtree_control"
-    if not set(_NEEDED) <= set(control.read_text().split()):
-        control.write_text(" ".join(f"+{name}" for name in _NEEDED))
+    if not set(needed) <= set(control.read_text().split()):
+        control.write_text(" ".join(f"+{name}" for name in needed))
 
 
 def _sweep(parent: Path) -> None:

@@ -39,14 +39,16 @@ class JailLimits:
     processes: int = limits.worker_processes_max
     stack_bytes: int = limits.worker_stack_bytes_max
     niceness: int = limits.worker_niceness
+    cpu_ms_per_s: int = 0  # where there are cgroups; 0: any
 
 
-def load_policy(machine: str | None = None, folder: Path = _FOLDER) -> Policy:
+def load_policy(machine: str | None = None, folder: Path = _FOLDER, *, of: str = "worker") -> Policy:
     """The policy for a kind of machine.
 
     Args:
         machine: as `uname -m` prints it; by default this machine.
         folder: where the policy files are.
+        of: what is to be jailed: "worker" or "zygote".
 
     Raises:
         JailUnavailable: there is no policy for it. A worker never runs without one.
@@ -54,16 +56,25 @@ def load_policy(machine: str | None = None, folder: Path = _FOLDER) -> Policy:
     machine = machine or platform.machine()
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine)
     try:
-        seccomp = (folder / f"worker.{machine}.kafel").read_text()
-        return Policy((folder / "worker.cfg").read_text(), seccomp)
+        seccomp = (folder / f"{of}.{machine}.kafel").read_text()
+        return Policy((folder / f"{of}.cfg").read_text(), seccomp)
     except OSError as error:
         raise JailUnavailable(f"there is no jail policy for {machine}: {error}") from error
 
 
 def render(
-    policy: Policy, runtime: Path, app: Path, uid: int, gid: int, jail_limits: JailLimits, packages: Path | None = None
+    policy: Policy,
+    runtime: Path,
+    app: Path,
+    uid: int,
+    gid: int,
+    jail_limits: JailLimits,
+    packages: Path | None = None,
+    uids: int = 1,
 ) -> str:
     """nsjail's configuration for one worker; without packages the runtime's own empty folder is in their place.
+
+    A zygote has `uids` ids, from `uid` and `gid` on.
 
     Raises:
         JailUnavailable: the policy names something that is not known here.
@@ -76,6 +87,7 @@ def render(
         "STACK_MIB": str(jail_limits.stack_bytes // _MIB),
         "UID": str(uid),
         "GID": str(gid),
+        "UIDS": str(uids),
         "RUNTIME": quote(str(runtime)),
         "APP": quote(str(app)),
         "PACKAGES": quote(str(packages or runtime / "packages")),

@@ -23,12 +23,14 @@ class WorkerUid:
     Attributes:
         uid: on the host.
         gid: on the host.
+        count: how many there are, from these on.
         lock: held while a worker has the uid; None when the uid is shared with the node.
     """
 
     uid: int
     gid: int
     lock: FileLock | None = None
+    count: int = 1
 
     @property
     def own(self) -> bool:
@@ -88,3 +90,43 @@ def take_uid(*, root: bool | None = None, folder: Path = _HOST_FOLDER) -> Worker
     except OSError as error:
         raise JailUnavailable(f"the uids of workers cannot be locked in {folder}: {error}") from error
     raise JailUnavailable(f"no uid is left for a worker: {len(uids)} are in use, or this container maps too few")
+
+
+def zygote_blocks(uid_map: str) -> list[int]:
+    """Where blocks of `zygote_uids` ids begin that this process may give to zygotes, for their sandboxes.
+
+    Args:
+        uid_map: as for `uid_range`, whose ids are in none of them.
+
+    Example:
+        >>> zygote_blocks("0 0 4294967295")[:2]
+        [2000131072, 2000133120]
+    """
+    first, size, count = limits.zygote_uid_first, limits.zygote_uids, limits.zygotes_on_host_max
+    mapped = [range(int(words[0]), int(words[0]) + int(words[2])) for words in map(str.split, uid_map.splitlines())]
+    if any(first in part and first + size * count - 1 in part for part in mapped):
+        return [first + size * number for number in range(count)]
+    largest = max(mapped, key=len, default=range(0))
+    start = largest.start + len(largest) * 16 // 64
+    end = largest.start + len(largest) * 55 // 64  # where those of workers begin
+    return list(range(start, end - size + 1, size)) if len(largest) >= 4 * limits.worker_uids_max else []
+
+
+def take_zygote_uids(*, root: bool | None = None, folder: Path = _HOST_FOLDER) -> WorkerUid:
+    """Ids for one zygote and its sandboxes; for an ordinary user the one that there is.
+
+    Raises:
+        JailUnavailable: as `take_uid`.
+    """
+    if not (os.geteuid() == 0 if root is None else root):
+        return WorkerUid(os.getuid(), os.getgid())
+    blocks = zygote_blocks(Path("/proc/self/uid_map").read_text())
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for block in blocks:
+            lock = FileLock(folder / f"zygote-{block}")
+            if lock.acquire():
+                return WorkerUid(block, block, lock, limits.zygote_uids)
+    except OSError as error:
+        raise JailUnavailable(f"the uids of zygotes cannot be locked in {folder}: {error}") from error
+    raise JailUnavailable(f"no uids are left for a zygote: {len(blocks)} blocks are in use, or too few are mapped here")

@@ -44,6 +44,11 @@ nsjail_words_bytes_max = 16 * 1024
 worker_uid_first = 2_000_000_000
 worker_uids_max = 4_096
 
+# --- ids that zygotes get for their sandboxes, in blocks ---
+zygote_uid_first = 2_000_131_072
+zygote_uids = 2_048
+zygotes_on_host_max = 256
+
 # --- one worker process ---
 hello_timeout_s = 30.0
 ping_interval_s = 0.25

@@ -50,10 +50,12 @@ def library_parts() -> list[Part]:
 def own_parts() -> list[Part]:
     """homing itself, as far as it runs in a jail: the sdk and the worker-side runtime."""
     node = _package("homing_node")
-    inside = "workers/inside"
     parts = _tree(_package("homing"), f"{SITE_PACKAGES}/homing", _SDK_SKIPPED)
-    parts += [(f"{SITE_PACKAGES}/homing_node/{name}", node / name) for name in ("__init__.py", "workers/__init__.py")]
-    return parts + _tree(node / inside, f"{SITE_PACKAGES}/homing_node/{inside}", frozenset({"__pycache__"}))
+    names = ("__init__.py", "workers/__init__.py", "sandboxes/__init__.py")
+    parts += [(f"{SITE_PACKAGES}/homing_node/{name}", node / name) for name in names]
+    for inside in ("workers/inside", "sandboxes/inside"):
+        parts += _tree(node / inside, f"{SITE_PACKAGES}/homing_node/{inside}", frozenset({"__pycache__"}))
+    return parts
 
 
 def interpreter() -> Path:

@@ -22,6 +22,7 @@ _OWN_COMMANDS = {
     "move": "homing.cli.move:move",
     "objects": "homing.cli.objects:objects",
     "restore": "homing.cli.restore:restore",
+    "sandbox": "homing.cli.sandbox:sandbox",
     "status": "homing.cli.status:status",
     "tail": "homing.cli.tail:tail",
     "verify": "homing.cli.verify:verify",

@@ -104,3 +104,6 @@ TAIL_AGAIN_S = 1.0
 """Between two tries to follow a gateway again."""
 TAIL_LINE_BYTES_MAX = 131_072
 """Of one event as JSON; a message is shorter, but may have to be written with escapes."""
+
+RUN_TIMEOUT_S = 150.0
+"""A run in a sandbox is waited for this long: above what one may take."""

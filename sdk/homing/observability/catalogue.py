@@ -18,6 +18,7 @@ STAGE_SECONDS = (0.000005, 0.00001, 0.000025, 0.00005, *SECONDS)
 RECORDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 DIRECTIONS = ("in", "out")
+SOURCES = ("spare", "forked", "cold")
 STAGES = ("gateway", "forward", "queue", "execute", "commit")
 ROUTES = ("rpc", "fetch", "default", "admin")
 OUTCOMES = ("ok", "client_error", "application_error", "unavailable", "unknown")
@@ -60,6 +61,9 @@ CATALOGUE: dict[str, Entry] = {
     "homing_workers": Entry("gauge", "Workers that run."),
     "homing_worker_restarts_total": Entry("counter", "Workers that were replaced after they died or hung."),
     "homing_sandboxes": Entry("gauge", "Sandboxes by state.", ("state",)),
+    "homing_sandbox_starts_total": Entry(
+        "counter", "Runs by where their sandbox came from, and zygotes that were started cold.", ("source",)
+    ),
     "homing_sandbox_start_seconds": Entry("histogram", "Time to start a sandbox.", (), SECONDS),
     "homing_grant_calls_total": Entry("counter", "Calls made through grants."),
 }

@@ -57,6 +57,7 @@ SOCKET_ERROR = 8
 RUN = 9
 LIST = 10
 OUTBOUND = 11
+SANDBOX = 12
 
 # The status of an effect
 RESULT = 0

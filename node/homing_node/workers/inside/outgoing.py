@@ -16,12 +16,13 @@ from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing.listing import ObjectList, in_bounds
 from homing.listing import decode as decode_list
 from homing.objects import Runtime
+from homing.sandboxes import Asked, Ran, decode_outcome
 from homing.sent import Sender
 from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OF_CALL, OUTBOUND
+from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OF_CALL, OUTBOUND, SANDBOX
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -261,6 +262,13 @@ class Stubs:
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
         read = partial(_of_outside, self._caller().sockets())
         return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)
+
+    def call_sandbox(self, asked: Asked) -> asyncio.Future[Ran]:
+        """Have code run in a sandbox; see `homing.run`."""
+        body = asked.encode()
+        _bound(body)
+        nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
+        return self._caller().outgoing().begin(SANDBOX, nowhere, "", body, lambda answer, _: decode_outcome(answer))
 
     def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
         caller, body, headers = self._caller(), request.homing_body, request.headers.raw()

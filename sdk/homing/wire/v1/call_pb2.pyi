@@ -21,6 +21,7 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_RUN: _ClassVar[CallKind]
     CALL_KIND_LIST: _ClassVar[CallKind]
     CALL_KIND_OUTBOUND: _ClassVar[CallKind]
+    CALL_KIND_SANDBOX: _ClassVar[CallKind]
 
 class FlowEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -56,6 +57,7 @@ CALL_KIND_SOCKET_ERROR: CallKind
 CALL_KIND_RUN: CallKind
 CALL_KIND_LIST: CallKind
 CALL_KIND_OUTBOUND: CallKind
+CALL_KIND_SANDBOX: CallKind
 FLOW_END_UNSPECIFIED: FlowEnd
 FLOW_END_WHOLE: FlowEnd
 FLOW_END_BROKEN: FlowEnd
@@ -736,3 +738,45 @@ class TailEvent(_message.Message):
     outcome: str
     duration_us: int
     def __init__(self, kind: _Optional[_Union[TailKind, str]] = ..., time_ms: _Optional[int] = ..., level: _Optional[int] = ..., class_name: _Optional[str] = ..., object: _Optional[bytes] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., request_id: _Optional[str] = ..., message: _Optional[str] = ..., event: _Optional[str] = ..., outcome: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
+
+class RunCodeRequest(_message.Message):
+    __slots__ = ("asked",)
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    asked: bytes
+    def __init__(self, asked: _Optional[bytes] = ...) -> None: ...
+
+class RunCodeReply(_message.Message):
+    __slots__ = ("failure", "outcome")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    outcome: bytes
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., outcome: _Optional[bytes] = ...) -> None: ...
+
+class RunsRequest(_message.Message):
+    __slots__ = ("end",)
+    END_FIELD_NUMBER: _ClassVar[int]
+    end: int
+    def __init__(self, end: _Optional[int] = ...) -> None: ...
+
+class RunsReply(_message.Message):
+    __slots__ = ("failure", "runs")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    runs: _containers.RepeatedCompositeFieldContainer[RunFacts]
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., runs: _Optional[_Iterable[_Union[RunFacts, _Mapping]]] = ...) -> None: ...
+
+class RunFacts(_message.Message):
+    __slots__ = ("number", "tenant", "pid", "age_ms", "cpu_ms")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    CPU_MS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    tenant: str
+    pid: int
+    age_ms: int
+    cpu_ms: int
+    def __init__(self, number: _Optional[int] = ..., tenant: _Optional[str] = ..., pid: _Optional[int] = ..., age_ms: _Optional[int] = ..., cpu_ms: _Optional[int] = ...) -> None: ...

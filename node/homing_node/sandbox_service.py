@@ -1,0 +1,54 @@
+"""The gRPC service for code that comes through gateways, and for those who look at what runs (docs/sandboxes.md)."""
+
+from __future__ import annotations
+
+import grpc
+
+from homing.errors import HomingError
+from homing.sandboxes import Asked, encode_outcome
+from homing.wire.v1 import call_pb2 as wire
+from homing_node.calls import unary
+from homing_node.objects import replies
+from homing_node.sandboxes.service import Sandboxes
+
+
+class SandboxService:
+    """Serves `RunCode` and `Runs` of `homing.wire.v1.Calls`.
+
+    Args:
+        sandboxes: of this node.
+    """
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+
+    async def _run(self, request: wire.RunCodeRequest, _: object) -> wire.RunCodeReply:
+        try:
+            outcome = await self._sandboxes.run(Asked.decode(request.asked))
+        except HomingError as error:
+            return wire.RunCodeReply(failure=replies.failure_of(error))
+        return wire.RunCodeReply(outcome=encode_outcome(outcome))
+
+    async def _runs(self, request: wire.RunsRequest, _: object) -> wire.RunsReply:
+        try:
+            if request.end:
+                self._sandboxes.kill(request.end)
+        except HomingError as error:
+            return wire.RunsReply(failure=replies.failure_of(error))
+        return wire.RunsReply(
+            runs=[
+                wire.RunFacts(
+                    number=each.number, tenant=each.tenant, pid=each.pid, age_ms=int(each.age_s * 1e3),
+                    cpu_ms=int(each.cpu_s * 1e3),
+                )
+                for each in self._sandboxes.list()
+            ]
+        )  # fmt: skip
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What the node's gRPC server serves for gateways."""
+        methods = {
+            "RunCode": unary(self._run, wire.RunCodeRequest, wire.RunCodeReply),
+            "Runs": unary(self._runs, wire.RunsRequest, wire.RunsReply),
+        }
+        return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

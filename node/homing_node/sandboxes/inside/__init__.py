@@ -1,0 +1,1 @@
+"""What runs in the jail of a zygote, and in the sandboxes that it forks."""

@@ -1,0 +1,119 @@
+"""Running code that came a moment ago: what it is given, what becomes of it. In a sandbox, or in a test."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import linecache
+import sys
+import traceback
+from collections.abc import Mapping
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+from homing.values import to_stored
+from homing_node.sandboxes.inside import limits
+from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
+
+FILE_NAME = "<sandbox>"
+_LAST = "the last expression"  # no name that code can have
+
+Answer = tuple[Any, ...]
+
+
+def evaluate(code: str, arguments: Mapping[str, Any], result_bytes_max: int) -> Answer:
+    """Run code as a module of its own.
+
+    Args:
+        code: Python; `await` is allowed at its top. Where it ends with an expression, that is its result.
+        arguments: names that it finds defined.
+        result_bytes_max: what its result may have.
+
+    Returns:
+        A RESULT or a FAILURE (`talk`).
+
+    Example:
+        >>> evaluate("n * 2", {"n": 21}, 100) == (RESULT, to_stored(42))
+        True
+    """
+    try:
+        compiled = _compiled(code)
+    except (SyntaxError, ValueError, UnicodeError) as error:  # ValueError: a null character
+        return _failure(SYNTAX, error)
+    except MemoryError as error:
+        return _failure(MEMORY, error)
+    except RecursionError as error:
+        return _failure(SYNTAX, error)
+    try:
+        result = _run(compiled, code, arguments)
+    except MemoryError as error:
+        return _failure(MEMORY, error)
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            return _failure(RAISED, error)
+        result = None
+    except BaseException as error:  # KeyboardInterrupt and whatever else code makes up
+        return _failure(RAISED, error)
+    return _answer(result, result_bytes_max)
+
+
+def _compiled(code: str) -> CodeType:
+    tree = compile(code, FILE_NAME, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        kept = ast.Assign([ast.Name(_LAST, ast.Store())], last.value)
+        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(kept, last))
+    return compile(tree, FILE_NAME, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _run(compiled: CodeType, code: str, arguments: Mapping[str, Any]) -> Any:
+    module = ModuleType("__main__")
+    names = vars(module)
+    names.update(arguments)
+    sys.modules["__main__"] = module  # dataclasses and others look their module up there
+    linecache.cache[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
+    began = eval(compiled, names)  # noqa: S307 - this is what a sandbox is for
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(began)
+    return names.get(_LAST)
+
+
+def _answer(result: Any, result_bytes_max: int) -> Answer:
+    try:
+        data = to_stored(result)
+    except MemoryError as error:
+        return _failure(MEMORY, error)
+    except BaseException as error:  # what a value of the code's own classes raises
+        return _failure(NO_VALUE, error)
+    if len(data) > result_bytes_max:
+        return FAILURE, RESULT_BYTES, "TooLarge", f"a result of {len(data)} bytes; at most {result_bytes_max}", ""
+    return RESULT, data
+
+
+def _failure(cause: str, error: BaseException) -> Answer:
+    return FAILURE, cause, type(error).__name__[:200], _message(error), _trace(error)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[: limits.message_chars_max]
+    except BaseException as worse:  # an exception whose text raises
+        return f"its text cannot be had: {type(worse).__name__}"[: limits.message_chars_max]
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback, without what is ours of it."""
+    try:
+        own = error.with_traceback(_own_part(error.__traceback__))
+        lines = traceback.format_exception(own, limit=-limits.traceback_frames_max)
+        return "".join(lines)[-limits.traceback_chars_max :]
+    except BaseException as worse:
+        return f"the traceback cannot be had: {type(worse).__name__}"[: limits.message_chars_max]
+
+
+def _own_part(trace: TracebackType | None) -> TracebackType | None:
+    first = trace
+    while first is not None and first.tb_frame.f_code.co_filename != FILE_NAME:
+        first = first.tb_next
+    return first

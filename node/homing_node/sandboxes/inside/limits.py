@@ -1,0 +1,13 @@
+"""Limits on the inner side; the node has its own, and relies on none of these."""
+
+from __future__ import annotations
+
+output_piece_bytes = 16 * 1024
+read_bytes = 256 * 1024
+message_chars_max = 4_000
+traceback_chars_max = 16_000
+traceback_frames_max = 40
+processes_max = 16  # of a sandbox: its threads
+files_max = 32
+stack_bytes_max = 8 * 1024 * 1024
+thread_stack_bytes = 512 * 1024

@@ -1,0 +1,122 @@
+"""The zygote: it has imported everything, and forks a sandbox whenever its node says so.
+
+It never reads a tenant's bytes. It is the first process of its jail, so that all of its sandboxes die with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+from typing import NoReturn
+
+from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
+from homing_node.sandboxes.inside.orders import (
+    CONTROL_FD,
+    ENDED,
+    FAILED,
+    FORKED,
+    ORDER_BYTES,
+    READY,
+    Notice,
+    Order,
+)
+
+
+class Zygote:
+    """Forks sandboxes.
+
+    Args:
+        control: the socket that orders come from.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._seal = kernel.Seal(allowed.sealed())
+        self._myself = kernel.own_pidfd()
+        self._children: dict[int, int] = {}  # pid in this jail to the number of its order
+
+    def serve(self) -> NoReturn:
+        """Take orders until the node has gone."""
+        woken, wake = socket.socketpair()
+        for end in (woken, wake):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, _noted)  # else there is nothing to wake up for
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        gc.collect()
+        gc.freeze()
+        self._tell(Notice(READY))
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if woken.fileno() in ready:
+                woken.recv(4_096)
+                self._reap()
+            if self._control.fileno() in ready:
+                self._take()
+
+    def _take(self) -> None:
+        packet, descriptors, _, _ = socket.recv_fds(self._control, ORDER_BYTES, 1)
+        if not packet:
+            os._exit(0)
+        order, channel = Order.unpack(packet), descriptors[0]
+        try:
+            self._fork(order, channel)
+        except OSError as error:
+            self._tell(Notice(FAILED, order.number, error.errno or 0))
+        finally:
+            os.close(channel)
+
+    def _fork(self, order: Order, channel: int) -> None:
+        kernel.new_pid_namespace()
+        try:
+            pid = kernel.fork()
+            if pid == 0:
+                child.live(order, channel, self._seal)
+        finally:
+            kernel.join_pid_namespace(self._myself)
+        self._children[pid] = order.number
+        pidfd = os.pidfd_open(pid)  # it has not been reaped, so this is no other process
+        try:
+            self._tell(Notice(FORKED, order.number), pidfd)
+        finally:
+            os.close(pidfd)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            cpu_us = int((used.ru_utime + used.ru_stime) * 1e6)
+            self._tell(Notice(ENDED, self._children.pop(pid), status, cpu_us, used.ru_maxrss))
+
+    def _tell(self, notice: Notice, *descriptors: int) -> None:
+        socket.send_fds(self._control, [notice.pack()], descriptors)
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """A child has ended, of which `poll` is told."""
+
+
+def main() -> NoReturn:
+    """The entry point of the process."""
+    preloaded.load()
+    threading.stack_size(limits.thread_stack_bytes)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    kernel.drop_bounding_set()
+    kernel.clear_ambient()
+    kernel.keep_no_inheritable()
+    kernel.forbid_new_privileges()
+    child.rehearse()  # what is made at the first use of something is made once
+    preloaded.hide()
+    Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""One run: what its sandbox says becomes an outcome, and what it uses too much of becomes its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+from homing.errors import HomingError, Unavailable
+from homing.sandboxes import Asked, Outcome
+from homing_node.sandboxes import limits
+from homing_node.sandboxes.inside import talk
+from homing_node.sandboxes.inside.child import EXIT_NOT_SEALED
+from homing_node.sandboxes.sandbox import Conversation, Sandbox, frames_max_for
+from homing_node.workers.inside.framing import BadFrame
+from homing_node.workers.jail import explain_exit
+
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED of a process, in the clock ids of the kernel (include/linux/posix-timers.h)
+_CODES = {
+    talk.RAISED: "sandbox-error",
+    talk.SYNTAX: "sandbox-syntax",
+    talk.MEMORY: "sandbox-limit",
+    talk.NO_VALUE: "sandbox-no-value",
+    talk.RESULT_BYTES: "sandbox-limit",
+}
+_LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
+_STATUS_OF_SIGNALS = 128
+
+
+def cpu_s_of(pid: int) -> float:
+    """CPU time of a process, in seconds.
+
+    Raises:
+        OSError: it is gone.
+    """
+    return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+
+
+class Run:
+    """A run, from the moment that it has a sandbox.
+
+    Args:
+        number: names it on this node.
+        asked: what is run.
+        sandbox: where.
+        wall_s: how long it may take.
+
+    Attributes:
+        outcome: its end; a `HomingError` where the sandbox could not be had.
+    """
+
+    def __init__(self, number: int, asked: Asked, sandbox: Sandbox, wall_s: float) -> None:
+        self.number, self.asked, self.sandbox = number, asked, sandbox
+        self._loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        self.began_s = time.perf_counter()
+        self._output: dict[int, list[bytes]] = {talk.STDOUT: [], talk.STDERR: []}
+        self._output_left = asked.limits.output_bytes
+        self._cores = os.cpu_count() or 1
+        self._wall = self._loop.call_later(wall_s, self._limit, "wall_s", f"it took more than {wall_s:g} s")
+        self._cpu = self._loop.call_later(self._cpu_pause(asked.limits.cpu_s), self._look_at_cpu)
+
+    def begin(self) -> None:
+        """Send the code."""
+        asked, given = self.asked, self.asked.limits
+        sandbox = self.sandbox
+        bytes_max = given.output_bytes + given.result_bytes + limits.frame_overhead_bytes
+        conversation = Conversation(
+            sandbox, bytes_max, frames_max_for(given.output_bytes), self._on_message, self._on_close
+        )  # fmt: skip
+        sandbox.run = conversation
+        conversation.begin((talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes))
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: list[Any]) -> None:
+        try:
+            self._take(*message)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise BadFrame(f"no message of a sandbox: {error!r}") from error
+
+    def _take(self, kind: int, *parts: Any) -> None:
+        if kind == talk.OUTPUT:
+            stream, data = parts
+            self._print(self._output[stream], data)
+        elif kind == talk.RESULT:
+            (data,) = parts
+            self._result(data)
+        elif kind == talk.FAILURE:
+            cause, error_type, message, trace = map(_text, parts)
+            if cause == talk.MEMORY:
+                message = f"it wanted more than {self.asked.limits.memory_bytes} bytes of memory"
+            self._end([_CODES[cause], message, _LIMITS.get(cause, error_type), trace])
+        else:
+            raise ValueError("an unknown kind")
+
+    def _print(self, stream: list[bytes], data: Any) -> None:
+        if type(data) is not bytes:
+            raise TypeError("output that is no bytes")
+        stream.append(data[: self._output_left])
+        self._output_left -= len(data)
+        if self._output_left < 0:
+            most = self.asked.limits.output_bytes
+            self._limit("output_bytes", f"it printed more than {most} bytes")
+
+    def _result(self, data: Any) -> None:
+        if type(data) is not bytes:
+            raise TypeError("a result that is no bytes")
+        most = self.asked.limits.result_bytes
+        if len(data) > most:
+            self._limit("result_bytes", f"a result of {len(data)} bytes; at most {most}")
+        else:
+            self._end(None, data)
+
+    # -- what ends it ---------------------------------------------------------------------------------------------
+
+    def _on_close(self, reason: str) -> None:
+        if reason == "it said more than it may":
+            self._limit("output_bytes", reason)
+        elif reason.startswith("it broke"):
+            self._end(["sandbox-died", reason, "", ""])
+        else:
+            self.sandbox.kill()  # why it has closed its channel shows when it is dead
+
+    def died(self, status: int) -> None:
+        """Its process is dead and reaped, or was never there; nothing more comes of it."""
+        if self.outcome.done():
+            return
+        if status < 0:
+            self.fail(Unavailable("the sandbox was lost: its zygote has ended"))
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == EXIT_NOT_SEALED:
+            self.fail(Unavailable("the sandbox could not be sealed, and was not used"))
+        elif self.sandbox.cpu_us >= self.asked.limits.cpu_s * 1e6:
+            self._limit("cpu_s", f"it used more than {self.asked.limits.cpu_s:g} s of CPU")
+        else:
+            ended = os.WTERMSIG(status) + _STATUS_OF_SIGNALS if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            told = "it ended its own process" if ended == 0 else explain_exit(ended)
+            if ended == _STATUS_OF_SIGNALS + signal.SIGKILL:
+                told = "it closed its channel, or was killed for the memory of its tenant"
+            self._end(["sandbox-died", told, "", ""])
+
+    def _limit(self, name: str, message: str) -> None:
+        self._end(["sandbox-limit", message, name, ""])
+
+    def stop(self, reason: str) -> None:
+        """End it: somebody wants it to, or nobody waits any more."""
+        self._end(["sandbox-died", reason, "", ""])
+
+    def fail(self, error: HomingError) -> None:
+        """It came to nothing, through no fault of its code."""
+        if not self.outcome.done():
+            self._close()
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # whoever awaits it gets it; nobody may
+
+    def _end(self, error: list[str] | None, result: bytes | None = None) -> None:
+        if self.outcome.done():
+            return
+        self._close()  # whatever comes of it, the process ends here
+        stdout, stderr = (b"".join(self._output[stream]) for stream in (talk.STDOUT, talk.STDERR))
+        took_ms = (time.perf_counter() - self.began_s) * 1e3
+        self.outcome.set_result((result, stdout, stderr, error, took_ms))
+
+    def _close(self) -> None:
+        self._wall.cancel()
+        self._cpu.cancel()
+        if self.sandbox.run is not None:
+            self.sandbox.run.stop()
+        self.sandbox.kill()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU that it has used, in seconds, as far as that can be seen."""
+        try:
+            pid = self.sandbox.pid
+            return cpu_s_of(pid) if pid else 0.0
+        except OSError:
+            return 0.0
+
+    # -- CPU ------------------------------------------------------------------------------------------------------
+
+    def _cpu_pause(self, left_s: float) -> float:
+        return max(limits.cpu_look_s_min, left_s / self._cores)  # all cores may work for it
+
+    def _look_at_cpu(self) -> None:
+        most = self.asked.limits.cpu_s
+        try:
+            used = cpu_s_of(self.sandbox.pid) if self.sandbox.pidfd >= 0 else 0.0
+        except OSError:
+            return  # it is gone, and that is on its way here
+        if used >= most:
+            self._limit("cpu_s", f"it used more than {most:g} s of CPU")
+        else:
+            self._cpu = self._loop.call_later(self._cpu_pause(most - used), self._look_at_cpu)
+
+
+def _text(part: Any) -> str:
+    if type(part) is not str or len(part) > limits.frame_overhead_bytes:
+        raise TypeError("no text")
+    return part

@@ -1,0 +1,232 @@
+"""What a node's objects and gateways ask for when code is to run: quotas, a sandbox, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
+from homing.observability.catalogue import SOURCES
+from homing.sandboxes import Asked, Outcome, encode_outcome
+from homing_node.broker.running import Running
+from homing_node.metrics import NodeMetrics
+from homing_node.sandboxes import limits
+from homing_node.sandboxes.admission import Admission, Quotas
+from homing_node.sandboxes.fleet import Fleet
+from homing_node.sandboxes.runs import Run
+from homing_node.sandboxes.sandbox import Sandbox
+from homing_node.workers.jail import JailSpec
+from homing_placement.routing.pending import Pending
+
+_log = structlog.stdlib.get_logger("homing.sandboxes")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """One run that goes on; times in seconds."""
+
+    number: int
+    tenant: str
+    pid: int
+    age_s: float
+    cpu_s: float
+
+
+class _Waiting(NamedTuple):
+    tenant: str
+    go: asyncio.Future[None]
+
+
+class Sandboxes:
+    """Runs code.
+
+    Args:
+        spec: makes the jail of zygotes; called in a thread, when the first is needed.
+        metrics: of the node.
+        quotas: of tenants.
+        spares: sandboxes that wait, of each tenant.
+    """
+
+    def __init__(
+        self, spec: Callable[[], JailSpec], metrics: NodeMetrics, quotas: Quotas | None = None,
+        spares: int = limits.spares,
+    ) -> None:  # fmt: skip
+        self._metrics = metrics
+        self._admission = Admission(quotas or Quotas())
+        starts = {source: metrics.registry.counter("homing_sandbox_starts_total", source) for source in SOURCES}
+        self.fleet = Fleet(spec, spares, starts, lambda: not self._admission.waiting)
+        self._tickets: dict[int, _Waiting] = {}
+        self._numbers = itertools.count(1)
+        self._runs: dict[int, Run] = {}
+        self._running = Running()
+        self._due: asyncio.TimerHandle | None = None
+        for state, read in (
+            ("running", lambda: float(len(self._runs))),
+            ("spare", lambda: float(self.fleet.spare_count)),
+            ("waiting", lambda: float(self._admission.waiting)),
+        ):
+            metrics.registry.gauge("homing_sandboxes", state).read = read
+
+    async def serve(self) -> None:
+        """Look after zygotes until `close`."""
+        await self.fleet.serve()
+
+    async def close(self) -> None:
+        """End every run, and begin no other; `serve` returns when all processes are dead."""
+        for run in list(self._runs.values()):
+            run.fail(Unavailable("the node stops"))
+        await self._running.end()
+        self.fleet.close()
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def submit(self, pending: Pending) -> None:
+        """Run what an object asks for; `on_done` of the call is called once."""
+        self._running.start(self._answer(pending))
+
+    async def _answer(self, pending: Pending) -> None:
+        try:
+            left_s = pending.deadline_s - time.monotonic()
+            pending.answer = encode_outcome(await self.run(Asked.decode(pending.body), left_s))
+        except HomingError as error:
+            pending.error = error
+        except asyncio.CancelledError:
+            pending.error = Unavailable("the node stops")
+        except Exception:  # a fault in one run ends that run only
+            _log.exception("a run failed")
+            pending.error = HomingError("the node failed on this run")
+        pending.on_done(pending)
+
+    async def run(self, asked: Asked, left_s: float = math.inf) -> Outcome:
+        """Run code in a sandbox.
+
+        Args:
+            asked: the code, and what it may use.
+            left_s: how long anybody waits for it, in seconds.
+
+        Raises:
+            TooLarge, BadRequest: it asks for what cannot be.
+            Overloaded: the tenant, or the node, runs too much already.
+            Unavailable: no sandbox could be had.
+        """
+        _check(asked)
+        asked_s = time.perf_counter()
+        await self._admit(asked.tenant)
+        began = False
+        try:
+            sandbox = await self._sandbox(asked)
+            began = True
+        finally:
+            if not began:
+                self._leave(asked.tenant)
+        run = Run(next(self._numbers), asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)))
+        self._runs[run.number] = run
+        sandbox.on_end = lambda status: self._ended(run, status)
+        if sandbox.ended:
+            self._ended(run, 0)
+        else:
+            run.begin()
+        self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
+        try:
+            return await asyncio.shield(run.outcome)  # its end is the run's, whoever stops waiting
+        finally:
+            run.stop("nobody waits for it any more")
+
+    async def _sandbox(self, asked: Asked) -> Sandbox:
+        memory, cpu = asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1
+        found = self.fleet.take_now(asked.tenant, memory, cpu)
+        return found if found is not None else await self.fleet.take(asked.tenant, memory, cpu)
+
+    def _ended(self, run: Run, status: int) -> None:
+        self._runs.pop(run.number, None)
+        run.died(status)
+        self._leave(run.asked.tenant)
+
+    # -- quotas ---------------------------------------------------------------------------------------------------
+
+    async def _admit(self, tenant: str) -> None:
+        loop = asyncio.get_running_loop()
+        ticket = next(self._numbers)
+        if self._admission.ask(tenant, ticket, loop.time()):
+            return
+        waiting = self._tickets[ticket] = _Waiting(tenant, loop.create_future())
+        self._look_soon()
+        try:
+            async with asyncio.timeout(limits.wait_s_max):
+                await waiting.go
+        except BaseException as error:
+            if waiting.go.done() and not waiting.go.cancelled():
+                self._leave(tenant)  # it was let in meanwhile, and does not come
+            self._admission.withdraw(tenant, ticket)
+            if isinstance(error, TimeoutError):
+                raise Overloaded("no sandbox was free in time", cause="sandboxes", retry_after_s=1.0) from error
+            raise
+        finally:
+            self._tickets.pop(ticket, None)
+
+    def _leave(self, tenant: str) -> None:
+        self._admission.ended(tenant)
+        if self._tickets:
+            self._let_in()
+
+    def _let_in(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for ticket in self._admission.due(now_s):
+            waiting = self._tickets.pop(ticket)
+            if waiting.go.done():
+                self._admission.ended(waiting.tenant)  # whoever waited has given up, and is about to say so
+            else:
+                waiting.go.set_result(None)
+        self._admission.forget_idle(now_s)
+
+    def _look_soon(self) -> None:
+        """Buckets fill with time, which tells nobody."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(limits.cpu_look_s_min, self._look)
+
+    def _look(self) -> None:
+        self._due = None
+        self._let_in()
+        if self._tickets:
+            self._look_soon()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def list(self) -> list[SandboxFacts]:
+        """The runs that go on."""
+        now_s = time.perf_counter()
+        found: list[SandboxFacts] = []
+        for run in self._runs.values():
+            pid = run.sandbox.pid
+            found.append(SandboxFacts(run.number, run.asked.tenant, pid, now_s - run.began_s, run.cpu_s))
+        return found
+
+    def kill(self, number: int) -> None:
+        """End a run.
+
+        Raises:
+            NotFound: there is none of that number.
+        """
+        run = self._runs.get(number)
+        if run is None:
+            raise NotFound(f"no run {number} goes on here")
+        run.stop("an operator ended it")
+
+
+def _check(asked: Asked) -> None:
+    for what, size, most in (
+        ("code", len(asked.code), limits.code_bytes_max),
+        ("arguments", len(asked.arguments), limits.arguments_bytes_max),
+        ("stdin", len(asked.stdin), limits.stdin_bytes_max),
+    ):
+        if size > most:
+            raise TooLarge(f"{what} of {size} bytes; at most {most}")
+    if len(asked.tenant) > limits.tenant_chars_max:
+        raise BadRequest(f"the name of a tenant has at most {limits.tenant_chars_max} characters")

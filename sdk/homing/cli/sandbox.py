@@ -1,0 +1,109 @@
+"""`homing sandbox`: run a file in a sandbox of the cluster, see what runs, end it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from homing.cli.gateway_api import GatewayApi, gateway_options
+from homing.cli.limits import RUN_TIMEOUT_S
+from homing.cli.tables import table
+from homing.errors import BadRequest
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    traceback: str = ""
+
+
+class _Ran(msgspec.Struct):
+    result: Any = None
+    stdout: str = ""
+    stderr: str = ""
+    error: _Error | None = None
+
+
+class _Run(msgspec.Struct):
+    node: str = ""
+    run: int = 0
+    tenant: str = ""
+    pid: int = 0
+    age_ms: int = 0
+    cpu_ms: int = 0
+
+
+@click.group("sandbox")
+def sandbox() -> None:
+    """Run code that can do nothing else, and see what runs."""
+
+
+@sandbox.command("run")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=JSON", help="A name that the code finds defined.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as wall_s=2.")
+@click.option("--tenant", default="", help="Whose code it is.")
+@gateway_options
+def run(
+    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, url: str, token: str, as_json: bool
+) -> None:
+    """Run FILE in a sandbox, and show what it printed and its result; `-` reads standard input."""
+    code = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    asked = {
+        "code": code,
+        "args": dict(_pair(each) for each in arguments),
+        "limits": dict(_pair(each) for each in limits),
+        "tenant": tenant,
+    }
+    with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S) as api:
+        answer = api.send_json("/sandbox", asked)
+    if as_json:
+        click.echo(answer)
+        return
+    ran = msgspec.json.decode(answer, type=_Ran)
+    click.echo(ran.stdout, nl=False)
+    click.echo(ran.stderr, nl=False, err=True)
+    if ran.error is not None:
+        click.echo(ran.error.traceback or f"{ran.error.code}: {ran.error.message}", err=True)
+        sys.exit(1)
+    if ran.result is not None:
+        click.echo(msgspec.json.encode(ran.result))
+
+
+@sandbox.command("ps")
+@gateway_options
+def ps(url: str, token: str, as_json: bool) -> None:
+    """List what runs in sandboxes now, on every node."""
+    with GatewayApi(url, token) as api:
+        answer = api.get("/sandbox")
+    if as_json:
+        click.echo(answer)
+        return
+    runs = msgspec.json.decode(answer, type=dict[str, list[_Run]])["runs"]
+    rows = [(each.node, each.run, each.tenant or "-", each.pid, each.age_ms, each.cpu_ms) for each in runs]
+    click.echo(table(("NODE", "RUN", "TENANT", "PID", "AGE ms", "CPU ms"), rows))
+
+
+@sandbox.command("kill")
+@click.argument("node")
+@click.argument("number", type=click.IntRange(min=1), metavar="RUN")
+@gateway_options
+def kill(node: str, number: int, url: str, token: str, as_json: bool) -> None:
+    """End a run, by what `homing sandbox ps` shows of it."""
+    with GatewayApi(url, token) as api:
+        api.delete(f"/sandbox/{node}/{number}")
+    click.echo("{}" if as_json else f"run {number} on {node} was ended")
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError("there is no `=`")
+        return name, msgspec.json.decode(value)
+    except ValueError as error:
+        raise BadRequest(f"{text!r} is no NAME=JSON: {error}; a text is written NAME='\"…\"'") from error

@@ -1,0 +1,145 @@
+"""`homing.run` in a real cluster: from an object, from the entrypoint, over HTTP, from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from homing.testing import Cluster
+
+APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "sandboxes"
+TOKEN = "a-token-for-this-test"
+RUNS = "/_homing/v1/sandbox"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Generator[Cluster]:
+    with Cluster(APP, environment={"HOMING_API_TOKEN": TOKEN}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(cluster: Cluster) -> Generator[httpx.Client]:
+    with httpx.Client(base_url=cluster.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
+        yield client
+
+
+def command(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "homing.cli", "sandbox", *arguments, "--url", cluster.url, "--token", TOKEN],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_object_runs_code(cluster: Cluster) -> None:
+    run: Any = cluster.get("Runner", "a").run
+    given = {"rows": [["x", 1], ["y", 2**70]], "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"\0"}
+    found = run("print(len(rows))\n[sum(n for _, n in rows), at.year, raw]", given)
+    assert found == {"result": [2**70 + 1, 2026, b"\0"], "stdout": "2\n", "stderr": "", "error": None}
+    assert cluster.get("Runner", "a").runs() == 1
+
+
+def test_what_goes_wrong_in_it_is_told_with_its_traceback(cluster: Cluster) -> None:
+    found = cluster.get("Runner", "a").run("def f():\n    return 1 / 0\nf()")
+    code, error_type, trace = found["error"]
+    assert (code, error_type) == ("sandbox-error", "ZeroDivisionError")
+    assert 'File "<sandbox>", line 2, in f' in trace
+    found = cluster.get("Runner", "a").run("while True: pass", limits={"cpu_s": 0.2})
+    assert found["error"][:2] == ["sandbox-limit", "cpu_s"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"code": "1", "limits": {"wall_s": -1}}, "BadRequest"),
+        ({"code": "1", "limits": {"none": 1}}, "BadRequest"),
+        ({"code": "1", "tenant": "x" * 201}, "BadRequest"),
+        ({"code": "1", "grants": {"x": 1}}, "NotSupported"),
+        ({"code": "#", "times": 5 << 20}, "TooLarge"),
+        ({"code": "", "stdin": "x", "times": 5 << 20}, "TooLarge"),
+    ],
+)
+def test_what_cannot_be_run_is_raised(cluster: Cluster, given: dict[str, Any], name: str) -> None:
+    assert cluster.get("Runner", "a").refused(**given)[0] == name
+
+
+def test_the_entrypoint_runs_code(http: httpx.Client) -> None:
+    assert http.post("/", content="input() + '!'").text == "in!"
+
+
+def test_http_runs_code_and_needs_the_token(cluster: Cluster, http: httpx.Client) -> None:
+    asked = {"code": "print(s)\n{'b': b'x', 'n': n}", "args": {"s": "ä", "n": 2**65}, "limits": {"wall_s": 5}}
+    answer = http.post(RUNS, json=asked)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told.pop("duration_ms") > 0
+    result = {"b": {"$bytes": "eA=="}, "n": 2**65}
+    assert told == {"result": result, "stdout": "ä\n", "stderr": "", "error": None}
+    for headers in ({}, {"authorization": "Bearer wrong"}):
+        assert httpx.post(cluster.url + RUNS, json=asked, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"{}", 400),
+        (b'{"code": 1}', 400),
+        (b'{"code": "1", "args": [1]}', 400),
+        (b'{"code": "1", "other": 1}', 400),
+        (b'{"code": "1", "limits": {"wall_s": 1000}}', 400),
+        (b'{"code": "1", "limits": {"wall_s": "1"}}', 400),
+        (b'{"code": "\\ud800"}', 400),
+        (b'{"code": "' + b"#" * (5 << 20) + b'"}', 413),
+        (b'{"code": "' + b"#" * (17 << 20) + b'"}', 413),
+    ],
+)
+def test_http_refuses_what_is_none(http: httpx.Client, body: bytes, status: int) -> None:
+    answer = http.post(RUNS, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+
+
+def test_http_tells_of_a_result_that_json_cannot_say(http: httpx.Client) -> None:
+    told = http.post(RUNS, json={"code": "{1: float('nan')}"}).json()
+    assert told["error"]["code"] == "sandbox-no-value"
+
+
+def test_the_command_line_runs_shows_and_ends(cluster: Cluster, http: httpx.Client, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("print('hello')\nn + 1")
+    done = command(cluster, "run", str(tmp_path / "code.py"), "--arg", "n=41")
+    assert (done.returncode, done.stdout) == (0, "hello\n42\n")
+    done = command(cluster, "run", "-", stdin="1 / 0")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    with subprocess.Popen(
+        [sys.executable, "-m", "homing.cli", "sandbox", "run", "-", "--limit", "wall_s=60", "--tenant", "ada",
+         "--url", cluster.url, "--token", TOKEN],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as sleeping:  # fmt: skip
+        assert sleeping.stdin is not None
+        sleeping.stdin.write("import time\ntime.sleep(50)")
+        sleeping.stdin.close()
+        deadline = time.monotonic() + 20
+        while not (runs := http.get(RUNS).json()["runs"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        shown = json.loads(command(cluster, "ps", "--json").stdout)["runs"]
+        assert [(each["run"], each["tenant"]) for each in shown] == [(runs[0]["run"], "ada")]
+        assert "ada" in command(cluster, "ps").stdout
+        assert command(cluster, "kill", runs[0]["node"], str(runs[0]["run"])).returncode == 0
+        assert sleeping.wait(10) == 1
+    assert command(cluster, "kill", runs[0]["node"], "999999").returncode == 1
+    assert command(cluster, "kill", "nobody", "1").returncode == 1
