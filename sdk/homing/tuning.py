@@ -66,12 +66,7 @@ def tune_process() -> None:
     """Call first: before grpc is imported and before any thread or child is started, for they inherit it.
 
     What the user has set in GRPC_EXPERIMENTS stays.
-
-    Raises:
-        RuntimeError: grpc was imported already, and has read the environment.
     """
-    if "grpc" in sys.modules:
-        raise RuntimeError("grpc was imported before this process was tuned")
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_WITHOUT)
     scheduling.begin()
 

@@ -39,6 +39,7 @@ from tests.simulation.node.loop import Clock, Loop
 from tests.simulation.node.run import Tally, too_easy
 
 from homing.errors import HomingError, NotFound, OutcomeUnknown, Unavailable
+from homing_gateway.sockets import BINARY, CLOSE, Outgoing
 from homing_placement.etcd import Compare, Put
 from homing_placement.etcd import api_pb2 as api
 from homing_placement.etcd.model import txn_request
@@ -218,11 +219,11 @@ class Judge:
 
 
 def adds(connection: Connection, place: int, number: int) -> None:
-    connection._told({"type": "websocket.send", "bytes": encode_said(ADDED, place, number)})
+    connection._told(Outgoing(BINARY, encode_said(ADDED, place, number)))
 
 
 def closes(connection: Connection, code: int) -> None:
-    connection._told({"type": "websocket.close", "code": code, "reason": ""})
+    connection._told(Outgoing(CLOSE, b"", code))
 
 
 @pytest.fixture
