@@ -25,6 +25,7 @@ SLOW_S = 5.0
 DELAYS_MS = (20, 50, 100)
 RATES_KBIT = (2_000, 8_000)
 QUICK_S = 0.015
+TRIPS = 5
 BURST_BYTES = 1_000
 BURST_DATAGRAMS = 400
 
@@ -85,6 +86,7 @@ async def slow(hand: Hand, cluster: NetCluster, fired: Fired) -> None:
         await asyncio.sleep(max(0.0, began_s + SLOW_S - time.monotonic()))
         healed = await hand.probes(view.owned_by(victim))
     fired.healed_s = await healed.run(hand.end(fired))
-    if (trip_s := await asyncio.to_thread(network.trip_s, *line)) > QUICK_S:
-        fired.problem = f"the line is still slow: {trip_s * 1e3:.1f} ms"
+    trips_s = [await asyncio.to_thread(network.trip_s, *line) for _ in range(TRIPS)]
+    if min(trips_s) > QUICK_S:  # one alone may have waited for a processor
+        fired.problem = f"the line is still slow: {min(trips_s) * 1e3:.1f} ms"
     await hand.whole(fired)
