@@ -327,7 +327,7 @@ async def tailing(cluster: DevCluster, *words: str) -> AsyncIterator[Tail]:
     try:
         yield Tail(process)
         process.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(process.communicate(), 10)
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
         assert (process.returncode, errors) == (0, b""), "Ctrl-C ends it without a word"
     finally:
         if process.returncode is None:

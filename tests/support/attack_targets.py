@@ -25,7 +25,7 @@ for line in sys.stdin:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)
+        signal.alarm(60)
         names = {}
         os.dup2(os.open(os.devnull, os.O_RDWR), 1)
         try:
