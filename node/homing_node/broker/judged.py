@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import httpcore
 
 from homing_node import limits
+from homing_node.broker.backend import Backend
 from homing_node.broker.network import Network
 from homing_node.broker.outcomes import LOOKUP
 from homing_node.broker.ranges import special
@@ -18,7 +17,7 @@ from homing_node.broker.urls import Refusal
 _NO_WAY = "the host stands for an address that may not be reached"
 
 
-class Judged(httpcore.AsyncNetworkBackend):
+class Judged(Backend):
     """Connects to addresses of the open internet, and to those that the grant itself names.
 
     Args:
@@ -31,26 +30,15 @@ class Judged(httpcore.AsyncNetworkBackend):
         self._room = asyncio.Semaphore(limits.grant_lookups_each_max)
         self._lookups: set[asyncio.Task[Sequence[str]]] = set()  # Invariant: they have what is missing in `_room`
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int, timeout_s: float | None) -> httpcore.AsyncNetworkStream:
         """Look the host up, judge every address that it stands for, and connect to the first."""
-        del timeout, local_address, socket_options  # nothing here gives any
+        del timeout_s  # the network has its own
         if (host, port) in self._literals:
-            return _Plain(await self._network.connect(host, port))
+            return await self._network.connect(host, port)
         addresses = await self._look_up(host, port)
         for address in addresses:
             self._judge(address)
-        return _Plain(await self._network.connect(addresses[0], port))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+        return await self._network.connect(addresses[0], port)
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
         await self._room.acquire()
@@ -82,34 +70,3 @@ class Judged(httpcore.AsyncNetworkBackend):
             raise Refusal("address", _NO_WAY, f"{address}: {use.use}")
         if self._network.is_own(address):
             raise Refusal("address", _NO_WAY, f"{address}: this machine")
-
-
-class _Plain(httpcore.AsyncNetworkStream):
-    """A connection before TLS. It is closed if TLS is broken off on it: httpcore closes it only after an error."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as httpcore has it
-        return await self._inner.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as httpcore has it
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
-        except BaseException:
-            await self._inner.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)

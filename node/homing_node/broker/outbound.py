@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urljoin
 
 import httpcore
@@ -21,6 +21,7 @@ from homing.errors import BadRequest, DeadlineExceeded, HomingError, Overloaded,
 from homing.flow import piece_bytes_max
 from homing_node import limits
 from homing_node.broker.addresses import look_up
+from homing_node.broker.backend import Backend
 from homing_node.broker.bodies import OutsideBodies
 from homing_node.broker.hosts import Destination, destination
 from homing_node.broker.running import Running
@@ -192,27 +193,16 @@ def _after(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-class _Checked(httpcore.AsyncNetworkBackend):
+class _Checked(Backend):
     """Connects to addresses of the open internet only."""
 
     def __init__(self) -> None:
         self._inner = _connector()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int, timeout_s: float | None) -> httpcore.AsyncNetworkStream:
         """Look the host up, check what it stands for, and connect to that."""
         address = await look_up(host, port)
-        return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+        return await self._inner.connect_tcp(address, port, timeout_s)
 
 
 def _connector() -> httpcore.AsyncNetworkBackend:
