@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 import msgspec
 
-from homing.errors import BadRequest, NotFound, Unavailable
+from homing.errors import BadRequest, NotFound, SandboxNoValue, Unavailable
 from homing.sandboxes import Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
 from homing.wire.v1 import call_pb2
@@ -50,11 +49,9 @@ class Sandboxes:
             TooLarge, Overloaded, Unavailable: as the node says.
         """
         asked = _asked(body)
-        links = [self._forwarder.links.get(node_id) for node_id in self._forwarder.table.nodes]
-        standing = [link for link in links if link is not None and link.up]
-        if not standing:
+        link = self._forwarder.any_link()
+        if link is None:
             raise Unavailable("no node can be reached")
-        link = random.choice(standing)  # noqa: S311 - any of them
         request = call_pb2.RunCodeRequest(asked=asked.encode())
         reply = await link.ask(RUN_CODE, request, call_pb2.RunCodeReply, RUN_S_MAX)
         if reply.HasField("failure"):
@@ -108,17 +105,10 @@ def _json_of(ran: Ran) -> bytes:
     try:
         result = to_json(ran.result)
     except (TypeError, ValueError) as broken:  # NaN, a key that is no text: what objects can have and JSON cannot
-        result = b"null"
-        told: dict[str, object] | None = {
-            "code": "sandbox-no-value",
-            "message": str(broken),
-            "type": "",
-            "traceback": "",
-        }
-    else:
-        told = None if error is None else {
-            "code": error.code, "message": error.message, "type": error.error_type, "traceback": error.traceback,
-        }  # fmt: skip
+        result, error = b"null", SandboxNoValue(str(broken))
+    told = None if error is None else {
+        "code": error.code, "message": error.message, "type": error.error_type, "traceback": error.traceback,
+    }  # fmt: skip
     return msgspec.json.encode(
         {
             "result": msgspec.Raw(result), "stdout": ran.stdout, "stderr": ran.stderr, "error": told,

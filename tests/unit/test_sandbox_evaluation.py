@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import homing
@@ -15,8 +17,6 @@ from homing_node.sandboxes.inside.talk import FAILURE, NO_VALUE, RAISED, RESULT,
 @pytest.fixture(autouse=True)
 def own_main(monkeypatch: pytest.MonkeyPatch):
     """`evaluate` makes the code the main module; the tests' own comes back."""
-    import sys  # noqa: PLC0415 - the fixture's alone
-
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 

@@ -227,7 +227,7 @@ class Forwarder:
 
     def _dispatch(self, pending: Pending) -> None:
         if pending.kind == KIND_DEFAULT:
-            link = self._any_link()
+            link = self.any_link()
         else:
             node, record = self.table.route(pending.slot)
             link = None if node is None else self.link_to(node)
@@ -241,7 +241,8 @@ class Forwarder:
             busy = Overloaded("too many calls wait for this node", retry_after_s=RETRY_AFTER_S_DEFAULT)
             self._finish(pending, busy)
 
-    def _any_link(self) -> NodeLink | None:
+    def any_link(self) -> NodeLink | None:
+        """The link to a node, each in turn, of those that stay if there are any; None: there is none that stands."""
         standing = [link for link in self.links.values() if link.up]
         nodes = self.table.nodes
         staying = [link for link in standing if link.node.id in nodes and nodes[link.node.id].state == "up"]
