@@ -14,11 +14,9 @@ import grpc.aio
 import structlog
 import uvloop
 
-from homing import scheduling
 from homing.errors import ConfigurationError, StoreFailed
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
-from homing.pace import passed
 from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
@@ -164,7 +162,6 @@ class Node:
         work = (
             self.log.run(), self.host.evictions.run(), self.host.bell.run(), self.host.sockets.run(),
             self.workforce.run(), self._watch_disk(), self.verifier.run(), self.crons.run(), self.sandboxes.serve(),
-            scheduling.follow(passed),
         )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:
