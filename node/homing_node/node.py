@@ -43,6 +43,7 @@ from homing_node.outside import Outside
 from homing_node.sandbox_service import SandboxService
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.sandboxes.wheels import read_wheels
 from homing_node.settings import NodeSettings, split_address
 from homing_node.tail_service import TailService
 from homing_node.testing import AheadClock, HandOfTests
@@ -80,6 +81,7 @@ class Node:
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
         settings = self.settings
+        wheels = read_wheels(settings.sandbox_requirements, settings.sandbox_imports)
         self.store = await asyncio.to_thread(self._open_store)
         self._check_disk()
         if not self.store.trusted:
@@ -115,7 +117,7 @@ class Node:
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
-        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail)
+        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail, wheels)
         self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
