@@ -275,5 +275,5 @@ class Fleet:
             return
         if zygote.takes_orders and self._spare_wanted():
             with contextlib.suppress(Unavailable):  # whoever needs one is told
-                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S))
+                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, spare=True))
         self._refill_soon(tenant)

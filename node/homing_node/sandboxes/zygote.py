@@ -131,12 +131,13 @@ class Zygote:
             self.ready.done() and not self.retired and bool(self._uids) and self.unanswered < limits.zygote_orders_max
         )
 
-    def fork(self, memory_bytes: int, cpu_s: int) -> Sandbox:
+    def fork(self, memory_bytes: int, cpu_s: int, *, spare: bool = False) -> Sandbox:
         """Order a sandbox; what is sent on its channel it reads when it is sealed.
 
         Args:
             memory_bytes: address space that its code may take.
             cpu_s: CPU after which the kernel kills it.
+            spare: nothing is to be sent on its channel yet.
 
         Raises:
             Unavailable: this zygote takes no orders.
@@ -149,7 +150,7 @@ class Zygote:
             raise Unavailable(f"this node cannot make another sandbox: {error}") from error
         uid = self._uids.popleft()
         sandbox = Sandbox(next(self._numbers), uid, ours)
-        order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s)
+        order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s, spare)
         try:
             ours.setblocking(False)
             socket.send_fds(self._jail.channel, [order.pack()], [theirs.fileno()])

@@ -7,7 +7,6 @@ import io
 import os
 import random
 import resource
-import select
 import signal
 import sys
 import threading
@@ -69,7 +68,7 @@ def live(order: Order, channel: int, seal: Seal) -> NoReturn:
     except BaseException:
         os._exit(EXIT_NOT_SEALED)
     try:
-        if not _waits():
+        if order.spare:
             rehearse()
         _serve()
     finally:
@@ -97,13 +96,6 @@ def _give_up(order: Order, channel: int, seal: Seal) -> None:
     ):
         resource.setrlimit(what, (most, most))
     seal.close()
-
-
-def _waits() -> bool:
-    """Whether there is something to do already."""
-    poll = select.poll()
-    poll.register(CHANNEL_FD, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def rehearse() -> None:

@@ -11,3 +11,4 @@ processes_max = 16  # of a sandbox: its threads
 files_max = 32
 stack_bytes_max = 8 * 1024 * 1024
 thread_stack_bytes = 512 * 1024
+untold_ms = 3  # a zygote that has forked lets the child run first, and tells its node after that

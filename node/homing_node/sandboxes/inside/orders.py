@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 CONTROL_FD = 3
 
-_order = struct.Struct("<QIQI")
+_order = struct.Struct("<QIQI?")
 _notice = struct.Struct("<BQiQI")
 
 ORDER_BYTES = _order.size
@@ -30,12 +30,14 @@ class Order(NamedTuple):
         uid: of its process, in the zygote's user namespace; 0: it keeps the one that there is.
         address_space_bytes: RLIMIT_AS.
         cpu_s: RLIMIT_CPU, the back-stop behind the node's own count.
+        spare: it has nothing to do yet, and may make itself ready.
     """
 
     number: int
     uid: int
     address_space_bytes: int
     cpu_s: int
+    spare: bool
 
     def pack(self) -> bytes:
         """As a packet."""
