@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import statistics
@@ -183,7 +182,11 @@ async def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[Bou
         await asyncio.sleep(1)
         found["siblings"] = small = await alive(sandboxes, options.siblings, tasks)
         rounds = await by_turns(sandboxes, program, options.samples, options.rounds)
-        pooled = Latency(*(list(itertools.chain(*parts)) for parts in zip(*rounds, strict=True)))
+        pooled = Latency(
+            [took for each in rounds for took in each.spare],
+            [took for each in rounds for took in each.forked],
+            [took for each in rounds for took in each.workerd],
+        )
         found[f"with {options.siblings} siblings"] = pooled.summary()
         bounds = [
             Bound("p50", percentile(pooled.all, 0.5) * 1e3, P50_MS_MAX, "ms"),
@@ -216,7 +219,7 @@ async def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[Bou
 
 def main() -> int:
     """Print what was measured, as JSON, then each figure beside what is promised."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--siblings", type=int, default=500)
     parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)

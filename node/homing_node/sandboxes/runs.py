@@ -27,6 +27,7 @@ _CODES = {
 }
 _LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
 _STATUS_OF_SIGNALS = 128
+_CORES = os.cpu_count() or 1
 
 
 def cpu_s_of(pid: int) -> float:
@@ -58,7 +59,6 @@ class Run:
         self.began_s = time.perf_counter()
         self._output: dict[int, list[bytes]] = {talk.STDOUT: [], talk.STDERR: []}
         self._output_left = asked.limits.output_bytes
-        self._cores = os.cpu_count() or 1
         self._wall = self._loop.call_later(wall_s, self._limit, "wall_s", f"it took more than {wall_s:g} s")
         self._cpu = self._loop.call_later(self._cpu_pause(asked.limits.cpu_s), self._look_at_cpu)
 
@@ -182,7 +182,7 @@ class Run:
     # -- CPU ------------------------------------------------------------------------------------------------------
 
     def _cpu_pause(self, left_s: float) -> float:
-        return max(limits.cpu_look_s_min, left_s / self._cores)  # all cores may work for it
+        return max(limits.cpu_look_s_min, left_s / _CORES)  # all cores may work for it
 
     def _look_at_cpu(self) -> None:
         most = self.asked.limits.cpu_s

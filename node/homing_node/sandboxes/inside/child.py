@@ -26,6 +26,9 @@ EXIT_BROKEN = 78
 
 Message = tuple[Any, ...]
 
+# What `random.seed()` comes to, without the way there: each function on it costs a sandbox the copies of some pages.
+_reseed = super(random.Random, random.seed.__self__).seed
+
 
 class Output(io.RawIOBase):
     """One of the streams that code prints to: what is written goes to the node.
@@ -55,6 +58,11 @@ def text_output(send: Callable[[Message], None], stream: int) -> io.TextIOWrappe
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")
 
 
+def text_input(given: bytes) -> io.TextIOWrapper:
+    """A text stream of bytes."""
+    return io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
+
+
 def live(order: Order, channel: int, seal: Seal) -> NoReturn:
     """Be a sandbox; called in the child of a fork.
 
@@ -82,7 +90,7 @@ def _give_up(order: Order, channel: int, seal: Seal) -> None:
     os.closerange(CHANNEL_FD + 1, limits.files_max + 32)
     os.dup2(0, 1)  # /dev/null, opened for reading: what is written there fails
     os.dup2(0, 2)
-    random.seed()
+    _reseed()
     if order.uid:  # who gives up uid 0 has no capability any more: `kernel.keep_no_inheritable`
         os.setresgid(order.uid, order.uid, order.uid)
         os.setresuid(order.uid, order.uid, order.uid)
@@ -102,17 +110,19 @@ def rehearse() -> None:
     """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
     outbox = Outbox()
     nothing = to_stored({})
+    printed = (text_output(outbox.put, STDOUT), text_output(outbox.put, STDERR))
     for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
-        perform(code, nothing, b"", 1_000, outbox.put)
+        perform(code, nothing, b"", 1_000, outbox.put, printed)
         Inbox().feed(outbox.take())
 
 
 def perform(
-    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None]
+    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
+    printed: tuple[io.TextIOWrapper, io.TextIOWrapper],
 ) -> None:  # fmt: skip
     """Run code, and send what it prints and what becomes of it."""
-    sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
-    sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
+    sys.stdin = text_input(given) if given else _no_input
+    sys.stdout, sys.stderr = out, err = printed
     answer = evaluate(code, from_stored(arguments), result_bytes_max)
     _flush(out, err)
     try:
@@ -149,11 +159,16 @@ class _Channel:
                     rest = rest[os.write(CHANNEL_FD, rest) :]
 
 
+# Made before the fork: what exists already needs no code to be run that makes it.
+_no_input = text_input(b"")
+_channel = _Channel()
+_printed = (text_output(_channel.send, STDOUT), text_output(_channel.send, STDERR))
+
+
 def _serve() -> None:
-    channel = _Channel()
-    kind, code, arguments, given, result_bytes_max = channel.receive()
+    kind, code, arguments, given, result_bytes_max = _channel.receive()
     if kind == RUN:
-        perform(code, arguments, given, result_bytes_max, channel.send)
+        perform(code, arguments, given, result_bytes_max, _channel.send, _printed)
         os._exit(0)
 
 

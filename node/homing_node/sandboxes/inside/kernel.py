@@ -8,7 +8,9 @@ import signal
 
 _CLONE_NEWPID = 0x20000000
 _CLONE_PIDFD = 0x00001000
-_CLONE = {"x86_64": 56, "aarch64": 220}  # the number of the call
+# The numbers of these calls
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_PRCTL = {"x86_64": 157, "aarch64": 167}
 _PR_SET_SECCOMP = 22
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -63,6 +65,7 @@ class Seal:
         self._program = _Program(len(program) // 8, ctypes.addressof(self._instructions))
         self._header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
         self._nothing = (ctypes.c_uint32 * 6)()
+        self._number, self._program_at = _PRCTL[platform.machine()], ctypes.addressof(self._program)
 
     def drop_capabilities(self) -> None:
         """Empty the permitted, effective and inheritable sets."""
@@ -70,7 +73,9 @@ class Seal:
 
     def close(self) -> None:
         """Let the filter judge every call from now on, for good. What cannot be sealed must not live on."""
-        _check(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._program), 0, 0), "the filter")
+        # By the function that forked, whose pages are copied already
+        if _syscall(self._number, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._program_at, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "the filter failed")
 
 
 class Forking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 output_piece_bytes = 16 * 1024
-read_bytes = 256 * 1024
+read_bytes = 64 * 1024  # more would be a mapping of its own, made and unmade
 message_chars_max = 4_000
 traceback_chars_max = 16_000
 traceback_frames_max = 40
