@@ -117,7 +117,8 @@ def main() -> NoReturn:
     kernel.clear_ambient()
     kernel.keep_no_inheritable()
     kernel.forbid_new_privileges()
-    child.rehearse()  # what is made at the first use of something is made once
+    child.rehearse_giving_up()  # what is made at the first use of something is made once
+    child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 
