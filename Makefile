@@ -57,7 +57,7 @@ chaos: setup ## hurt processes, disks and the network under load: SECONDS=180
 bench: setup ## the project's benchmarks; COMPARE=path also runs that program
 	@exec $(BIN)/python benchmarks/run.py $(if $(COMPARE),--compare $(COMPARE))
 
-bench-sandbox: setup ## from new code to its first result, with many siblings; loads a second; memory of each
+bench-sandbox: setup ## from new code to its first result, beside many siblings and workerd; loads a second; memory of each
 	@exec $(BIN)/python benchmarks/sandboxes/run.py
 
 operations: setup ## what is promised to operators, measured: ONLY=rolling,big_restart BEFORE=older/checkout
