@@ -66,8 +66,8 @@ class Channel:
     """In the place of a connection to a node: every stream over it is empty."""
 
     def unary_stream(self, *_: Any) -> Any:
-        """A slot that holds nothing."""
-        return lambda _request: self
+        """A slot that holds nothing, or a run that says nothing."""
+        return lambda _request, **_: self
 
     def stream_unary(self, *_: Any) -> Any:
         """A restore that takes all."""

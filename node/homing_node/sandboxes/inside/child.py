@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ EXIT_NOT_SEALED = 77
 EXIT_BROKEN = 78
 
 Message = tuple[Any, ...]
+Streams = tuple[io.TextIOWrapper, io.TextIOWrapper]
 
 GOES_WELL = "import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)"
 GOES_WRONG = "1 / 0"
@@ -55,10 +57,34 @@ class Output(io.RawIOBase):
         return len(piece)
 
 
-def text_output(send: Callable[[Message], None], stream: int) -> io.TextIOWrapper:
-    """A text stream that gathers what is printed into pieces."""
+class LiveText(io.TextIOWrapper):
+    """A text stream whose lines are sent as they are printed; when there are many, some at a time."""
+
+    _lines_left = limits.live_lines
+    _due_s = 0.0
+
+    def write(self, text: str, /) -> int:
+        """Write text, and send what there is if it is time."""
+        count = super().write(text)
+        if "\n" in text:
+            now_s = time.monotonic()
+            self._lines_left -= 1
+            if self._lines_left >= 0 or now_s >= self._due_s:
+                self._due_s = now_s + limits.live_pause_s
+                self.flush()
+        return count
+
+
+def text_output(send: Callable[[Message], None], stream: int, *, live: bool = False) -> io.TextIOWrapper:
+    """A text stream that gathers what is printed into pieces; with `live`, into small ones."""
     buffered = io.BufferedWriter(Output(send, stream), limits.output_piece_bytes)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")
+    kind = LiveText if live else io.TextIOWrapper
+    return kind(buffered, encoding="utf-8", errors="backslashreplace")
+
+
+def text_outputs(send: Callable[[Message], None], *, live: bool = False) -> Streams:
+    """stdout and stderr."""
+    return text_output(send, STDOUT, live=live), text_output(send, STDERR, live=live)
 
 
 def text_input(given: bytes) -> io.TextIOWrapper:
@@ -123,7 +149,7 @@ def rehearse(*codes: str) -> None:
     """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
     outbox = Outbox()
     nothing = to_stored({})
-    printed = (text_output(outbox.put, STDOUT), text_output(outbox.put, STDERR))
+    printed = text_outputs(outbox.put)
     for code in codes:
         perform(code, nothing, b"", 1_000, outbox.put, printed)
         Inbox().feed(outbox.take())
@@ -131,7 +157,7 @@ def rehearse(*codes: str) -> None:
 
 def perform(
     code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
-    printed: tuple[io.TextIOWrapper, io.TextIOWrapper],
+    printed: Streams,
 ) -> None:  # fmt: skip
     """Run code, and send what it prints and what becomes of it."""
     sys.stdin = text_input(given) if given else _no_input
@@ -175,13 +201,14 @@ class _Channel:
 # Made before the fork: what exists already needs no code to be run that makes it.
 _no_input = text_input(b"")
 _channel = _Channel()
-_printed = (text_output(_channel.send, STDOUT), text_output(_channel.send, STDERR))
+_printed = text_outputs(_channel.send)
 
 
 def _serve() -> None:
-    kind, code, arguments, given, result_bytes_max = _channel.receive()
+    kind, code, arguments, given, result_bytes_max, live = _channel.receive()
     if kind == RUN:
-        perform(code, arguments, given, result_bytes_max, _channel.send, _printed)
+        printed = text_outputs(_channel.send, live=True) if live else _printed
+        perform(code, arguments, given, result_bytes_max, _channel.send, printed)
         os._exit(0)
 
 
