@@ -5,7 +5,7 @@ from __future__ import annotations
 from attacks import ENVIRONMENT, FILES, NETWORK, WRITES, Attack, attack
 
 PROCESSES = (
-    attack("fork", "S", "pid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)", pooled="J"),
+    attack("fork", "SJ", "pid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)"),
     attack(
         "clone: a process",
         "SJ",
@@ -15,10 +15,9 @@ PROCESSES = (
     attack("clone3", "SJ", "call(435, 435, buffer(88), 0)", "EINVAL"),
     attack(
         "fork and execve: a program",
-        "S",
+        "SJ",
         "import subprocess; subprocess.run([sys.executable, '-I', '-S', '-c', ''], check=True)",
         "died",
-        pooled="J",
     ),
     attack(
         "posix_spawn: a program", "SJ", "os.waitpid(os.posix_spawn(sys.executable, ['x', '-I', '-S', '-c', ''], {}), 0)"
@@ -39,7 +38,7 @@ PROCESSES = (
         "call(129, 138, T['pid'], 0, buffer(128, b'\\0' * 8 + b'\\xff\\xff\\xff\\xff'))",
     ),
     attack("pidfd_open: a process of the host", "SJP", "os.close(os.pidfd_open(T['pid']))"),
-    attack("pidfd_open: itself", "S", "os.close(os.pidfd_open(os.getpid()))", pooled="J"),
+    attack("pidfd_open: itself", "SJ", "os.close(os.pidfd_open(os.getpid()))"),
     attack("pidfd_getfd", "SJ", "call(438, 438, 0, 0, 0)", "EBADF"),
     attack("pidfd_send_signal", "SJ", "call(424, 424, 0, 0, 0, 0)", "EBADF"),
     attack(
@@ -165,7 +164,7 @@ NAMESPACES = (
     attack(
         "clone: a thread in a new user namespace", "SJ", "call(56, 220, 0x10000000 | 0x10f00, 0, 0, 0, 0)", "EINVAL"
     ),
-    attack("setns: a descriptor", "S", "call(308, 268, 0, 0x20000000)", "EINVAL", "EBADF", pooled="J"),
+    attack("setns: a descriptor", "SJ", "call(308, 268, 0, 0x20000000)", "EINVAL", "EBADF"),
     attack(
         "mount: tmpfs",
         "SJI",
