@@ -14,7 +14,9 @@ from homing.values import to_stored
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Quotas
 from homing_node.sandboxes.inside.preloaded import STANDARD_LIBRARY
+from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.workers.jail import JailSpec
 from homing_node.workers.jail_config import Policy, load_policy
 from homing_node.workers.jail_system import parent_of, status_of
 from jailed import proc
@@ -185,6 +187,22 @@ async def test_each_tenant_has_a_zygote_of_its_own(node: Sandboxes):
     for task, _ in runs:
         task.cancel()
     await asyncio.gather(*(task for task, _ in runs), return_exceptions=True)
+
+
+async def test_one_zygote_is_made_for_whoever_comes_next(monkeypatch: pytest.MonkeyPatch):
+    """However long the first jail takes to be made ready. Broken by: no `_blank_comes`."""
+    make = ZygoteJails.spec
+
+    def slowly(jails: ZygoteJails) -> JailSpec:
+        time.sleep(1)
+        return make(jails)
+
+    monkeypatch.setattr(ZygoteJails, "spec", slowly)
+    monkeypatch.setattr(limits, "look_s", 0.05)
+    async with sandboxes() as node:
+        assert (await run(node, "1")).check() == 1
+        await asyncio.sleep(1.5)
+        assert len(node.fleet.zygotes) == 2
 
 
 async def test_a_worn_zygote_is_replaced_while_runs_go_on(node: Sandboxes, monkeypatch: pytest.MonkeyPatch):

@@ -64,6 +64,7 @@ class Fleet:
         self._spec, self._spares, self._starts, self._spare_wanted = spec, spares, starts, spare_wanted
         self._tenants: dict[str, _Tenant] = {}
         self._blank: Zygote | None = None
+        self._blank_comes = False
         self._all: set[Zygote] = set()
         self._retired: dict[Zygote, float] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -226,19 +227,20 @@ class Fleet:
                 zygote.kill("its time is over")
         if self._blank is not None and self._is_worn(self._blank, now_s):
             self._blank.kill("its time is over")
-        if self._tenants and self._blank is None and self._group is not None:
+        if self._tenants and self._blank is None and not self._blank_comes and self._group is not None:
+            self._blank_comes = True
             self._group.create_task(self._make_blank(), name="a zygote for whoever comes next")
         elif not self._tenants and self._blank is not None:
             self._blank.kill("nobody runs code")
 
     async def _make_blank(self) -> None:
-        if self._blank is not None:
-            return
         try:
-            self._blank = await self._start()
+            self._blank = await self._start()  # the first one waits until the runtime has been copied
             await self._blank.ready
         except HomingError as error:
             _log.error("no zygote could be started", error=str(error))
+        finally:
+            self._blank_comes = False
 
     @property
     def _blank_is_ready(self) -> bool:
