@@ -124,7 +124,9 @@ def dead(pid: int) -> bool:
 def python(code: str) -> subprocess.Popen[str]:
     """Another Python that runs code and can import what the tests can."""
     setting = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-    return subprocess.Popen([sys.executable, "-c", setting + code], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", setting + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 STAND_IN_PROGRAM = "import runpy; runpy.run_path('/app/stand_in.py', run_name='__main__')"

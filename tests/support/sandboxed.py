@@ -44,8 +44,7 @@ async def sleeping(node: Sandboxes, tenant: str = "") -> tuple[asyncio.Task[Ran]
     known = {each.number for each in node.list()}
     task = asyncio.ensure_future(run(node, "import time\ntime.sleep(60)", tenant=tenant, wall_s=60))
     while True:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
         found = [each for each in node.list() if each.number not in known and each.pid]
         if found:
-            await asyncio.sleep(0.2)
             return task, found[0].pid

@@ -129,15 +129,19 @@ class Jail:
         stdout: read end of the program's descriptor 1, non-blocking; its owner closes it.
         stderr: the same for descriptor 2, where nsjail also says what went wrong.
         uid: the ids that the program has on the host.
+        cgroups: where nsjail has made one for this jail.
     """
 
-    def __init__(self, pid: int, channel: socket.socket, stdout: int, stderr: int, uid: WorkerUid) -> None:
+    def __init__(
+        self, pid: int, channel: socket.socket, stdout: int, stderr: int, uid: WorkerUid, cgroups: Cgroups
+    ) -> None:
         self.pid = pid
         self.inner_pid = 0
         self.channel = channel
         self.stdout = stdout
         self.stderr = stderr
         self.uid = uid
+        self.cgroups = cgroups
         self._pidfd = os.pidfd_open(pid)
         self._inner_pidfd = -1
         self._status = 0  # meaningful once _pidfd is -1
@@ -220,6 +224,7 @@ class Jail:
             if pidfd >= 0:
                 os.close(pidfd)
         self._pidfd = self._inner_pidfd = -1
+        self.cgroups.remove_jail(self.inner_pid)
         self.uid.release()
 
 
@@ -273,7 +278,7 @@ def spawn(spec: JailSpec) -> Jail:
         except OSError as error:
             raise JailUnavailable(f"nsjail cannot be started: {error}") from error
         ours.pop_all()
-        return Jail(pid, channel.dup(), stdout, stderr, uid)
+        return Jail(pid, channel.dup(), stdout, stderr, uid, spec.cgroups)
 
 
 def _arguments(spec: JailSpec) -> list[str]:

@@ -53,6 +53,16 @@ class Cgroups:
             return where + limits
         return []
 
+    def remove_jail(self, pid: int) -> None:
+        """Remove what is left of the group of a jail that is dead: nsjail does so itself, unless it was killed.
+
+        Args:
+            pid: of the program that was in it, after which nsjail names it.
+        """
+        for group in self.groups:
+            with suppress(OSError):  # it is gone, as it should be; else the group's own end takes it along
+                (group / f"NSJAIL.{pid}").rmdir()
+
     def remove(self) -> None:
         """Remove the group; its jails are dead, or die now."""
         for group in self.groups:
