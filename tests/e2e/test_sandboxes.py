@@ -14,11 +14,12 @@ from homing.values import to_stored
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Quotas
 from homing_node.sandboxes.inside.preloaded import STANDARD_LIBRARY
+from homing_node.sandboxes.jails import STRICT, ZYGOTE
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers.jail_config import Policy, load_policy
 from homing_node.workers.jail_system import parent_of, status_of
 from jailed import proc
-from sandboxed import ZYGOTE, run, sandboxes, sleeping
+from sandboxed import EVERY, run, sandboxes, sleeping
 
 
 @pytest.fixture
@@ -117,8 +118,9 @@ BAD = {
 }  # fmt: skip
 
 
-async def test_bad_input_is_a_typed_error_and_its_sibling_is_unharmed():
-    async with sandboxes() as node:
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_bad_input_is_a_typed_error_and_its_sibling_is_unharmed(strict: tuple[str, ...]):
+    async with sandboxes(strict=strict) as node:
         sibling, _ = await sleeping(node)
         wrong: list[str] = []
         for name, (code, given, expected, error_type) in BAD.items():
@@ -228,20 +230,22 @@ async def test_an_operator_sees_and_ends_a_run(node: Sandboxes):
         node.kill(10**9)
 
 
-async def test_what_cannot_be_sealed_is_not_used():
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_what_cannot_be_sealed_is_not_used(strict: tuple[str, ...]):
     program = (
         "from homing_node.sandboxes.inside.kernel import Seal\n"
         "def close(self): raise OSError(1, 'no')\n"
-        f"Seal.close = close\n{ZYGOTE}"
+        f"Seal.close = close\n{STRICT if strict else ZYGOTE}"
     )
-    async with sandboxes(program=f"exec({program!r})") as node:
+    async with sandboxes(program=f"exec({program!r})", strict=strict) as node:
         with pytest.raises(Unavailable, match="sealed"):
             await run(node, "1")
 
 
-async def test_a_jail_that_cannot_be_built_is_an_error():
-    policy = load_policy(of="zygote")
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_a_jail_that_cannot_be_built_is_an_error(strict: tuple[str, ...]):
+    policy = load_policy(of="strict" if strict else "zygote")
     broken = Policy(policy.config.replace("mount_proc: false", "no_such_word: 1"), policy.seccomp)
-    async with sandboxes(broken) as node:
+    async with sandboxes(broken, strict=strict) as node:
         with pytest.raises(JailUnavailable):
             await run(node, "1")

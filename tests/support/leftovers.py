@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homing_node.workers.jail_system import parent_of, status_of
+from jailed import exists
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -65,7 +66,7 @@ def cgroups_of(node: int) -> list[Path]:
 async def gone(*pids: int, within_s: float = 10.0) -> bool:
     """Whether processes are dead and were reaped, by whose children they were; this waits, and reaps nothing."""
     deadline = time.monotonic() + within_s
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while any(exists(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.01)

@@ -10,18 +10,34 @@ from typing import Any
 from homing.sandboxes import Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
 from homing_node.metrics import NodeMetrics
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
+from homing_node.sandboxes.policy import LAYERS, SandboxPolicy
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers.jail_config import Policy
 
-ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
+EVERY = ("*",)
+"""Tenants."""
 
 
 @contextlib.asynccontextmanager
-async def sandboxes(policy: Policy | None = None, program: str = ZYGOTE, **options: Any) -> AsyncIterator[Sandboxes]:
-    """A node's sandboxes; ended at the end."""
-    jails = ZygoteJails(policy=policy, program=program)
-    found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
+async def sandboxes(
+    policy: Policy | None = None, program: str = "", *, strict: tuple[str, ...] = (), **options: Any
+) -> AsyncIterator[Sandboxes]:
+    """A node's sandboxes; ended at the end.
+
+    Args:
+        policy: of the jail; by default that of this machine.
+        program: what runs in it.
+        strict: tenants who get jails of their own, which then are what the others are about.
+        options: of `Sandboxes`.
+    """
+    kind = "strict" if strict else "zygote"
+    jails = SandboxJails(
+        policy=SandboxPolicy(strict, frozenset(LAYERS)),
+        walls={kind: policy} if policy else {},
+        programs={kind: program} if program else {},
+    )
+    found = Sandboxes(jails, NodeMetrics(0.015), **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)
     try:

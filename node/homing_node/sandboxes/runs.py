@@ -174,10 +174,13 @@ class Run:
     def cpu_s(self) -> float:
         """CPU that it has used, in seconds, as far as that can be seen."""
         try:
-            pid = self.sandbox.pid
-            return cpu_s_of(pid) if pid else 0.0
+            return self._cpu_s()
         except OSError:
             return 0.0
+
+    def _cpu_s(self) -> float:
+        pid = self.sandbox.pid
+        return cpu_s_of(pid) - self.sandbox.cpu_before_s if pid else 0.0
 
     # -- CPU ------------------------------------------------------------------------------------------------------
 
@@ -187,7 +190,7 @@ class Run:
     def _look_at_cpu(self) -> None:
         most = self.asked.limits.cpu_s
         try:
-            used = cpu_s_of(self.sandbox.pid) if self.sandbox.pidfd >= 0 else 0.0
+            used = self._cpu_s()
         except OSError:
             return  # it is gone, and that is on its way here
         if used >= most:

@@ -179,6 +179,10 @@ class Jail:
         if self._pidfd >= 0:
             signal_by_pidfd(self._pidfd, signal.SIGKILL)
 
+    def program_pidfd(self) -> int:
+        """A descriptor of the program, which `find_inner` has found; the caller closes it."""
+        return os.dup(self._inner_pidfd)
+
     @property
     def program_lives(self) -> bool:
         """Whether the program is known and has not ended."""
