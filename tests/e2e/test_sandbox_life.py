@@ -117,7 +117,7 @@ async def test_a_node_that_is_killed_takes_everything_with_it():
     before = left()
     nodes: list[int] = []
     with told("node") as seen:
-        with python(NODES.format(support=str(Path(__file__).parent.parent / "support"))) as breeder:
+        with python(NODES.format(support=str(Path(__file__).parent.parent / "support")), reads=True) as breeder:
             for _ in range(CYCLES):
                 nodes.append(await _kill_a_node(breeder))
             breeder.communicate()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from homing.errors import HomingError, Overloaded, Unavailable
+from homing.sandboxes import Limits
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.fleet import Fleet
 from homing_node.sandboxes.service import Sandboxes
@@ -66,6 +67,32 @@ async def test_a_strict_sandbox_shares_nothing_with_another_and_has_nothing():
         assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2", "3"]
         assert proc(pid, "environ") == ""
         await end(first, second)
+
+
+def limit_of(pid: int, controller: str, file: str) -> int | None:
+    """What a process's cgroup of version 1 allows; None: that is none of homing's, or there is no such version."""
+    found = [line.split(":") for line in proc(pid, "cgroup").splitlines()]
+    (group,) = [path for _, names, path in found if controller in names.split(",")] or [""]
+    return int(Path(f"/sys/fs/cgroup/{controller}{group}/{file}").read_text()) if "/homing-" in group else None
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/sys/fs/cgroup/memory").exists(), reason="needs root and cgroups of version 1"
+)
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_cgroups_limit_memory_processes_and_cpu(strict: tuple[str, ...]):
+    """Broken by: a jail that is told nothing of the limits, or that gets the other kind's."""
+    memory_bytes = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * limits.zygote_memory_share)
+    share_us = int(limits.zygote_cpu_share * (os.cpu_count() or 1) * 100_000)
+    async with sandboxes(strict=strict) as node:
+        task, pid = await sleeping(node)
+        memory = limits.strict_memory_bytes + Limits().memory_bytes if strict else memory_bytes
+        assert abs((limit_of(pid, "memory", "memory.limit_in_bytes") or 0) - memory) < 4_096, "whole pages"
+        processes = limits.strict_processes if strict else limits.zygote_processes
+        assert limit_of(pid, "pids", "pids.max") == processes
+        quota, period = (limit_of(pid, "cpu", f"cpu.cfs_{name}_us") or 1 for name in ("quota", "period"))
+        assert quota / period == pytest.approx(share_us / 100_000, rel=0.01)
+        await end(task)
 
 
 async def test_what_it_used_before_it_had_code_is_not_counted():

@@ -155,6 +155,8 @@ class Jail:
             await asyncio.sleep(_CHILD_POLL_S)
 
     def _look_for_inner(self) -> None:
+        if self._inner_pidfd >= 0:
+            return  # `kill` was quicker
         for child in children_of(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(child)
@@ -167,8 +169,7 @@ class Jail:
         """End the jail: kill the program, which ends nsjail; without one, nsjail itself. Idempotent."""
         if self._pidfd < 0:
             return
-        if self._inner_pidfd < 0:
-            self._look_for_inner()
+        self._look_for_inner()
         if self._inner_pidfd >= 0:
             signal_by_pidfd(self._inner_pidfd, signal.SIGKILL)
             return
