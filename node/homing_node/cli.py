@@ -67,6 +67,19 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option(
     "--sandbox-without", envvar="HOMING_SANDBOX_WITHOUT", default="", help="Layers that may be lacking: uids,cgroups."
 )
+@click.option(
+    "--sandbox-requirements",
+    envvar="HOMING_SANDBOX_REQUIREMENTS",
+    default=None,
+    type=click.Path(path_type=Path),
+    help="File like a requirements.txt: packages that code in sandboxes can import.",
+)
+@click.option(
+    "--sandbox-imports",
+    envvar="HOMING_SANDBOX_IMPORTS",
+    default="",
+    help="Modules of theirs, separated by commas; default: those at the top of each.",
+)
 @click.option("--tls-cert", envvar="HOMING_TLS_CERT", default=None)
 @click.option("--tls-key", envvar="HOMING_TLS_KEY", default=None)
 @click.option("--tls-ca", envvar="HOMING_TLS_CA", default=None)

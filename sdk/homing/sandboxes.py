@@ -62,6 +62,7 @@ class Asked:
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
+        streamed: what it prints is wanted as it prints it.
     """
 
     code: str
@@ -69,10 +70,13 @@ class Asked:
     stdin: bytes = b""
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
+    streamed: bool = False
 
     def encode(self) -> bytes:
         """As bytes."""
-        return msgspec.msgpack.encode([self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant])
+        return msgspec.msgpack.encode(
+            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.streamed]
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Asked:
@@ -82,13 +86,13 @@ class Asked:
             BadRequest: they are none, or name limits that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, streamed = msgspec.msgpack.decode(data, type=_Shape)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:

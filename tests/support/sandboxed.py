@@ -13,6 +13,7 @@ from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.policy import LAYERS, SandboxPolicy
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.sandboxes.wheels import Wheels
 from homing_node.workers.jail_config import Policy
 
 EVERY = ("*",)
@@ -21,19 +22,26 @@ EVERY = ("*",)
 
 @contextlib.asynccontextmanager
 async def sandboxes(
-    policy: Policy | None = None, program: str = "", *, strict: tuple[str, ...] = (), **options: Any
+    policy: Policy | None = None,
+    program: str = "",
+    wheels: Wheels | None = None,
+    *,
+    strict: tuple[str, ...] = (),
+    **options: Any,
 ) -> AsyncIterator[Sandboxes]:
     """A node's sandboxes; ended at the end.
 
     Args:
         policy: of the jail; by default that of this machine.
         program: what runs in it.
+        wheels: what it can import.
         strict: tenants who get jails of their own, which then are what the others are about.
         options: of `Sandboxes`.
     """
     kind = "strict" if strict else "zygote"
     jails = SandboxJails(
         policy=SandboxPolicy(strict, frozenset(LAYERS)),
+        wheels=wheels,
         walls={kind: policy} if policy else {},
         programs={kind: program} if program else {},
     )

@@ -6,11 +6,14 @@ import os
 import resource
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.policy import CGROUPS, UIDS, SandboxPolicy
+from homing_node.sandboxes.wheels import Wheels
+from homing_node.workers.app_packages import MOUNTED_AT, PackageTree, obtain_packages
 from homing_node.workers.jail import JailSpec, nsjail_binary
 from homing_node.workers.jail_cache import cache_folder
 from homing_node.workers.jail_cgroups import Cgroups, prepare_cgroups
@@ -30,6 +33,7 @@ class SandboxJails:
         cache_dir: as `PoolConfig.cache_dir`.
         nsjail: as `PoolConfig.nsjail`.
         policy: of the operator.
+        wheels: what code in sandboxes can import besides the standard library.
         walls: what nsjail enforces, of a "zygote" and of "strict"; by default that of this machine.
         programs: what runs in the jails, by the same names.
 
@@ -39,23 +43,25 @@ class SandboxJails:
 
     def __init__(
         self, cache_dir: str | None = None, nsjail: str | None = None, policy: SandboxPolicy | None = None,
-        walls: dict[str, Policy] | None = None, programs: dict[str, str] | None = None,
+        wheels: Wheels | None = None, walls: dict[str, Policy] | None = None,
+        programs: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._cache_dir, self._nsjail = cache_dir, nsjail
         self.policy = policy or SandboxPolicy()
-        self._walls = walls or {}
+        self._wheels, self._walls = wheels, walls or {}
         self._programs = {"zygote": ZYGOTE, "strict": STRICT, **(programs or {})}
         self._lock = threading.Lock()
         self._specs: dict[str, JailSpec] = {}
         self._cgroups: Cgroups | None = None
+        self._packages: PackageTree | None = None
         self.lacking: dict[str, str] = {}
 
     def zygote(self) -> JailSpec:
-        """The jail of a zygote. It may take some seconds the first time, and can be called in a thread.
+        """The jail of a zygote. It may take some seconds the first time, more where wheels are installed; in a thread.
 
         Raises:
             JailUnavailable: there is no policy for this machine, no nsjail, or a layer is lacking.
-            ConfigurationError: the cache folder cannot be used.
+            ConfigurationError: the cache folder cannot be used, or the wheels cannot be installed.
         """
         cpu_ms_per_s = int(1_000 * limits.zygote_cpu_share * (os.cpu_count() or 1))
         return self._spec(
@@ -97,12 +103,23 @@ class SandboxJails:
             if self.lacking:
                 _log.warning("sandboxes lack a layer here", **self.lacking)
         self.policy.check(self.lacking)
-        runtime = runtime_root(cache_folder(self._cache_dir))
-        program = f"import sys; sys.path.append({runtime.site_packages!r}); {self._programs[kind]}"
+        cache = cache_folder(self._cache_dir)
+        runtime = runtime_root(cache)
+        modules = self._install(cache)
+        program = f"import sys; sys.path += {[runtime.site_packages, MOUNTED_AT]!r}; {self._programs[kind]}"
         return JailSpec(
-            runtime, runtime.path / "app", (runtime.python, "-I", "-S", "-B", "-X", "utf8", "-c", program), nsjail,
-            self._cgroups, policy=walls, zygote=kind == "zygote",
+            runtime, runtime.path / "app", (runtime.python, "-I", "-S", "-B", "-X", "utf8", "-c", program, *modules),
+            nsjail, self._cgroups, policy=walls, packages=self._packages and self._packages.path,
+            zygote=kind == "zygote",
         )  # fmt: skip
+
+    def _install(self, cache: Path) -> list[str]:
+        """Have the wheels there; returns the modules that are imported of them."""
+        if self._wheels is None:
+            return []
+        if self._packages is None:  # kept from then on: else it could be pruned
+            self._packages = obtain_packages(self._wheels.requirements, cache)
+        return self._wheels.modules(self._packages.path)
 
     def close(self) -> None:
         """Give the cgroup back; every jail is dead."""

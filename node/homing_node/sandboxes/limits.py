@@ -34,7 +34,7 @@ zygote_restart_s_min = 0.2
 # --- a sandbox in a jail of its own ---
 strict_max = 64  # at one time
 strict_starting_max = 4  # at one time: each is a start of Python
-strict_memory_bytes = 64 * 1024 * 1024  # beside what its code may take, where there are cgroups
+strict_memory_bytes = 256 * 1024 * 1024  # beside what its code may take, where there are cgroups
 strict_processes = 32
 
 # --- the node ---

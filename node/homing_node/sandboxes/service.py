@@ -20,7 +20,7 @@ from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
 from homing_node.sandboxes.jails import SandboxJails
-from homing_node.sandboxes.runs import Run
+from homing_node.sandboxes.runs import OnOutput, Run
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.strict import StrictSandboxes
 from homing_placement.routing.pending import Pending
@@ -109,12 +109,13 @@ class Sandboxes:
             pending.error = HomingError("the node failed on this run")
         pending.on_done(pending)
 
-    async def run(self, asked: Asked, left_s: float = math.inf) -> Outcome:
+    async def run(self, asked: Asked, left_s: float = math.inf, on_output: OnOutput | None = None) -> Outcome:
         """Run code in a sandbox.
 
         Args:
             asked: the code, and what it may use.
             left_s: how long anybody waits for it, in seconds.
+            on_output: see `Run`.
 
         Raises:
             TooLarge, BadRequest: it asks for what cannot be.
@@ -131,7 +132,8 @@ class Sandboxes:
         finally:
             if not began:
                 self._leave(asked.tenant)
-        run = Run(next(self._numbers), asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)))
+        wall_s = max(0.0, min(asked.limits.wall_s, left_s))
+        run = Run(next(self._numbers), asked, sandbox, wall_s, on_output)
         self._runs[run.number] = run
         sandbox.on_end = lambda status: self._ended(run, status)
         if sandbox.ended:

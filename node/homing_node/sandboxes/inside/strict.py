@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 from typing import NoReturn
 
@@ -16,8 +17,8 @@ from homing_node.sandboxes.inside.talk import CHANNEL_FD
 
 
 def main() -> NoReturn:
-    """The entry point of the process."""
-    preloaded.load()
+    """The entry point of the process; its arguments are modules that it is to import, besides the standard library."""
+    preloaded.load(sys.argv[1:])
     threading.stack_size(limits.thread_stack_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     kernel.forbid_new_privileges()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 CHANNEL_FD = 3
 
-# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have
+# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, whether what it
+# prints is wanted as it prints it
 RUN = 1
 
 # Sandbox to node
