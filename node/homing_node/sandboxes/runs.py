@@ -17,6 +17,7 @@ from homing_node.sandboxes.inside.child import EXIT_NOT_SEALED
 from homing_node.sandboxes.sandbox import Conversation, Sandbox, frames_max_for
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.jail import explain_exit
+from homing_node.workers.jail_system import anonymous_bytes_of
 
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of a process, in the clock ids of the kernel (include/linux/posix-timers.h)
 _CODES = {
@@ -187,6 +188,12 @@ class Run:
             return self._cpu_s()
         except OSError:
             return 0.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it has beyond what it came with."""
+        pid = self.sandbox.pid
+        return max(0, anonymous_bytes_of(pid) - self.sandbox.memory_before_bytes) if pid else 0
 
     def _cpu_s(self) -> float:
         pid = self.sandbox.pid

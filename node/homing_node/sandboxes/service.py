@@ -30,13 +30,14 @@ _log = structlog.stdlib.get_logger("homing.sandboxes")
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    """One run that goes on; times in seconds."""
+    """One run that goes on; times in seconds; memory is its own, without its zygote's."""
 
     number: int
     tenant: str
     pid: int
     age_s: float
     cpu_s: float
+    memory_bytes: int
 
 
 class _Waiting(NamedTuple):
@@ -215,12 +216,12 @@ class Sandboxes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def list(self) -> list[SandboxFacts]:
-        """The runs that go on."""
+        """The runs that go on. Each is some looks at /proc, so many are for a thread."""
         now_s = time.perf_counter()
         found: list[SandboxFacts] = []
-        for run in self._runs.values():
-            pid = run.sandbox.pid
-            found.append(SandboxFacts(run.number, run.asked.tenant, pid, now_s - run.began_s, run.cpu_s))
+        for run in list(self._runs.values()):
+            pid, age_s = run.sandbox.pid, now_s - run.began_s
+            found.append(SandboxFacts(run.number, run.asked.tenant, pid, age_s, run.cpu_s, run.memory_bytes))
         return found
 
     def kill(self, number: int) -> None:

@@ -23,6 +23,7 @@ from homing_node.sandboxes.inside.orders import UP, Order
 from homing_node.sandboxes.runs import cpu_s_of
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, readable, spawn
+from homing_node.workers.jail_system import anonymous_bytes_of
 from homing_node.workers.process_output import OutputPipe
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -119,6 +120,7 @@ class StrictSandbox:
             own_bytes = int(Path(f"/proc/{jail.inner_pid}/statm").read_text().split()[0]) * _PAGE_BYTES
             sandbox = Sandbox(0, _KEEPS_UID, jail.channel)
             sandbox.cpu_before_s = cpu_s_of(jail.inner_pid)
+            sandbox.memory_before_bytes = anonymous_bytes_of(jail.inner_pid)
             cpu_s = self._cpu_s + math.ceil(sandbox.cpu_before_s)
             jail.channel.send(Order(0, _KEEPS_UID, own_bytes + self._memory_bytes, cpu_s).pack())
             sandbox.forked(jail.program_pidfd())
