@@ -99,7 +99,8 @@ async def _at_rest(node: Sandboxes, wanted: Left | None) -> Left:
     deadline = time.monotonic() + PAUSE_S
     while True:
         found = left()
-        quiet = node.fleet.spare_count == 4 and len(node.fleet.zygotes) == 2
+        ready = [zygote.ready.done() for zygote in node.fleet.zygotes]  # else its nsjail is not done with its cgroups
+        quiet = node.fleet.spare_count == 4 and ready == [True, True]
         if quiet and wanted in (None, found):
             return found
         if time.monotonic() > deadline:
