@@ -21,7 +21,7 @@ from homing_node.workers.jail import JailSpec
 from homing_node.workers.jail_cgroups import prepare_cgroups
 from homing_node.workers.jail_system import become_subreaper, parent_of, status_of
 from jailed import dead, python
-from leftovers import Left, gone, left
+from leftovers import Left, descendants, gone, left
 from sandboxed import run, sandboxes, sleeping
 
 CYCLES = int(os.environ.get("HOMING_CYCLES", "6"))
@@ -99,7 +99,8 @@ async def _at_rest(node: Sandboxes, wanted: Left | None) -> Left:
     deadline = time.monotonic() + PAUSE_S
     while True:
         found = left()
-        ready = [zygote.ready.done() for zygote in node.fleet.zygotes]  # else its nsjail is not done with its cgroups
+        # Else an nsjail is not done with its cgroups, or the pidfd of a spare is still to come.
+        ready = [zygote.ready.done() and not zygote.unanswered for zygote in node.fleet.zygotes]
         quiet = node.fleet.spare_count == 4 and ready == [True, True]
         if quiet and wanted in (None, found):
             return found
@@ -139,8 +140,10 @@ async def _kill_a_node(breeder: Popen[str]) -> int:
     os.kill(node, signal.SIGKILL)
     assert (await asyncio.to_thread(breeder.stdout.readline)) == "reaped\n"
     deadline = time.monotonic() + PAUSE_S
-    while not all(dead(pid) for pid in (*inside, *nsjails)):
-        assert time.monotonic() < deadline, "they outlive their node"
+    while orphans := [pid for pid in descendants(os.getpid()) if pid != breeder.pid]:
+        assert time.monotonic() < deadline, f"they outlive their node: {[status_of(pid) for pid in orphans]}"
+        for pid in orphans:
+            dead(pid)  # which reaps what is
         await asyncio.sleep(0.01)
     return node
 
