@@ -98,7 +98,7 @@ async def test_cgroups_limit_memory_processes_and_cpu(strict: tuple[str, ...]):
 async def test_what_it_used_before_it_had_code_is_not_counted():
     """A start of Python takes more CPU than this limit. Broken by: `cpu_before_s` that stays 0."""
     async with sandboxes(strict=EVERY) as node:
-        assert (await run(node, "1 + 1", cpu_s=0.03)).check() == 2
+        assert (await run(node, "__import__('time').sleep(0.3)\n1 + 1", cpu_s=0.05)).check() == 2
         ran = await run(node, "while True: pass", cpu_s=0.1)
         assert ran.error is not None
         assert ran.error.error_type == "cpu_s"
