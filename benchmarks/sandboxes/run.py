@@ -31,7 +31,7 @@ from homing.observability.catalogue import SOURCES
 from homing.sandboxes import Asked, Limits
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.admission import Quotas
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.service import Sandboxes
 
 SLEEP = Asked("import time\ntime.sleep(110)", limits=Limits(wall_s=115))
@@ -169,10 +169,10 @@ async def alive(sandboxes: Sandboxes, count: int, tasks: list[asyncio.Task[objec
 async def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[Bound]]:
     """All of it: figures, and what is promised of them."""
     program = None if options.alone else workerd.binary()
-    jails = ZygoteJails()
+    jails = SandboxJails()
     quotas = Quotas(running=5_000, starts_per_s=50_000, waiting=5_000, all_running=5_000)
     metrics = NodeMetrics(0.015)
-    sandboxes = Sandboxes(jails.spec, metrics, quotas)
+    sandboxes = Sandboxes(jails, metrics, quotas)
     serving = asyncio.ensure_future(sandboxes.serve())
     await asyncio.sleep(0)
     tasks: list[asyncio.Task[object]] = []

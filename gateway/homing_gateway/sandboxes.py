@@ -197,4 +197,5 @@ def _row(link: NodeLink, facts: call_pb2.RunFacts) -> dict[str, object]:
         "pid": facts.pid,
         "age_ms": facts.age_ms,
         "cpu_ms": facts.cpu_ms,
+        "memory_bytes": facts.memory_bytes,
     }

@@ -41,7 +41,7 @@ from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
 from homing_node.sandbox_service import SandboxService
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.sandboxes.wheels import read_wheels
 from homing_node.settings import NodeSettings, split_address
@@ -117,8 +117,8 @@ class Node:
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
-        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail, wheels)
-        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
+        self.jails = SandboxJails(settings.cache_dir, settings.nsjail, settings.sandboxes, wheels)
+        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails, self.metrics)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)

@@ -14,13 +14,13 @@ from homing.values import to_stored
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Quotas
 from homing_node.sandboxes.inside.preloaded import STANDARD_LIBRARY
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import STRICT, ZYGOTE, SandboxJails
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers.jail import JailSpec
 from homing_node.workers.jail_config import Policy, load_policy
 from homing_node.workers.jail_system import parent_of, status_of
 from jailed import proc
-from sandboxed import ZYGOTE, run, sandboxes, sleeping
+from sandboxed import EVERY, run, sandboxes, sleeping
 
 
 @pytest.fixture
@@ -119,8 +119,9 @@ BAD = {
 }  # fmt: skip
 
 
-async def test_bad_input_is_a_typed_error_and_its_sibling_is_unharmed():
-    async with sandboxes() as node:
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_bad_input_is_a_typed_error_and_its_sibling_is_unharmed(strict: tuple[str, ...]):
+    async with sandboxes(strict=strict) as node:
         sibling, _ = await sleeping(node)
         wrong: list[str] = []
         for name, (code, given, expected, error_type) in BAD.items():
@@ -190,14 +191,14 @@ async def test_each_tenant_has_a_zygote_of_its_own(node: Sandboxes):
 
 
 async def test_one_zygote_is_made_for_whoever_comes_next(monkeypatch: pytest.MonkeyPatch):
-    """However long the first jail takes to be made ready. Broken by: no `_blank_comes`."""
-    make = ZygoteJails.spec
+    """However long the first jail takes to be made ready. Broken by: no `_blank_begun`."""
+    make = SandboxJails.zygote
 
-    def slowly(jails: ZygoteJails) -> JailSpec:
+    def slowly(jails: SandboxJails) -> JailSpec:
         time.sleep(1)
         return make(jails)
 
-    monkeypatch.setattr(ZygoteJails, "spec", slowly)
+    monkeypatch.setattr(SandboxJails, "zygote", slowly)
     monkeypatch.setattr(limits, "look_s", 0.05)
     async with sandboxes() as node:
         assert (await run(node, "1")).check() == 1
@@ -248,20 +249,22 @@ async def test_an_operator_sees_and_ends_a_run(node: Sandboxes):
         node.kill(10**9)
 
 
-async def test_what_cannot_be_sealed_is_not_used():
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_what_cannot_be_sealed_is_not_used(strict: tuple[str, ...]):
     program = (
         "from homing_node.sandboxes.inside.kernel import Seal\n"
         "def close(self): raise OSError(1, 'no')\n"
-        f"Seal.close = close\n{ZYGOTE}"
+        f"Seal.close = close\n{STRICT if strict else ZYGOTE}"
     )
-    async with sandboxes(program=f"exec({program!r})") as node:
+    async with sandboxes(program=f"exec({program!r})", strict=strict) as node:
         with pytest.raises(Unavailable, match="sealed"):
             await run(node, "1")
 
 
-async def test_a_jail_that_cannot_be_built_is_an_error():
-    policy = load_policy(of="zygote")
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_a_jail_that_cannot_be_built_is_an_error(strict: tuple[str, ...]):
+    policy = load_policy(of="strict" if strict else "zygote")
     broken = Policy(policy.config.replace("mount_proc: false", "no_such_word: 1"), policy.seccomp)
-    async with sandboxes(broken) as node:
+    async with sandboxes(broken, strict=strict) as node:
         with pytest.raises(JailUnavailable):
             await run(node, "1")

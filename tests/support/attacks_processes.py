@@ -62,6 +62,7 @@ PROCESSES = (
         "S",
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, resource.getrlimit(resource.RLIMIT_NPROC))",
         pooled="J",
+        strict="S",
     ),
     attack("wait: a child", "S", "os.waitpid(-1, os.WNOHANG)", "ECHILD", pooled="J"),
     attack("timer_create", "SJ", "call(222, 107, 1, 0, buffer(8))"),
@@ -218,7 +219,9 @@ KERNEL = (
     attack("landlock_create_ruleset", "SJ", "call(444, 444, 0, 0, 1)", "EOPNOTSUPP", "ENOSYS"),
     attack("seccomp: ask what there is", "SJ", "call(317, 277, 2, 0, buffer(4, b'\\0\\0\\xff\\x7f'))"),
     attack("seccomp: a filter of its own", "SJ", "call(317, 277, 1, 0, 0)", "EFAULT", "EINVAL"),
-    attack("prctl: a filter of its own", "S", "call(157, 167, 22, 2, 0, 0, 0)", "EFAULT", "EINVAL", pooled="J"),
+    attack(
+        "prctl: a filter of its own", "S", "call(157, 167, 22, 2, 0, 0, 0)", "EFAULT", "EINVAL", pooled="J", strict="S"
+    ),
     attack("prctl: its name", "SJ", "call(157, 167, 15, buffer(16, b'x'), 0, 0, 0)"),
     attack("prctl: be dumpable", "SJ", "call(157, 167, 4, 1, 0, 0, 0)"),
     attack("adjtimex", "SJ", "call(159, 171, buffer(256))"),
@@ -240,9 +243,10 @@ SHARED = (
 )
 
 IDENTITY = (
-    attack("setuid: 0", "SJI", "os.setuid(0)"),
-    attack("setgid: 0", "SJI", "os.setgid(0)"),
-    attack("setresuid: 0", "SJI", "os.setresuid(0, 0, 0)"),
+    # To 0, unless that is what the only id is called in this namespace, as it is for ordinary users: then to any other.
+    attack("setuid: another", "SJI", "os.setuid(0 if os.getuid() else 1)"),
+    attack("setgid: another", "SJI", "os.setgid(0 if os.getgid() else 1)"),
+    attack("setresuid: another", "SJI", "n = 0 if os.getuid() else 1; os.setresuid(n, n, n)"),
     attack("setgroups", "SJI", "os.setgroups([])"),
     attack(
         "capset: everything",
@@ -259,12 +263,14 @@ DESCRIPTORS = (
         "S",
         "import array, socket; a, b = socket.socketpair(); a.sendmsg([b'x'], [(1, 1, array.array('i', [0]))])",
         pooled="-",
+        strict="SJ",
     ),
     attack(
         "recvmsg: take a descriptor",
         "S",
         "import socket; a, b = socket.socketpair(); a.send(b'x'); b.recvmsg(1, 64)",
         pooled="-",
+        strict="SJ",
     ),
     attack("sendmmsg", "SJ", "import socket; a, b = socket.socketpair(); call(307, 269, a.fileno(), 0, 0, 0)"),
     attack("recvmmsg", "SJ", "import socket; a, b = socket.socketpair(); call(299, 243, a.fileno(), 0, 0, 0x40, 0)"),

@@ -17,6 +17,7 @@ from homing_node.sandboxes.inside.child import EXIT_NOT_SEALED
 from homing_node.sandboxes.sandbox import Conversation, Sandbox, frames_max_for
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.jail import explain_exit
+from homing_node.workers.jail_system import anonymous_bytes_of
 
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of a process, in the clock ids of the kernel (include/linux/posix-timers.h)
 _CODES = {
@@ -184,10 +185,19 @@ class Run:
     def cpu_s(self) -> float:
         """CPU that it has used, in seconds, as far as that can be seen."""
         try:
-            pid = self.sandbox.pid
-            return cpu_s_of(pid) if pid else 0.0
+            return self._cpu_s()
         except OSError:
             return 0.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it has beyond what it came with."""
+        pid = self.sandbox.pid
+        return max(0, anonymous_bytes_of(pid) - self.sandbox.memory_before_bytes) if pid else 0
+
+    def _cpu_s(self) -> float:
+        pid = self.sandbox.pid
+        return cpu_s_of(pid) - self.sandbox.cpu_before_s if pid else 0.0
 
     # -- CPU ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +207,7 @@ class Run:
     def _look_at_cpu(self) -> None:
         most = self.asked.limits.cpu_s
         try:
-            used = cpu_s_of(self.sandbox.pid) if self.sandbox.pidfd >= 0 else 0.0
+            used = self._cpu_s()
         except OSError:
             return  # it is gone, and that is on its way here
         if used >= most:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,9 +19,10 @@ from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
+from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.runs import OnOutput, Run
 from homing_node.sandboxes.sandbox import Sandbox
-from homing_node.workers.jail import JailSpec
+from homing_node.sandboxes.strict import StrictSandboxes
 from homing_placement.routing.pending import Pending
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -30,13 +30,14 @@ _log = structlog.stdlib.get_logger("homing.sandboxes")
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    """One run that goes on; times in seconds."""
+    """One run that goes on; times in seconds; memory is its own, without its zygote's."""
 
     number: int
     tenant: str
     pid: int
     age_s: float
     cpu_s: float
+    memory_bytes: int
 
 
 class _Waiting(NamedTuple):
@@ -48,20 +49,22 @@ class Sandboxes:
     """Runs code.
 
     Args:
-        spec: makes the jail of zygotes; called in a thread, when the first is needed.
+        jails: makes them, when the first is needed.
         metrics: of the node.
         quotas: of tenants.
         spares: sandboxes that wait, of each tenant.
     """
 
     def __init__(
-        self, spec: Callable[[], JailSpec], metrics: NodeMetrics, quotas: Quotas | None = None,
+        self, jails: SandboxJails, metrics: NodeMetrics, quotas: Quotas | None = None,
         spares: int = limits.spares,
     ) -> None:  # fmt: skip
         self._metrics = metrics
         self._admission = Admission(quotas or Quotas())
         starts = {source: metrics.registry.counter("homing_sandbox_starts_total", source) for source in SOURCES}
-        self.fleet = Fleet(spec, spares, starts, lambda: not self._admission.waiting)
+        self.fleet = Fleet(jails.zygote, spares, starts, lambda: not self._admission.waiting)
+        self.strict = StrictSandboxes(jails.strict, starts["strict"])
+        self._policy = jails.policy
         self._tickets: dict[int, _Waiting] = {}
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
@@ -75,8 +78,10 @@ class Sandboxes:
             metrics.registry.gauge("homing_sandboxes", state).read = read
 
     async def serve(self) -> None:
-        """Look after zygotes until `close`."""
-        await self.fleet.serve()
+        """Look after zygotes and jails until `close`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.strict.serve())
+            await self.fleet.serve()
 
     async def close(self) -> None:
         """End every run, and begin no other; `serve` returns when all processes are dead."""
@@ -84,6 +89,7 @@ class Sandboxes:
             run.fail(Unavailable("the node stops"))
         await self._running.end()
         self.fleet.close()
+        self.strict.close()
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -143,8 +149,16 @@ class Sandboxes:
 
     async def _sandbox(self, asked: Asked) -> Sandbox:
         memory, cpu = asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1
+        if self._policy.is_strict(asked.tenant):
+            return await self.strict.take(memory, cpu)
         found = self.fleet.take_now(asked.tenant, memory, cpu)
-        return found if found is not None else await self.fleet.take(asked.tenant, memory, cpu)
+        if found is not None:
+            return found
+        try:
+            return await self.fleet.take(asked.tenant, memory, cpu)
+        except Unavailable as error:
+            _log.warning("no zygote can be had; a sandbox gets a jail of its own", reason=error.message)
+            return await self.strict.take(memory, cpu)
 
     def _ended(self, run: Run, status: int) -> None:
         self._runs.pop(run.number, None)
@@ -202,12 +216,12 @@ class Sandboxes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def list(self) -> list[SandboxFacts]:
-        """The runs that go on."""
+        """The runs that go on. Each is some looks at /proc, so many are for a thread."""
         now_s = time.perf_counter()
         found: list[SandboxFacts] = []
-        for run in self._runs.values():
-            pid = run.sandbox.pid
-            found.append(SandboxFacts(run.number, run.asked.tenant, pid, now_s - run.began_s, run.cpu_s))
+        for run in list(self._runs.values()):
+            pid, age_s = run.sandbox.pid, now_s - run.began_s
+            found.append(SandboxFacts(run.number, run.asked.tenant, pid, age_s, run.cpu_s, run.memory_bytes))
         return found
 
     def kill(self, number: int) -> None:

@@ -19,6 +19,7 @@ from homing_node.sandboxes import limits
 from homing_node.sandboxes.inside.orders import ENDED, FAILED, FORKED, NOTICE_BYTES, READY, Notice, Order
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, spawn
+from homing_node.workers.jail_system import anonymous_bytes_of
 from homing_node.workers.process_output import OutputPipe
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -49,7 +50,7 @@ class Zygote:
         self._jail: Jail | None = None
         self._numbers = itertools.count(1)
         self._uids: deque[int] = deque()
-        self._own_bytes = 0
+        self._own_bytes = self._own_anonymous_bytes = 0
         self._reason = ""
         self._words: deque[str] = deque(maxlen=20)
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -150,6 +151,7 @@ class Zygote:
             raise Unavailable(f"this node cannot make another sandbox: {error}") from error
         uid = self._uids.popleft()
         sandbox = Sandbox(next(self._numbers), uid, ours)
+        sandbox.memory_before_bytes = self._own_anonymous_bytes
         order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s, spare)
         try:
             ours.setblocking(False)
@@ -219,6 +221,7 @@ class Zygote:
         self._uids.extend(range(1, count) if count > 1 else range(1, limits.running_max))
         with contextlib.suppress(OSError):
             self._own_bytes = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0]) * _PAGE_BYTES
+        self._own_anonymous_bytes = anonymous_bytes_of(self.pid)
         self.started_s = self._loop.time()
         if not self.ready.done():
             self.ready.set_result(None)

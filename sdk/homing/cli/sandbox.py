@@ -10,9 +10,11 @@ from typing import Any
 import click
 import msgspec
 
+from homing.cli.ending import at_ctrl_c
 from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.limits import RUN_LINE_BYTES_MAX, RUN_TIMEOUT_S
+from homing.cli.limits import RUN_LINE_BYTES_MAX, RUN_TIMEOUT_S, TOP_EVERY_S
 from homing.cli.output import LineSplitter
+from homing.cli.sandbox_top import RunRow, Top, show, watch
 from homing.cli.tables import table
 from homing.errors import BadRequest
 
@@ -30,15 +32,6 @@ class _Line(msgspec.Struct):
     stderr: str = ""
     result: Any = None
     error: _Error | None = None
-
-
-class _Run(msgspec.Struct):
-    node: str = ""
-    run: int = 0
-    tenant: str = ""
-    pid: int = 0
-    age_ms: int = 0
-    cpu_ms: int = 0
 
 
 @click.group("sandbox")
@@ -97,9 +90,31 @@ def ps(url: str, token: str, as_json: bool) -> None:
     if as_json:
         click.echo(answer)
         return
-    runs = msgspec.json.decode(answer, type=dict[str, list[_Run]])["runs"]
+    runs = _runs(answer)
     rows = [(each.node, each.run, each.tenant or "-", each.pid, each.age_ms, each.cpu_ms) for each in runs]
     click.echo(table(("NODE", "RUN", "TENANT", "PID", "AGE ms", "CPU ms"), rows))
+
+
+@sandbox.command("top")
+@click.option("--once", is_flag=True, help="Show it once, as it is where standard output is no terminal.")
+@gateway_options
+def top(once: bool, url: str, token: str, as_json: bool) -> None:
+    """Watch what runs in sandboxes, on every node: what takes most CPU first, anew each second, until Ctrl-C.
+
+    Memory is each run's own, without what it shares with its siblings.
+    """
+    with GatewayApi(url, token) as api:
+        if as_json:
+            click.echo(api.get("/sandbox"))
+        elif once or not sys.stdout.isatty():
+            click.echo(show(Top(), _runs(api.get("/sandbox"))))
+        else:
+            with at_ctrl_c():
+                watch(lambda: _runs(api.get("/sandbox")), TOP_EVERY_S)
+
+
+def _runs(answer: bytes) -> list[RunRow]:
+    return msgspec.json.decode(answer, type=dict[str, list[RunRow]])["runs"]
 
 
 @sandbox.command("kill")

@@ -1,6 +1,7 @@
 """What a node and a zygote say to each other: packets of fixed size over a SOCK_SEQPACKET, never a byte of a tenant.
 
 An order comes with one descriptor, the sandbox's end of its channel; a FORKED notice with another, the sandbox's pidfd.
+A sandbox that has no zygote reads its order from its channel (`strict.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ _notice = struct.Struct("<BQiQI")
 
 ORDER_BYTES = _order.size
 NOTICE_BYTES = _notice.size
+
+UP = b"!"
+"""All that a sandbox without a zygote says before it has its order."""
 
 READY = 0
 FORKED = 1
