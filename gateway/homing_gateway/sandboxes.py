@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from homing.errors import BadRequest, NotFound, SandboxNoValue, Unavailable
-from homing.sandboxes import Asked, Ran, decode_outcome, limits_of
+from homing.sandboxes import PYTHON, Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error
@@ -29,6 +29,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     stdin: str = ""
     limits: dict[str, int | float] = {}
     tenant: str = ""
+    language: str = PYTHON
 
 
 class Sandboxes:
@@ -96,8 +97,8 @@ def _asked(body: bytes) -> Asked:
         stored = to_stored(arguments)
         stdin = given.stdin.encode()
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant: {error}') from error
-    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant)
+        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant, language: {error}') from error
+    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant, given.language)
 
 
 def _json_of(ran: Ran) -> bytes:

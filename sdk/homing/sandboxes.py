@@ -14,6 +14,8 @@ import msgspec
 from homing.errors import BadRequest, NotSupported, SandboxError, sandbox_error
 from homing.values import from_stored, to_stored
 
+PYTHON, JAVASCRIPT, TYPESCRIPT = LANGUAGES = ("python", "javascript", "typescript")
+
 _MIB = 1024 * 1024
 
 LIMITS_MAX: Mapping[str, float] = {
@@ -57,11 +59,12 @@ class Asked:
     """One run, as it is asked for.
 
     Attributes:
-        code: Python.
+        code: what runs.
         arguments: names that it finds defined.
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
+        language: of the code, one of `LANGUAGES`.
     """
 
     code: str
@@ -69,26 +72,33 @@ class Asked:
     stdin: bytes = b""
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
+    language: str = PYTHON
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise BadRequest(f"there is no language {self.language[:100]!r}; there are {', '.join(LANGUAGES)}")
 
     def encode(self) -> bytes:
         """As bytes."""
-        return msgspec.msgpack.encode([self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant])
+        return msgspec.msgpack.encode(
+            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.language]
+        )  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes) -> Asked:
         """Out of bytes.
 
         Raises:
-            BadRequest: they are none, or name limits that cannot be.
+            BadRequest: they are none, or name limits or a language that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, language = msgspec.msgpack.decode(data, type=_Shape)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, language)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, str]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -192,6 +202,7 @@ async def run(
     stdin: str | bytes = "",
     limits: Limits | Mapping[str, Any] | None = None,
     tenant: str = "",
+    language: str = PYTHON,
     grants: Mapping[str, Any] | None = None,
 ) -> Ran:
     """Run code in a sandbox of its own: a process without files, network, environment, or anything else of this one.
@@ -200,15 +211,16 @@ async def run(
     raises is in what is returned; only what keeps it from being run is raised.
 
     Args:
-        code: Python. `await` is allowed at its top; where it ends with an expression, that is its result.
+        code: what to run. `await` is allowed at its top; where it ends with an expression, that is its result.
         args: names that it finds defined: values that calls between objects can carry, but for stubs.
         stdin: what it reads there.
         limits: what it may use; `Limits`, or some of its fields by name.
         tenant: whose code it is, if that matters: those of different tenants share no zygote. At most 200 characters.
+        language: "python", "javascript", or "typescript", whose types are taken out and not checked.
         grants: what it may do besides; not there yet.
 
     Raises:
-        BadRequest: a limit that cannot be, or a tenant's name that is too long.
+        BadRequest: a limit or a language that cannot be, or a tenant's name that is too long.
         TooLarge: code, arguments or stdin are over 4 MiB.
         TypeError: an argument that cannot be sent.
         Overloaded: too many runs of the tenant wait already.
@@ -227,4 +239,4 @@ async def run(
     if not isinstance(limits, Limits):
         limits = limits_of(cast("Mapping[str, Any]", limits or {}))
     given = stdin.encode() if isinstance(stdin, str) else bytes(stdin)
-    return await _state.runner(Asked(code, to_stored(dict(args or {})), given, limits, tenant))
+    return await _state.runner(Asked(code, to_stored(dict(args or {})), given, limits, tenant, language))

@@ -71,7 +71,12 @@ class Run:
             sandbox, bytes_max, frames_max_for(given.output_bytes), self._on_message, self._on_close
         )  # fmt: skip
         sandbox.run = conversation
-        conversation.begin((talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes))
+        conversation.begin(
+            (
+                talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, asked.language,
+                given.memory_bytes,
+            )
+        )  # fmt: skip
 
     # -- what it says ---------------------------------------------------------------------------------------------
 

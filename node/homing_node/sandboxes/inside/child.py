@@ -12,10 +12,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import limits
+from homing_node.sandboxes.inside import javascript, limits
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
@@ -56,13 +57,25 @@ def text_output(send: Callable[[Message], None], stream: int) -> io.TextIOWrappe
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")
 
 
-def live(order: Order, channel: int, seal: Seal) -> NoReturn:
+class Work(NamedTuple):
+    """What a sandbox is to do: the parts of a RUN (`talk`)."""
+
+    code: str
+    arguments: bytes
+    given: bytes
+    result_bytes_max: int
+    language: str
+    memory_bytes: int
+
+
+def live(order: Order, channel: int, seal: Seal, engine: javascript.Engine) -> NoReturn:
     """Be a sandbox; called in the child of a fork.
 
     Args:
         order: what it may use.
         channel: its end of the channel.
         seal: the filter, made ready by the zygote.
+        engine: of JavaScript, in case that is what it runs.
     """
     try:
         _give_up(order, channel, seal)
@@ -71,7 +84,7 @@ def live(order: Order, channel: int, seal: Seal) -> NoReturn:
     try:
         if not _waits():
             rehearse()
-        _serve()
+        _serve(engine)
     finally:
         os._exit(EXIT_BROKEN)
 
@@ -111,17 +124,28 @@ def rehearse() -> None:
     outbox = Outbox()
     nothing = to_stored({})
     for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
-        perform(code, nothing, b"", 1_000, outbox.put)
+        perform(Work(code, nothing, b"", 1_000, PYTHON, 0), None, outbox.put)
         Inbox().feed(outbox.take())
 
 
-def perform(
-    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None]
-) -> None:  # fmt: skip
-    """Run code, and send what it prints and what becomes of it."""
-    sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
+def perform(work: Work, engine: javascript.Engine | None, send: Callable[[Message], None]) -> None:
+    """Run code, and send what it prints and what becomes of it.
+
+    Args:
+        work: what to run.
+        engine: of JavaScript; None: it is Python.
+        send: sends a message.
+    """
+    sys.stdin = io.TextIOWrapper(io.BytesIO(work.given), encoding="utf-8", errors="replace")
     sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
-    answer = evaluate(code, from_stored(arguments), result_bytes_max)
+    arguments = from_stored(work.arguments)
+    if engine is None or work.language == PYTHON:
+        answer = evaluate(work.code, arguments, work.result_bytes_max)
+    else:
+        answer = javascript.evaluate(
+            engine, work.code, work.language == TYPESCRIPT, {"stdin": sys.stdin.read(), **arguments},
+            work.result_bytes_max, work.memory_bytes, out, err,
+        )  # fmt: skip
     _flush(out, err)
     try:
         send(answer)
@@ -157,11 +181,11 @@ class _Channel:
                     rest = rest[os.write(CHANNEL_FD, rest) :]
 
 
-def _serve() -> None:
+def _serve(engine: javascript.Engine) -> None:
     channel = _Channel()
-    kind, code, arguments, given, result_bytes_max = channel.receive()
+    kind, *parts = channel.receive()
     if kind == RUN:
-        perform(code, arguments, given, result_bytes_max, channel.send)
+        perform(Work(*parts), engine, channel.send)
         os._exit(0)
 
 

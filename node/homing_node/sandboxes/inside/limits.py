@@ -11,3 +11,5 @@ processes_max = 16  # of a sandbox: its threads
 files_max = 32
 stack_bytes_max = 8 * 1024 * 1024
 thread_stack_bytes = 512 * 1024
+javascript_stack_bytes = 1024 * 1024
+typescript_bytes_per_char = 300  # of memory, for the tree of a text of usual TypeScript

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 CHANNEL_FD = 3
 
-# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have
+# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, language
+# (`homing.sandboxes.LANGUAGES`), bytes of memory that the code may take
 RUN = 1
 
 # Sandbox to node

@@ -14,7 +14,7 @@ import socket
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, preloaded
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -37,6 +37,7 @@ class Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._seal = kernel.Seal(allowed.sealed())
+        self._engine = javascript.Engine()
         self._myself = kernel.own_pidfd()
         self._children: dict[int, int] = {}  # pid in this jail to the number of its order
 
@@ -78,7 +79,7 @@ class Zygote:
         try:
             pid = kernel.fork()
             if pid == 0:
-                child.live(order, channel, self._seal)
+                child.live(order, channel, self._seal, self._engine)
         finally:
             kernel.join_pid_namespace(self._myself)
         self._children[pid] = order.number
@@ -114,6 +115,7 @@ def main() -> NoReturn:
     kernel.keep_no_inheritable()
     kernel.forbid_new_privileges()
     child.rehearse()  # what is made at the first use of something is made once
+    javascript.rehearse()
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 
