@@ -10,7 +10,8 @@ from typing import Any
 
 from attack_targets import source_of
 from attacks import Attack
-from homing.sandboxes import Asked, decode_outcome, encode_outcome
+from homing.sandboxes import JAVASCRIPT, Asked, decode_outcome, encode_outcome
+from homing.values import to_stored
 from homing_node.workers.jail_config import Policy, load_policy
 from jailed import jail_spec, probe
 from sandboxed import ZYGOTE, sandboxes
@@ -20,6 +21,21 @@ SILENT_S = 3.0  # a call that is death is so for its thread: the process may go 
 Try = Callable[[Attack, dict[str, Any]], Coroutine[Any, Any, str]]
 
 UNSEALED = f"from homing_node.sandboxes.inside.kernel import Seal; Seal.close = lambda self: None; {ZYGOTE}"
+
+# What a hole in the engine would be worth: native code in the process that runs JavaScript.
+HOLE = f"""
+from homing_node.sandboxes.inside.javascript import Engine
+made = Engine.__init__
+def hole(source):
+    names = {{}}
+    exec(source, names)
+    return names["outcome"]
+def with_hole(self):
+    made(self)
+    self._context.add_callable("hole", hole)
+Engine.__init__ = with_hole
+{ZYGOTE}
+"""
 
 
 def without_filter(policy: Policy) -> Policy:
@@ -34,6 +50,20 @@ async def in_sandbox(policy: Policy | None = None, program: str = ZYGOTE) -> Asy
 
         async def attempt(attack: Attack, given: dict[str, Any]) -> str:
             outcome = await found.run(Asked(source_of(attack, given) + "\noutcome"))
+            ran = decode_outcome(encode_outcome(outcome))
+            return ran.result if ran.error is None else f"{ran.error.code} {ran.error.error_type}".strip()
+
+        yield attempt
+
+
+@contextlib.asynccontextmanager
+async def in_javascript() -> AsyncIterator[Try]:
+    """Each attack through a hole in the engine of a sandbox that runs JavaScript."""
+    async with sandboxes(program=f"exec({HOLE!r})") as found:
+
+        async def attempt(attack: Attack, given: dict[str, Any]) -> str:
+            arguments = to_stored({"source": source_of(attack, given)})
+            outcome = await found.run(Asked("hole(source)", arguments, language=JAVASCRIPT))
             ran = decode_outcome(encode_outcome(outcome))
             return ran.result if ran.error is None else f"{ran.error.code} {ran.error.error_type}".strip()
 
@@ -65,6 +95,7 @@ DESIGNS: dict[str, tuple[Callable[[], contextlib.AbstractAsyncContextManager[Try
     "sandbox without any filter": (
         lambda: in_sandbox(without_filter(load_policy(of="zygote")), UNSEALED), "SJ",
     ),
+    "sandbox with a hole in JavaScript": (in_javascript, ""),
     "worker": (in_worker, ""),
     "worker without its filter": (lambda: in_worker(without_filter(load_policy())), "J"),
 }  # fmt: skip
