@@ -83,6 +83,11 @@ def test_values_come_out(code: str, value: object) -> None:
     assert type(found) is type(value)
 
 
+def test_a_long_value_of_many_parts_comes_out() -> None:
+    """The engine keeps it as a tree of parts, which the bindings cannot read; seen to fail without the `join`."""
+    assert result("Array.from({ length: 3000 }, (_, n) => ({ n }))") == [{"n": n} for n in range(3000)]
+
+
 def test_a_number_that_is_none_comes_out() -> None:
     assert math.isnan(result("NaN"))
     assert type(result("2 ** 53")) is float
