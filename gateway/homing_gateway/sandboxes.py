@@ -98,7 +98,7 @@ def _asked(body: bytes) -> Asked:
         stdin = given.stdin.encode()
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant, language: {error}') from error
-    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant, given.language)
+    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant, language=given.language)
 
 
 def _json_of(ran: Ran) -> bytes:

@@ -82,7 +82,7 @@ def test_an_object_runs_javascript_and_typescript(cluster: Cluster) -> None:
         ({"code": "1", "limits": {"none": 1}}, "BadRequest"),
         ({"code": "1", "tenant": "x" * 201}, "BadRequest"),
         ({"code": "1", "language": "ruby"}, "BadRequest"),
-        ({"code": "1", "grants": {"x": 1}}, "NotSupported"),
+        ({"code": "1", "grants": {"x": 1}}, "TypeError"),
         ({"code": "#", "times": 5 << 20}, "TooLarge"),
         ({"code": "", "stdin": "x", "times": 5 << 20}, "TooLarge"),
     ],

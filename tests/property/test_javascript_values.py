@@ -53,9 +53,9 @@ def test_values_come_back(value: Any) -> None:
 
 PIECES = st.sampled_from(
     [
-        "let x", ": T", " as T", "!", "\n", ";", "(", ")", "{", "}", "[", "]", "<T>", "class A ", "private ", "x", "=> ",
-        "= 1", "await ", "function f", "?", ",", "type A = ", "interface B ", "'ü'", "`${", "}`", "//", "/*", "*/",
-        "export ",
+        "let x", ": T", " as T", "!", "\n", ";", "(", ")", "{", "}", "[", "]", "<T>", "class A ", "private ", "x",
+        "=> ", "= 1", "await ", "function f", "?", ",", "type A = ", "interface B ", "'ü'", "`${", "}`", "//", "/*",
+        "*/", "export ",
     ]
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from homing.sandboxes import PYTHON, Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
+from homing_node.broker.grants import Grants
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
@@ -18,10 +19,12 @@ ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
 
 
 @contextlib.asynccontextmanager
-async def sandboxes(policy: Policy | None = None, program: str = ZYGOTE, **options: Any) -> AsyncIterator[Sandboxes]:
+async def sandboxes(
+    policy: Policy | None = None, program: str = ZYGOTE, grants: Grants | None = None, **options: Any
+) -> AsyncIterator[Sandboxes]:
     """A node's sandboxes; ended at the end."""
     jails = ZygoteJails(policy=policy, program=program)
-    found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
+    found = Sandboxes(jails.spec, NodeMetrics(0.015), grants=grants, **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)
     try:
@@ -38,7 +41,7 @@ async def run(
     language: str = PYTHON, **given: Any,
 ) -> Ran:  # fmt: skip
     async with asyncio.timeout(30):
-        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant, language)
+        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant, language=language)
         return decode_outcome(encode_outcome(await node.run(asked)))
 
 

@@ -11,13 +11,17 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import javascript, limits
+from homing_node.sandboxes.inside.asking import Asker
+from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
+from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
@@ -27,6 +31,7 @@ EXIT_NOT_SEALED = 77
 EXIT_BROKEN = 78
 
 Message = tuple[Any, ...]
+Come = Callable[[float | None], Sequence[list[Any]]]
 
 
 class Output(io.RawIOBase):
@@ -64,6 +69,7 @@ class Work(NamedTuple):
     arguments: bytes
     given: bytes
     result_bytes_max: int
+    offers: Sequence[Sequence[Any]]
     language: str
     memory_bytes: int
 
@@ -124,27 +130,34 @@ def rehearse() -> None:
     outbox = Outbox()
     nothing = to_stored({})
     for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
-        perform(Work(code, nothing, b"", 1_000, PYTHON, 0), None, outbox.put)
+        perform(Work(code, nothing, b"", 1_000, (), PYTHON, 0), None, outbox.put)
         Inbox().feed(outbox.take())
 
 
-def perform(work: Work, engine: javascript.Engine | None, send: Callable[[Message], None]) -> None:
+def perform(
+    work: Work, engine: javascript.Engine | None, send: Callable[[Message], None], come: Come | None = None
+) -> None:  # fmt: skip
     """Run code, and send what it prints and what becomes of it.
 
     Args:
         work: what to run.
         engine: of JavaScript; None: it is Python.
         send: sends a message.
+        come: gives the messages that have come, after so many seconds at most; None: nothing is granted.
     """
     sys.stdin = io.TextIOWrapper(io.BytesIO(work.given), encoding="utf-8", errors="replace")
     sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
     arguments = from_stored(work.arguments)
+    offers = work.offers if come is not None else ()
     if engine is None or work.language == PYTHON:
+        if come is not None and offers:
+            arguments["env"] = env_of(offers, Asker(send, lambda: come(0)))
         answer = evaluate(work.code, arguments, work.result_bytes_max)
     else:
+        granted = javascript.Granted(offers, Asks(send, come)) if come is not None else None
         answer = javascript.evaluate(
             engine, work.code, work.language == TYPESCRIPT, {"stdin": sys.stdin.read(), **arguments},
-            work.result_bytes_max, work.memory_bytes, out, err,
+            work.result_bytes_max, work.memory_bytes, out, err, granted,
         )  # fmt: skip
     _flush(out, err)
     try:
@@ -160,16 +173,26 @@ class _Channel:
         self._inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
+        self._came: deque[list[Any]] = deque()
 
     def receive(self) -> list[Any]:
         """The next message; the process ends where the node has gone."""
-        while True:
-            data = os.read(CHANNEL_FD, limits.read_bytes)
-            if not data:
-                os._exit(0)
-            messages = self._inbox.feed(data)
-            if messages:
-                return messages[0]
+        while not self._came:
+            self._read()
+        return self._came.popleft()
+
+    def come(self, wait_s: float | None) -> Sequence[list[Any]]:
+        """What has come, after so many seconds at most; None: something has."""
+        if not self._came and select.select([CHANNEL_FD], [], [], wait_s)[0]:
+            self._read()
+        messages, self._came = self._came, deque()
+        return messages
+
+    def _read(self) -> None:
+        data = os.read(CHANNEL_FD, limits.read_bytes)
+        if not data:
+            os._exit(0)
+        self._came.extend(self._inbox.feed(data))
 
     def send(self, message: Message) -> None:
         """Write a message."""
@@ -185,7 +208,7 @@ def _serve(engine: javascript.Engine) -> None:
     channel = _Channel()
     kind, *parts = channel.receive()
     if kind == RUN:
-        perform(Work(*parts), engine, channel.send)
+        perform(Work(*parts), engine, channel.send, channel.come)
         os._exit(0)
 
 

@@ -32,6 +32,9 @@
   const has = uncurried(Set.prototype.has);
   const add = uncurried(Set.prototype.add);
   const remove = uncurried(Set.prototype.delete);
+  const getAt = uncurried(Map.prototype.get);
+  const setAt = uncurried(Map.prototype.set);
+  const removeAt = uncurried(Map.prototype.delete);
   const getTime = uncurried(Date.prototype.getTime);
   const TypedArray = getPrototypeOf(Uint8Array);
 
@@ -301,11 +304,85 @@
     decode(bytes = new Uint8Array()) { return parse(host.decode(toHex(bytesOf(bytes)))); }
   });
 
+  // -- what is granted -----------------------------------------------------------------------------------------------
+
+  const asked = new Map(); // those without an answer: number to [settle, refuse]
+
+  function ask(place, operation, values) {
+    return new Promise((settle, refuse) => {
+      const number = host.ask(place, operation, `[${values.map((value) => encode(value, new Set())).join()}]`);
+      setAt(asked, number, [settle, refuse]);
+    });
+  }
+
+  class GrantError extends Error {
+    constructor(name, code, message, errorType, retryAfter) {
+      super(message);
+      define(this, "name", name);
+      define(this, "code", code);
+      define(this, "errorType", errorType);
+      define(this, "retryAfter", retryAfter);
+    }
+  }
+
+  class Answer {
+    #body;
+    constructor([status, fields, body]) {
+      this.#body = body;
+      define(this, "status", status, true);
+      define(this, "ok", status >= 200 && status < 300, true);
+      const headers = new Map();
+      for (const [name, value] of fields) {
+        const key = name.toLowerCase();
+        headers.set(key, headers.has(key) ? `${headers.get(key)}, ${value}` : value);
+      }
+      const get = (name) => headers.get(`${name}`.toLowerCase()) ?? null;
+      define(this, "headers", { get, has: (name) => get(name) !== null, entries: () => headers.entries() }, true);
+    }
+    async bytes() { return this.#body; }
+    async text() { return parse(host.decode(toHex(this.#body))); }
+    async json() { return parse(await this.text()); }
+  }
+
+  async function fetchUnder(place, url, { method = "GET", headers = [], body = null } = {}) {
+    const fields = isArray(headers) ? headers : Object.entries(headers);
+    const bytes = body === null || isView(body) || body instanceof ArrayBuffer
+      ? bytesOf(body ?? new ArrayBuffer()) : fromHex(host.encode(stringify(`${body}`.toWellFormed())));
+    const texts = fields.map(([name, value]) => [`${name}`, `${value}`]);
+    return new Answer(await ask(place, "fetch", [`${method}`.toUpperCase(), `${url}`, texts, bytes]));
+  }
+
+  // By the kind of a grant: its operations, and whether one takes options by name instead of arguments in order.
+  const KINDS = {
+    sql: (call) => ({ exec: (query, ...bindings) => call("exec", [query, ...bindings]) }),
+    kv: (call) => ({
+      get: (key) => call("get", [key]),
+      list: async (options = {}) => new Map(await call("list", [], options)),
+      put: (key, value) => call("put", [key, value]),
+      delete: (key) => call("delete", [key]),
+    }),
+    stub: (call, operations) =>
+      Object.fromEntries(operations.map((operation) => [operation, (...values) => call(operation, values)])),
+  };
+
+  function grantOf(place, kind, operations) {
+    if (kind === "http") return { fetch: (url, options) => fetchUnder(place, url, options) };
+    return KINDS[kind]((operation, values, options = {}) => ask(place, operation, [values, options]), operations);
+  }
+
+  function setEnv(offers) {
+    if (!offers.length) return;
+    const env = {};
+    offers.forEach(([name, kind, operations], place) => define(env, name, grantOf(place, kind, operations), true));
+    define(globalThis, "env", env, true);
+  }
+
   // -- what the host's loop calls ------------------------------------------------------------------------------------
 
   globalThis.__begin = function __begin(text) {
-    const { code, before, names, random } = parse(text);
+    const { code, before, names, offers, random } = parse(text);
     linesBefore = before;
+    setEnv(offers);
     setRandom(fromHex(random));
     let value;
     try {
@@ -316,6 +393,15 @@
     }
     if (value instanceof Promise) then(value, finish, (error) => fail(error, "raised"));
     else finish(value);
+  };
+
+  globalThis.__answer = (number, text) => {
+    const waiting = getAt(asked, number);
+    if (waiting === undefined) return;
+    removeAt(asked, number);
+    const { value, refusal } = parse(text);
+    if (refusal === undefined) waiting[0](decode(value));
+    else waiting[1](new GrantError(...refusal));
   };
 
   // Joined, since the bindings cannot read a long text that is still the tree of its parts.

@@ -14,20 +14,21 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 import _quickjs
 
 from homing.values import to_stored
 from homing_node.sandboxes.inside import limits
+from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.javascript_values import from_javascript, to_javascript
 from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
 from homing_node.sandboxes.inside.typescript import Script, Unreadable, script
 
 _PRELUDE = Path(__file__).with_name("javascript.js").read_text()
-_ENTRIES = ("__begin", "__outcome", "__due", "__fire")
+_ENTRIES = ("__begin", "__outcome", "__due", "__fire", "__answer")
 _CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE))
 _NO_MEMORY = ("InternalError: out of memory", "null")  # null where there is none for an exception either
 _ENGINE_SHARE = 0.75  # of the memory that code may have: the engine's own error comes before the kernel's
@@ -35,6 +36,18 @@ _RELAXED_SHARE = 0.9  # when it is over, to say what went wrong
 
 Answer = tuple[Any, ...]
 Write = Callable[[str], object]
+
+
+class Granted(NamedTuple):
+    """What a run may ask for.
+
+    Attributes:
+        offers: of each grant its name, its kind and its operations.
+        asks: carries them out; None: nothing is granted.
+    """
+
+    offers: Sequence[Sequence[Any]] = ()
+    asks: Asks | None = None
 
 
 class Engine:
@@ -48,34 +61,37 @@ class Engine:
         self._context = context = _quickjs.Context()
         context.set_max_stack_size(limits.javascript_stack_bytes)
         self._streams: dict[int, Write] = {}
+        self._asks: Asks | None = None
         self._relaxed_bytes = self._full_bytes = 0
-        for name in ("write", "relax", "random", "encode", "decode"):
+        for name in ("write", "relax", "random", "encode", "decode", "ask"):
             context.add_callable(f"__{name}", getattr(self, f"_{name}"))
         context.eval(_PRELUDE)
         entries = [context.get(name) for name in _ENTRIES]
         if not all(isinstance(entry, _quickjs.Object) for entry in entries):
             raise RuntimeError("the prelude of JavaScript does not define what it should")
-        self._begin, self._outcome, self._due, self._fire = cast("list[_quickjs.Object]", entries)
+        self._begin, self._outcome, self._due, self._fire, self._answer = cast("list[_quickjs.Object]", entries)
         context.eval("".join(f"delete globalThis.{name};" for name in _ENTRIES))
 
     def run(
-        self, code: Script, names: Mapping[str, Any], memory_bytes: int, out: TextIO, err: TextIO
+        self, code: Script, names: Mapping[str, Any], granted: Granted, memory_bytes: int, out: TextIO, err: TextIO
     ) -> tuple[str, Any]:  # fmt: skip
         """Run code to its end.
 
         Args:
             code: what `script` made of it.
             names: what it finds defined.
+            granted: what it may ask for.
             memory_bytes: what the sandbox may have beyond what it had.
             out, err: what it prints to.
 
         Returns:
             "result" and the value as `from_javascript` reads it; or a cause (`talk`) and type, message and traceback.
         """
-        self._streams = {1: out.write, 2: err.write}
+        self._streams, self._asks = {1: out.write, 2: err.write}, granted.asks
         given = {
             "code": code.text,
             "before": code.lines_before,
+            "offers": granted.offers,
             "names": [[name, to_javascript(value)] for name, value in names.items()],
             "random": os.urandom(16).hex(),
         }
@@ -101,10 +117,18 @@ class Engine:
             if (told := self._outcome()) is not None:
                 return told
             due_ms = cast("float", self._due())
-            if due_ms < 0:
+            if due_ms < 0 and not self._asks:
                 return json.dumps(["failure", RAISED, "Error", "it waits for a promise that nothing will settle", ""])
-            time.sleep(due_ms / 1e3)
-            self._fire()
+            self._wait(None if due_ms < 0 else due_ms / 1e3)
+            if due_ms == 0:
+                self._fire()
+
+    def _wait(self, seconds: float | None) -> None:
+        if not self._asks:
+            time.sleep(seconds or 0)
+            return
+        for number, text in self._asks.answers(seconds):
+            self._answer(number, text)
 
     # -- what JavaScript calls ------------------------------------------------------------------------------------
 
@@ -125,6 +149,9 @@ class Engine:
     def _encode(self, text: str) -> str:
         return str(json.loads(text)).encode("utf-8", "replace").hex()
 
+    def _ask(self, place: int, operation: str, text: str) -> int:
+        return self._asks.ask(place, operation, text) if self._asks is not None else 0
+
     def _decode(self, data: str) -> str:
         return json.dumps(bytes.fromhex(data).decode("utf-8", "replace"))
 
@@ -141,7 +168,7 @@ def _resident_bytes_most() -> int:
 
 def evaluate(
     engine: Engine, code: str, types: bool, arguments: Mapping[str, Any], result_bytes_max: int, memory_bytes: int,
-    out: TextIO, err: TextIO,
+    out: TextIO, err: TextIO, granted: Granted | None = None,
 ) -> Answer:  # fmt: skip
     """Run code as a script of its own.
 
@@ -154,6 +181,7 @@ def evaluate(
         result_bytes_max: what its result may have.
         memory_bytes: what it may take.
         out, err: what it prints to.
+        granted: what it may ask for; None: nothing.
 
     Returns:
         A RESULT or a FAILURE (`talk`).
@@ -171,7 +199,7 @@ def evaluate(
     except (Unreadable, UnicodeError) as error:
         return FAILURE, SYNTAX, "SyntaxError", str(error)[: limits.message_chars_max], ""
     try:
-        kind, found = engine.run(text, arguments, memory_bytes, out, err)
+        kind, found = engine.run(text, arguments, granted or Granted(), memory_bytes, out, err)
     except MemoryError:
         return FAILURE, MEMORY, "", "", ""
     except Exception as error:
