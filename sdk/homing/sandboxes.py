@@ -67,6 +67,7 @@ class Asked:
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
+        streamed: what it prints is wanted as it prints it.
         grants: what it may do besides.
         language: of the code, one of `LANGUAGES`.
     """
@@ -76,6 +77,7 @@ class Asked:
     stdin: bytes = b""
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
+    streamed: bool = False
     grants: tuple[Given, ...] = ()
     language: str = PYTHON
 
@@ -86,7 +88,16 @@ class Asked:
     def encode(self) -> bytes:
         """As bytes."""
         return msgspec.msgpack.encode(
-            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.grants, self.language]
+            [
+                self.code,
+                self.arguments,
+                self.stdin,
+                asdict(self.limits),
+                self.tenant,
+                self.streamed,
+                self.grants,
+                self.language,
+            ]
         )
 
     @classmethod
@@ -97,13 +108,15 @@ class Asked:
             BadRequest: they are none, or name limits or a language that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant, grants, language = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, streamed, grants, language = msgspec.msgpack.decode(
+                data, type=_Shape
+            )
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant, grants, language)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants, language)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, tuple[Given, ...], str]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...], str]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -225,5 +238,5 @@ async def run(
     opened = granting.given(grants or {})
     if opened and "env" in (args or {}):
         raise BadRequest("grants are in env, so no argument can have that name")
-    asked = Asked(code, to_stored(dict(args or {})), given, limits, tenant, opened, language)
+    asked = Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened, language=language)
     return await runner.call_sandbox(asked)

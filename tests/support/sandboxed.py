@@ -9,10 +9,10 @@ from typing import Any
 
 from homing.sandboxes import PYTHON, Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
-from homing_node.broker.grants import Grants
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.sandboxes.wheels import Wheels
 from homing_node.workers.jail_config import Policy
 
 ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
@@ -20,11 +20,11 @@ ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
 
 @contextlib.asynccontextmanager
 async def sandboxes(
-    policy: Policy | None = None, program: str = ZYGOTE, grants: Grants | None = None, **options: Any
+    policy: Policy | None = None, program: str = ZYGOTE, wheels: Wheels | None = None, **options: Any
 ) -> AsyncIterator[Sandboxes]:
     """A node's sandboxes; ended at the end."""
-    jails = ZygoteJails(policy=policy, program=program)
-    found = Sandboxes(jails.spec, NodeMetrics(0.015), grants=grants, **options)
+    jails = ZygoteJails(wheels=wheels, policy=policy, program=program)
+    found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)
     try:

@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -56,10 +57,29 @@ class Output(io.RawIOBase):
         return len(piece)
 
 
-def text_output(send: Callable[[Message], None], stream: int) -> io.TextIOWrapper:
-    """A text stream that gathers what is printed into pieces."""
+class LiveText(io.TextIOWrapper):
+    """A text stream whose lines are sent as they are printed; when there are many, some at a time."""
+
+    _lines_left = limits.live_lines
+    _due_s = 0.0
+
+    def write(self, text: str, /) -> int:
+        """Write text, and send what there is if it is time."""
+        count = super().write(text)
+        if "\n" in text:
+            now_s = time.monotonic()
+            self._lines_left -= 1
+            if self._lines_left >= 0 or now_s >= self._due_s:
+                self._due_s = now_s + limits.live_pause_s
+                self.flush()
+        return count
+
+
+def text_output(send: Callable[[Message], None], stream: int, *, live: bool = False) -> io.TextIOWrapper:
+    """A text stream that gathers what is printed into pieces; with `live`, into small ones."""
     buffered = io.BufferedWriter(Output(send, stream), limits.output_piece_bytes)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")
+    kind = LiveText if live else io.TextIOWrapper
+    return kind(buffered, encoding="utf-8", errors="backslashreplace")
 
 
 class Work(NamedTuple):
@@ -69,6 +89,7 @@ class Work(NamedTuple):
     arguments: bytes
     given: bytes
     result_bytes_max: int
+    live: bool
     offers: Sequence[Sequence[Any]]
     language: str
     memory_bytes: int
@@ -130,7 +151,7 @@ def rehearse() -> None:
     outbox = Outbox()
     nothing = to_stored({})
     for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
-        perform(Work(code, nothing, b"", 1_000, (), PYTHON, 0), None, outbox.put)
+        perform(Work(code, nothing, b"", 1_000, False, (), PYTHON, 0), None, outbox.put)
         Inbox().feed(outbox.take())
 
 
@@ -146,7 +167,8 @@ def perform(
         come: gives the messages that have come, after so many seconds at most; None: nothing is granted.
     """
     sys.stdin = io.TextIOWrapper(io.BytesIO(work.given), encoding="utf-8", errors="replace")
-    sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
+    out, err = (text_output(send, each, live=work.live) for each in (STDOUT, STDERR))
+    sys.stdout, sys.stderr = out, err
     arguments = from_stored(work.arguments)
     offers = work.offers if come is not None else ()
     if engine is None or work.language == PYTHON:
