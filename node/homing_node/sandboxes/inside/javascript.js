@@ -101,7 +101,7 @@
     if (isArray(node)) return node.map(decode);
     if (typeof node !== "object" || node === null) return node;
     if ("o" in node) {
-      for (const key of keys(node.o)) define(node.o, key, decode(node.o[key]), true);
+      for (const key of keys(node.o)) node.o[key] = decode(node.o[key]);
       return node.o;
     }
     if ("m" in node) return new Map(node.m.map(decode));
