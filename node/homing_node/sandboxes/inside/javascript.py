@@ -64,7 +64,7 @@ class Engine:
         self._asks: Asks | None = None
         self._relaxed_bytes = self._full_bytes = 0
         for name in ("write", "relax", "random", "encode", "decode", "ask"):
-            context.add_callable(f"__{name}", getattr(self, f"_{name}"))
+            context.add_callable(f"__{name}", _never_raising(getattr(self, f"_{name}")))
         context.eval(_PRELUDE)
         entries = [context.get(name) for name in _ENTRIES]
         if not all(isinstance(entry, _quickjs.Object) for entry in entries):
@@ -133,10 +133,7 @@ class Engine:
     # -- what JavaScript calls ------------------------------------------------------------------------------------
 
     def _write(self, stream: int, text: str) -> None:
-        try:
-            self._streams[stream](json.loads(text))
-        except Exception:  # what is printed is lost, as when Python's own streams are closed
-            return
+        self._streams[stream](json.loads(text))
 
     def _relax(self) -> bool:
         """Let the engine have somewhat more; whether it had taken about all that it had."""
@@ -160,6 +157,18 @@ def rehearse() -> None:
     """Do what runs do in an engine that is thrown away: what is made at the first use of something is made once."""
     for code in ("const f = (n: number): number => n + 1; console.log(f(1)); [{ a: 1.5 }]", "await 1; throw Error()"):
         evaluate(Engine(), code, True, {"n": {}}, 1_000, 1 << 24, io.StringIO(), io.StringIO())
+
+
+def _never_raising(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose exceptions are null to JavaScript: code that gets hold of it may call it with anything."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception:
+            return None
+
+    return call
 
 
 def _resident_bytes_most() -> int:
