@@ -22,6 +22,7 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.backups import Backups
 from homing_node.broker.dialer import Dialer
+from homing_node.broker.grants import Grants
 from homing_node.broker.outbound import Outbound
 from homing_node.calls import CallService
 from homing_node.code import Code
@@ -118,7 +119,9 @@ class Node:
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
         self.jails = SandboxJails(settings.cache_dir, settings.nsjail, settings.sandboxes, wheels)
-        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails, self.metrics)
+        calls = partial(self.metrics.registry.counter, "homing_grant_calls_total")
+        grants = Grants(self.host.outgoing, settings.secret, lambda kind, outcome: calls(kind, outcome).add())
+        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails, self.metrics, grants=grants)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -153,7 +156,7 @@ class Node:
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
         states = ObjectService(Deletions(outside, self.host), databases, self.host)
         tails = TailService(self.host.tails)
-        runs = SandboxService(self.sandboxes)
+        runs = SandboxService(self.sandboxes, self.workforce.giver)
         server.add_generic_rpc_handlers(
             (calls.handler(), states.handler(), tails.handler(), runs.handler(), self.links.handler())
         )

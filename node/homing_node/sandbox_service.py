@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import grpc
@@ -10,6 +11,7 @@ import grpc
 from homing.errors import HomingError
 from homing.sandboxes import Asked, encode_outcome
 from homing.wire.v1 import call_pb2 as wire
+from homing_node.broker.grants import Giver
 from homing_node.calls import unary
 from homing_node.objects import replies
 from homing_node.sandboxes.service import Sandboxes
@@ -20,10 +22,11 @@ class SandboxService:
 
     Args:
         sandboxes: of this node.
+        giver: what the application has to give to runs that nobody of it asks for.
     """
 
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+    def __init__(self, sandboxes: Sandboxes, giver: Callable[[], Giver]) -> None:
+        self._sandboxes, self._giver = sandboxes, giver
 
     async def _run(self, request: wire.RunCodeRequest, context: Any) -> None:
         printed: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()  # at most what the run may print
@@ -33,7 +36,8 @@ class SandboxService:
 
         try:
             asked = Asked.decode(request.asked)
-            running = asyncio.ensure_future(self._sandboxes.run(asked, on_output=on_output if asked.streamed else None))
+            live = on_output if asked.streamed else None
+            running = asyncio.ensure_future(self._sandboxes.run(asked, self._giver(), on_output=live))
             running.add_done_callback(lambda _: printed.put_nowait(None))
             try:
                 while (piece := await printed.get()) is not None:

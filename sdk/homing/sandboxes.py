@@ -5,14 +5,19 @@ What is asked and what is answered travel as MessagePack arrays; `Asked` and `Ra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 import msgspec
 
-from homing.errors import BadRequest, NotSupported, SandboxError, sandbox_error
+from homing import grants as granting
+from homing import sandbox_runner
+from homing.errors import BadRequest, SandboxError, sandbox_error
+from homing.grants import Given, Grant
 from homing.values import from_stored, to_stored
+
+PYTHON, JAVASCRIPT, TYPESCRIPT = LANGUAGES = ("python", "javascript", "typescript")
 
 _MIB = 1024 * 1024
 
@@ -57,12 +62,14 @@ class Asked:
     """One run, as it is asked for.
 
     Attributes:
-        code: Python.
+        code: what runs.
         arguments: names that it finds defined.
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
         streamed: what it prints is wanted as it prints it.
+        grants: what it may do besides.
+        language: of the code, one of `LANGUAGES`.
     """
 
     code: str
@@ -71,11 +78,26 @@ class Asked:
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
     streamed: bool = False
+    grants: tuple[Given, ...] = ()
+    language: str = PYTHON
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise BadRequest(f"there is no language {self.language[:100]!r}; there are {', '.join(LANGUAGES)}")
 
     def encode(self) -> bytes:
         """As bytes."""
         return msgspec.msgpack.encode(
-            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.streamed]
+            [
+                self.code,
+                self.arguments,
+                self.stdin,
+                asdict(self.limits),
+                self.tenant,
+                self.streamed,
+                self.grants,
+                self.language,
+            ]
         )
 
     @classmethod
@@ -83,16 +105,18 @@ class Asked:
         """Out of bytes.
 
         Raises:
-            BadRequest: they are none, or name limits that cannot be.
+            BadRequest: they are none, or name limits or a language that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant, streamed = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, streamed, grants, language = msgspec.msgpack.decode(
+                data, type=_Shape
+            )
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants, language)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...], str]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -168,27 +192,6 @@ def decode_outcome(data: bytes) -> Ran:
     return Ran(value, text, error_text, told, duration_ms)
 
 
-Runner = Callable[[Asked], Awaitable[Ran]]
-
-
-class _State:
-    """Of this process.
-
-    Attributes:
-        runner: carries out `run`; None: this is no worker.
-    """
-
-    runner: Runner | None = None
-
-
-_state = _State()
-
-
-def let_run(runner: Runner) -> None:
-    """Say who carries out `run`; the runtime of a worker does."""
-    _state.runner = runner
-
-
 async def run(
     code: str,
     *,
@@ -196,7 +199,8 @@ async def run(
     stdin: str | bytes = "",
     limits: Limits | Mapping[str, Any] | None = None,
     tenant: str = "",
-    grants: Mapping[str, Any] | None = None,
+    language: str = PYTHON,
+    grants: Mapping[str, Grant] | None = None,
 ) -> Ran:
     """Run code in a sandbox of its own: a process without files, network, environment, or anything else of this one.
 
@@ -204,31 +208,35 @@ async def run(
     raises is in what is returned; only what keeps it from being run is raised.
 
     Args:
-        code: Python. `await` is allowed at its top; where it ends with an expression, that is its result.
+        code: what to run. `await` is allowed at its top; where it ends with an expression, that is its result.
         args: names that it finds defined: values that calls between objects can carry, but for stubs.
         stdin: what it reads there.
         limits: what it may use; `Limits`, or some of its fields by name.
         tenant: whose code it is, if that matters: those of different tenants share no zygote. At most 200 characters.
-        grants: what it may do besides; not there yet.
+        language: "python", "javascript", or "typescript", whose types are taken out and not checked.
+        grants: what it may do besides, of `homing.grants`, by its name in the `env` of the code.
 
     Raises:
-        BadRequest: a limit that cannot be, or a tenant's name that is too long.
+        BadRequest: a limit or a language that cannot be, a tenant's name that is too long, or a grant that cannot be.
+        Forbidden: a grant gives more than the application has itself.
+        GrantEnded: a grant was revoked.
         TooLarge: code, arguments or stdin are over 4 MiB.
         TypeError: an argument that cannot be sent.
         Overloaded: too many runs of the tenant wait already.
         Unavailable: the node cannot start sandboxes just now.
-        NotSupported: this code does not run in a worker; or grants are given.
+        NotSupported: this code does not run in a worker.
 
     Example:
         >>> ran = await homing.run("n * 2", args={"n": 21})  # doctest: +SKIP
         >>> ran.result  # doctest: +SKIP
         42
     """
-    if grants:
-        raise NotSupported("grants to sandboxes")
-    if _state.runner is None:
-        raise NotSupported("run is for the code of an application, in a worker")
+    runner = sandbox_runner.current()
     if not isinstance(limits, Limits):
         limits = limits_of(cast("Mapping[str, Any]", limits or {}))
     given = stdin.encode() if isinstance(stdin, str) else bytes(stdin)
-    return await _state.runner(Asked(code, to_stored(dict(args or {})), given, limits, tenant))
+    opened = granting.given(grants or {})
+    if opened and "env" in (args or {}):
+        raise BadRequest("grants are in env, so no argument can have that name")
+    asked = Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened, language=language)
+    return await runner.call_sandbox(asked)

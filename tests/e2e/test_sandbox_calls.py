@@ -64,13 +64,28 @@ def test_what_goes_wrong_in_it_is_told_with_its_traceback(cluster: Cluster) -> N
     assert found["error"][:2] == ["sandbox-limit", "cpu_s"]
 
 
+def test_an_object_runs_javascript_and_typescript(cluster: Cluster) -> None:
+    run: Any = cluster.get("Runner", "a").run
+    given = {"rows": [["x", 1], ["y", 2]], "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"\0", "big": 2**70}
+    code = "console.log(rows.length); [rows.reduce((sum, [, n]) => sum + n, 0), at, raw, big + 1n]"
+    found = run(code, given, language="javascript")
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    assert found == {"result": [3, at, b"\0", 2**70 + 1], "stdout": "2\n", "stderr": "", "error": None}
+    found = run("const n: number = await Promise.resolve(41)\nn + 1 as number", language="typescript")
+    assert (found["result"], found["error"]) == (42, None)
+    code, error_type, trace = run("function f() {\n  x()\n}\nf()", language="javascript")["error"]
+    assert (code, error_type) == ("sandbox-error", "ReferenceError")
+    assert "at f (<sandbox>:2:" in trace
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
         ({"code": "1", "limits": {"wall_s": -1}}, "BadRequest"),
         ({"code": "1", "limits": {"none": 1}}, "BadRequest"),
         ({"code": "1", "tenant": "x" * 201}, "BadRequest"),
-        ({"code": "1", "grants": {"x": 1}}, "NotSupported"),
+        ({"code": "1", "language": "ruby"}, "BadRequest"),
+        ({"code": "1", "grants": {"x": 1}}, "TypeError"),
         ({"code": "#", "times": 5 << 20}, "TooLarge"),
         ({"code": "", "stdin": "x", "times": 5 << 20}, "TooLarge"),
     ],
@@ -103,6 +118,7 @@ def test_http_runs_code_and_needs_the_token(cluster: Cluster, http: httpx.Client
         (b'{"code": 1}', 400),
         (b'{"code": "1", "args": [1]}', 400),
         (b'{"code": "1", "other": 1}', 400),
+        (b'{"code": "1", "language": "ruby"}', 400),
         (b'{"code": "1", "limits": {"wall_s": 1000}}', 400),
         (b'{"code": "1", "limits": {"wall_s": "1"}}', 400),
         (b'{"code": "\\ud800"}', 400),
@@ -113,6 +129,14 @@ def test_http_runs_code_and_needs_the_token(cluster: Cluster, http: httpx.Client
 def test_http_refuses_what_is_none(http: httpx.Client, body: bytes, status: int) -> None:
     answer = http.post(RUNS, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status, answer.text
+
+
+def test_http_runs_other_languages(http: httpx.Client) -> None:
+    asked = {"code": "console.log(s); ({ b: new Uint8Array(1), n: n + 1n })", "args": {"s": "ä", "n": 2**65}}
+    told = http.post(RUNS, json=asked | {"language": "javascript"}).json()
+    assert (told["result"], told["stdout"]) == ({"b": {"$bytes": "AA=="}, "n": 2**65 + 1}, "ä\n")
+    told = http.post(RUNS, json={"code": "enum A {}", "language": "typescript"}).json()
+    assert told["error"]["code"] == "sandbox-syntax"
 
 
 def test_http_tells_of_a_result_that_json_cannot_say(http: httpx.Client) -> None:
@@ -184,6 +208,12 @@ def test_the_command_line_runs_shows_and_ends(cluster: Cluster, http: httpx.Clie
     (tmp_path / "code.py").write_text("print('hello')\nn + 1")
     done = command(cluster, "run", str(tmp_path / "code.py"), "--arg", "n=41")
     assert (done.returncode, done.stdout) == (0, "hello\n42\n")
+    for name in ("code.js", "code.mjs", "code.ts"):
+        (tmp_path / name).write_text(f"let m{': number' if name.endswith('.ts') else ''} = n\nm + 1")
+        done = command(cluster, "run", str(tmp_path / name), "--arg", "n=41")
+        assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+    done = command(cluster, "run", "-", "--language", "javascript", stdin="nothing()")
+    assert (done.returncode, "ReferenceError" in done.stderr) == (1, True)
     done = command(cluster, "run", "-", stdin="1 / 0")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr

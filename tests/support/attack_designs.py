@@ -11,7 +11,8 @@ from typing import Any
 
 from attack_targets import source_of
 from attacks import Attack
-from homing.sandboxes import Asked, decode_outcome, encode_outcome
+from homing.sandboxes import JAVASCRIPT, Asked, decode_outcome, encode_outcome
+from homing.values import to_stored
 from homing_node.sandboxes.jails import STRICT, ZYGOTE
 from homing_node.workers.jail_config import Policy, load_policy
 from jailed import jail_spec, probe
@@ -23,6 +24,21 @@ Try = Callable[[Attack, dict[str, Any]], Coroutine[Any, Any, str]]
 
 _UNSEALED = "from homing_node.sandboxes.inside.kernel import Seal; Seal.close = lambda self: None; "
 UNSEALED_ZYGOTE, UNSEALED_STRICT = _UNSEALED + ZYGOTE, _UNSEALED + STRICT
+
+# What a hole in the engine would be worth: native code in the process that runs JavaScript.
+HOLE = f"""
+from homing_node.sandboxes.inside.javascript import Engine
+made = Engine.__init__
+def hole(source):
+    names = {{}}
+    exec(source, names)
+    return names["outcome"]
+def with_hole(self):
+    made(self)
+    self._context.add_callable("hole", hole)
+Engine.__init__ = with_hole
+{ZYGOTE}
+"""
 
 
 def without_filter(policy: Policy) -> Policy:
@@ -39,6 +55,20 @@ async def in_sandbox(
 
         async def attempt(attack: Attack, given: dict[str, Any]) -> str:
             outcome = await found.run(Asked(source_of(attack, given) + "\noutcome"))
+            ran = decode_outcome(encode_outcome(outcome))
+            return ran.result if ran.error is None else f"{ran.error.code} {ran.error.error_type}".strip()
+
+        yield attempt
+
+
+@contextlib.asynccontextmanager
+async def in_javascript() -> AsyncIterator[Try]:
+    """Each attack through a hole in the engine of a sandbox that runs JavaScript."""
+    async with sandboxes(program=f"exec({HOLE!r})") as found:
+
+        async def attempt(attack: Attack, given: dict[str, Any]) -> str:
+            arguments = to_stored({"source": source_of(attack, given)})
+            outcome = await found.run(Asked("hole(source)", arguments, language=JAVASCRIPT))
             ran = decode_outcome(encode_outcome(outcome))
             return ran.result if ran.error is None else f"{ran.error.code} {ran.error.error_type}".strip()
 
@@ -75,6 +105,7 @@ DESIGNS: dict[str, tuple[Callable[[], contextlib.AbstractAsyncContextManager[Try
     "strict without any filter": (
         lambda: in_sandbox(without_filter(load_policy(of="strict")), UNSEALED_STRICT, strict=EVERY), "SJ",
     ),
+    "sandbox with a hole in JavaScript": (in_javascript, ""),
     "worker": (in_worker, ""),
     "worker without its filter": (lambda: in_worker(without_filter(load_policy())), "J"),
 }  # fmt: skip

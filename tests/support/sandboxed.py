@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from homing.sandboxes import Asked, Limits, Ran, decode_outcome, encode_outcome
+from homing.sandboxes import PYTHON, Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import SandboxJails
@@ -57,9 +57,12 @@ async def sandboxes(
         jails.close()
 
 
-async def run(node: Sandboxes, code: str, *, tenant: str = "", args: dict[str, Any] | None = None, **given: Any) -> Ran:
+async def run(
+    node: Sandboxes, code: str, *, tenant: str = "", args: dict[str, Any] | None = None,
+    language: str = PYTHON, **given: Any,
+) -> Ran:  # fmt: skip
     async with asyncio.timeout(30):
-        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant)
+        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant, language=language)
         return decode_outcome(encode_outcome(await node.run(asked)))
 
 

@@ -98,41 +98,51 @@ class Conversation:
         frames_max: in so many frames.
         on_message: gets each; it may raise `BadFrame`.
         on_close: called once, when the other side has closed, or broke a bound; with why.
+        partial_bytes_max: what may have come of messages that are not whole yet.
     """
 
     __slots__ = (
-        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_sandbox", "_unsent",
-        "_writing",
+        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_outbox", "_sandbox",
+        "_unsent", "_writing",
     )  # fmt: skip
 
     def __init__(
         self, sandbox: Sandbox, bytes_max: int, frames_max: int,
-        on_message: Callable[[list[Any]], None], on_close: Callable[[str], None],
+        on_message: Callable[[list[Any]], None], on_close: Callable[[str], None], partial_bytes_max: int,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._bytes, self._frames = bytes_max, frames_max
         self._on_message, self._on_close = on_message, on_close
-        self._inbox = Inbox(message_bytes_max=bytes_max)
+        self._inbox = Inbox(message_bytes_max=partial_bytes_max)
+        self._outbox = Outbox()
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
         self._closed = self._writing = False
 
     def begin(self, message: tuple[Any, ...]) -> None:
         """Send the first message, and listen."""
-        outbox = Outbox()
-        outbox.put(message)
-        parts: list[bytes] = []
-        while data := outbox.take():
-            parts.append(data)
-        self._unsent = memoryview(b"".join(parts))
         self._loop.add_reader(self._sandbox.channel.fileno(), self._readable)
-        self._write()
+        self.send(message)
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Send a message, as soon as the sandbox takes it; nothing happens when nobody listens any more."""
+        if self._closed:
+            return
+        self._outbox.put(message)
+        if not self._writing:
+            self._write()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What was sent and is still in this process."""
+        return self._outbox.queued_bytes + len(self._unsent)
 
     def _write(self) -> None:
         """Write what the socket takes."""
         channel = self._sandbox.channel
         try:
-            while self._unsent:
+            while self._unsent or self._outbox.queued_bytes:
+                self._unsent = self._unsent or memoryview(self._outbox.take())
                 self._unsent = self._unsent[channel.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
             if not self._writing:
@@ -141,6 +151,7 @@ class Conversation:
             return
         except OSError:
             self._unsent = memoryview(b"")  # the reader hears of the end
+            self._outbox = Outbox()
         self._write_no_more()
 
     def _write_no_more(self) -> None:

@@ -17,6 +17,9 @@ from homing.cli.output import LineSplitter
 from homing.cli.sandbox_top import RunRow, Top, show, watch
 from homing.cli.tables import table
 from homing.errors import BadRequest
+from homing.sandboxes import JAVASCRIPT, LANGUAGES, PYTHON, TYPESCRIPT
+
+_BY_ENDING = {".js": JAVASCRIPT, ".mjs": JAVASCRIPT, ".ts": TYPESCRIPT, ".mts": TYPESCRIPT}
 
 
 class _Error(msgspec.Struct):
@@ -44,10 +47,12 @@ def sandbox() -> None:
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=JSON", help="A name that the code finds defined.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as wall_s=2.")
 @click.option("--tenant", default="", help="Whose code it is.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Of the code; by default as FILE's name ends.")
 @gateway_options
 def run(
-    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, url: str, token: str, as_json: bool
-) -> None:
+    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, language: str | None, url: str,
+    token: str, as_json: bool,
+) -> None:  # fmt: skip
     """Run FILE in a sandbox, and show what it prints, as it prints it, and its result; `-` reads standard input."""
     code = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     asked = {
@@ -55,6 +60,7 @@ def run(
         "args": dict(_pair(each) for each in arguments),
         "limits": dict(_pair(each) for each in limits),
         "tenant": tenant,
+        "language": language or _BY_ENDING.get(file.suffix, PYTHON),
     }
     with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S, silence_s=RUN_TIMEOUT_S) as api:
         if as_json:

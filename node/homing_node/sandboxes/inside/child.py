@@ -7,16 +7,22 @@ import io
 import os
 import random
 import resource
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
+from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import limits
+from homing_node.sandboxes.inside import javascript, limits
+from homing_node.sandboxes.inside.asking import Asker
+from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
+from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
@@ -33,6 +39,7 @@ GOES_WRONG = "1 / 0"
 
 # What `random.seed()` comes to, without the way there: each function on it costs a sandbox the copies of some pages.
 _reseed = super(random.Random, random.seed.__self__).seed
+Come = Callable[[float | None], Sequence[list[Any]]]
 
 
 class Output(io.RawIOBase):
@@ -92,13 +99,27 @@ def text_input(given: bytes) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
 
 
-def live(order: Order, channel: int, seal: Seal) -> NoReturn:
+class Work(NamedTuple):
+    """What a sandbox is to do: the parts of a RUN (`talk`)."""
+
+    code: str
+    arguments: bytes
+    given: bytes
+    result_bytes_max: int
+    live: bool
+    offers: Sequence[Sequence[Any]]
+    language: str
+    memory_bytes: int
+
+
+def live(order: Order, channel: int, seal: Seal, engine: javascript.Engine) -> NoReturn:
     """Be a sandbox; called in the child of a fork.
 
     Args:
         order: what it may use.
         channel: its end of the channel.
         seal: the filter, made ready by the zygote.
+        engine: of JavaScript, in case that is what it runs.
     """
     try:
         _give_up(order, channel, seal)
@@ -107,7 +128,7 @@ def live(order: Order, channel: int, seal: Seal) -> NoReturn:
     try:
         if order.spare:
             rehearse(GOES_WELL)
-        _serve()
+        _serve(engine)
     finally:
         os._exit(EXIT_BROKEN)
 
@@ -151,18 +172,37 @@ def rehearse(*codes: str) -> None:
     nothing = to_stored({})
     printed = text_outputs(outbox.put)
     for code in codes:
-        perform(code, nothing, b"", 1_000, outbox.put, printed)
+        perform(Work(code, nothing, b"", 1_000, False, (), PYTHON, 0), None, outbox.put, printed)
         Inbox().feed(outbox.take())
 
 
 def perform(
-    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
-    printed: Streams,
+    work: Work, engine: javascript.Engine | None, send: Callable[[Message], None], printed: Streams,
+    come: Come | None = None,
 ) -> None:  # fmt: skip
-    """Run code, and send what it prints and what becomes of it."""
-    sys.stdin = text_input(given) if given else _no_input
+    """Run code, and send what it prints and what becomes of it.
+
+    Args:
+        work: what to run.
+        engine: of JavaScript; None: it is Python.
+        send: sends a message.
+        printed: where it prints.
+        come: gives the messages that have come, after so many seconds at most; None: nothing is granted.
+    """
+    sys.stdin = text_input(work.given) if work.given else _no_input
     sys.stdout, sys.stderr = out, err = printed
-    answer = evaluate(code, from_stored(arguments), result_bytes_max)
+    arguments = from_stored(work.arguments)
+    offers = work.offers if come is not None else ()
+    if engine is None or work.language == PYTHON:
+        if come is not None and offers:
+            arguments["env"] = env_of(offers, Asker(send, lambda: come(0)))
+        answer = evaluate(work.code, arguments, work.result_bytes_max)
+    else:
+        granted = javascript.Granted(offers, Asks(send, come)) if come is not None else None
+        answer = javascript.evaluate(
+            engine, work.code, work.language == TYPESCRIPT, {"stdin": sys.stdin.read(), **arguments},
+            work.result_bytes_max, work.memory_bytes, out, err, granted,
+        )  # fmt: skip
     _flush(out, err)
     try:
         send(answer)
@@ -177,16 +217,26 @@ class _Channel:
         self._inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
+        self._came: deque[list[Any]] = deque()
 
     def receive(self) -> list[Any]:
         """The next message; the process ends where the node has gone."""
-        while True:
-            data = os.read(CHANNEL_FD, limits.read_bytes)
-            if not data:
-                os._exit(0)
-            messages = self._inbox.feed(data)
-            if messages:
-                return messages[0]
+        while not self._came:
+            self._read()
+        return self._came.popleft()
+
+    def come(self, wait_s: float | None) -> Sequence[list[Any]]:
+        """What has come, after so many seconds at most; None: something has."""
+        if not self._came and select.select([CHANNEL_FD], [], [], wait_s)[0]:
+            self._read()
+        messages, self._came = self._came, deque()
+        return messages
+
+    def _read(self) -> None:
+        data = os.read(CHANNEL_FD, limits.read_bytes)
+        if not data:
+            os._exit(0)
+        self._came.extend(self._inbox.feed(data))
 
     def send(self, message: Message) -> None:
         """Write a message."""
@@ -204,11 +254,12 @@ _channel = _Channel()
 _printed = text_outputs(_channel.send)
 
 
-def _serve() -> None:
-    kind, code, arguments, given, result_bytes_max, live = _channel.receive()
+def _serve(engine: javascript.Engine) -> None:
+    kind, *parts = _channel.receive()
     if kind == RUN:
-        printed = text_outputs(_channel.send, live=True) if live else _printed
-        perform(code, arguments, given, result_bytes_max, _channel.send, printed)
+        work = Work(*parts)
+        printed = text_outputs(_channel.send, live=True) if work.live else _printed
+        perform(work, engine, _channel.send, printed, _channel.come)
         os._exit(0)
 
 

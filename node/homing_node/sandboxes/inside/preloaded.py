@@ -28,7 +28,7 @@ STANDARD_LIBRARY = (
     "encodings.utf_8_sig", "encodings.zlib_codec",
 )  # fmt: skip
 
-HIDDEN = ("ctypes", "_ctypes", "homing_node")
+HIDDEN = ("ctypes", "_ctypes", "_quickjs", "homing_node", "tree_sitter", "tree_sitter_typescript")
 """With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
 

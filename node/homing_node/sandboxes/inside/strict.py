@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, preloaded
 from homing_node.sandboxes.inside.orders import ORDER_BYTES, UP, Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD
 
@@ -22,13 +22,13 @@ def main() -> NoReturn:
     threading.stack_size(limits.thread_stack_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     kernel.forbid_new_privileges()
-    child.rehearse()
+    child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
     preloaded.hide()
     os.write(CHANNEL_FD, UP)
     order = os.read(CHANNEL_FD, ORDER_BYTES)  # the node sends it in one piece, and nothing before
     if not order:
         os._exit(0)  # it has gone
-    child.live(Order.unpack(order), os.dup(CHANNEL_FD), kernel.Seal(allowed.sealed()))
+    child.live(Order.unpack(order), os.dup(CHANNEL_FD), kernel.Seal(allowed.sealed()), javascript.Engine())
 
 
 if __name__ == "__main__":

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 CHANNEL_FD = 3
 
-# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, whether what it
-# prints is wanted as it prints it
+# Node to sandbox. What else a node may say one day has numbers from 4 on.
+# Of a RUN: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, whether what it prints
+# is wanted as it prints it, what is granted, language (`homing.sandboxes.LANGUAGES`), bytes of memory that it may take.
 RUN = 1
+ANSWER = 2  # to an ask: its number, bytes of the value (`homing.values.to_stored`)
+REFUSAL = 3  # to an ask: its number, code, message and type of the error, seconds after which to try again (0: none)
 
 # Sandbox to node
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
 RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
+ASK = (
+    4  # its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
+)
 
 STDOUT = 1
 STDERR = 2
@@ -26,3 +32,9 @@ MEMORY = "memory"
 NO_VALUE = "no-value"
 RESULT_BYTES = "result"
 CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE, RESULT_BYTES))
+
+# What one sandbox may ask; more is no accident, and its end. The sandbox's own side waits before it comes to that.
+asks_at_once_max = 16
+ask_bytes_max = 8 * 1024 * 1024 + 64 * 1024  # of the arguments of one
+asks_bytes_at_once_max = 16 * 1024 * 1024  # of those that have no answer yet
+operation_chars_max = 100

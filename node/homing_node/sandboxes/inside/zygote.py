@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, preloaded
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -38,6 +38,7 @@ class Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._seal = kernel.Seal(allowed.sealed())
+        self._engine = javascript.Engine()
         self._forking = kernel.Forking()
         self._children: dict[int, int] = {}  # pid in this jail to the number of its order
         self._untold: list[tuple[int, int]] = []  # number and pidfd of those of which the node has not heard
@@ -80,7 +81,7 @@ class Zygote:
         """Fork, and go back to sleep: what a core does for this process before the child has run, it waits for."""
         pid, pidfd = self._forking.fork()
         if pid == 0:
-            child.live(order, channel, self._seal)
+            child.live(order, channel, self._seal, self._engine)
         self._children[pid] = order.number
         self._untold.append((order.number, pidfd))
 
@@ -119,6 +120,7 @@ def main() -> NoReturn:
     kernel.forbid_new_privileges()
     child.rehearse_giving_up()  # what is made at the first use of something is made once
     child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
+    javascript.rehearse()
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 
