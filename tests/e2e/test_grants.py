@@ -320,8 +320,8 @@ FORGED = {
 def test_forged_asks_end_the_sandbox(cluster: Cluster, what: str) -> None:
     wanted = {"hits": {"kind": "stub", "of": "forged", "methods": ["add", "slow"]}}
     code = f"""
-import gc, time
-say = next(o for o in gc.get_objects() if type(o).__name__ == '_Channel').send
+import sys, time
+say = sys.stdout.buffer.raw._send
 {FORGED[what]}
 time.sleep(5)
 """
@@ -346,6 +346,7 @@ try:
     await env.api.fetch('{ITEMS}/echo')
 except Exception as e:
     print(type(e).__name__)
+gc.unfreeze()
 seen, todo = set(), list(gc.get_objects())
 text = []
 while todo:
@@ -514,7 +515,7 @@ def test_files_are_in_the_sandbox_alone(cluster: Cluster) -> None:
         assert cluster.get("Giver", "a").refused(refused)[0] == "BadRequest"
     assert error(cluster, "await env.files.write('x', bytes(5 << 20))", wanted) == "TooLarge"
     assert error(cluster, "for n in range(2000):\n    await env.files.write(str(n), b'')", wanted) == "TooLarge"
-    forged = "import gc, time\nsay = next(o for o in gc.get_objects() if type(o).__name__ == '_Channel').send\n"
+    forged = "import sys, time\nsay = sys.stdout.buffer.raw._send\n"
     assert error(cluster, forged + "say((4, 1, 0, 'read', b''))\ntime.sleep(5)", wanted) == "sandbox-died"
 
 

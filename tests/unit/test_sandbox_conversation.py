@@ -44,7 +44,7 @@ async def heard(says: bytes, *, bytes_max: int, frames_max: int) -> Heard:
         ours.setblocking(False)
         found = Heard()
         sandbox = Sandbox(1, 0, ours)
-        conversation = Conversation(sandbox, bytes_max, frames_max, found.messages.append, found.close)
+        conversation = Conversation(sandbox, bytes_max, frames_max, found.messages.append, found.close, bytes_max)
         conversation.begin((1,))
         theirs.sendall(says)
         for _ in range(20):
