@@ -22,6 +22,7 @@ from homing import (
     alarms,
     client,
     errors,
+    grants,
     http,
     ids,
     objects,
@@ -110,8 +111,11 @@ GROUPS = (
     Group(
         "Sandboxes",
         "More: [sandboxes](../sandboxes.md).",
-        made=(sandboxes.run, sandboxes.Limits),
-        given=(sandboxes.Ran,),
+        made=(
+            sandboxes.run, sandboxes.Limits,
+            grants.http, grants.stub, grants.sql, grants.kv, grants.files, grants.named,
+        ),
+        given=(sandboxes.Ran, grants.Grant),
     ),
     Group(
         "WebSockets",

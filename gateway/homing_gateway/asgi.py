@@ -25,6 +25,7 @@ from homing_gateway.exchange import (
     send_answer,
 )
 from homing_gateway.gateway import Gateway
+from homing_gateway.grants import Grants
 from homing_gateway.groups import only
 from homing_gateway.limits import ANSWER_STALLED_S, FLOWING_MAX, RUN_BYTES_MAX
 from homing_gateway.metrics import outcome_of
@@ -74,6 +75,7 @@ class App:
         self._states = ObjectState(gateway.forwarder)
         self._tails = Tails(gateway)
         self._sandboxes = Sandboxes(gateway.forwarder)
+        self._grants = Grants(gateway.forwarder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -165,6 +167,9 @@ class App:
             return exchange.nothing()
         if kind is Kind.SANDBOX or kind is Kind.RUN:
             return await self._sandbox(exchange)
+        if kind is Kind.GRANT:
+            await self._grants.revoke(exchange.route.name, exchange.route.method)
+            return exchange.nothing()
         if exchange.verb == "DELETE":
             await self._states.delete(exchange.route)
             return exchange.nothing()
@@ -201,6 +206,10 @@ class App:
         route = exchange.route
         if route.kind is Kind.DEPLOYMENT:
             return await self._deploys.describe()
+        if route.kind is Kind.GRANTS:
+            return await self._grants.live()
+        if route.kind is Kind.AUDIT:
+            return await self._grants.audit(exchange.query)
         if route.kind is Kind.CLUSTER:
             return await self._admin.cluster()
         if route.kind is Kind.NODE:

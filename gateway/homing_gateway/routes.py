@@ -18,8 +18,10 @@ NODES = b"/_homing/v1/nodes/"
 NODE_VERBS = ("drain", "stay")
 SLOTS = b"/_homing/v1/slots/"
 RUNS = b"/_homing/v1/sandbox/"
+GRANTS = b"/_homing/v1/grants/"
 TESTS = b"/_homing/v1/tests/"
 TEST_VERBS = ("run", "ring", "evict")
+_GRANT_ID = re.compile(rb"[0-9a-f]{16}")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -48,6 +50,9 @@ class Kind:
     TEST: Final = "test"
     SANDBOX: Final = "sandbox"
     RUN: Final = "run"
+    GRANTS: Final = "grants"
+    GRANT: Final = "grant"
+    AUDIT: Final = "audit"
     DEFAULT: Final = "default"
     UNKNOWN: Final = "unknown"
 
@@ -75,6 +80,9 @@ _VERBS: dict[str, tuple[str, ...] | None] = {
     Kind.TEST: ("POST",),
     Kind.SANDBOX: ("GET", "HEAD", "POST"),
     Kind.RUN: ("DELETE",),
+    Kind.GRANTS: ("GET", "HEAD"),
+    Kind.GRANT: ("DELETE",),
+    Kind.AUDIT: ("GET", "HEAD"),
     Kind.DEFAULT: None,
     Kind.UNKNOWN: None,
 }
@@ -88,11 +96,11 @@ class Route:
         guarded: the path lies under `/_homing/v1/`, so it needs the token.
         class_name: the class, or empty.
         bound: the number of the jurisdiction that was named with the class, or None.
-        name: the object's name, or the node's to drain, to move to, or where a run is; empty when an object was
-            addressed by id, or nothing is named.
+        name: the object's name, or the node's to drain, to move to, or where a run or a grant is; empty when an object
+            was addressed by id, or nothing is named.
         object_id: 32 bytes, or empty.
         slot: the slot, or that of the object, or 0.
-        method: the RPC method, or what a node shall do, or the number of a run.
+        method: the RPC method, or what a node shall do, or the number of a run, or the id of a grant.
         rest: for fetch, the path that the object sees, still percent-encoded, with its leading slash.
         verbs: what it takes; None: every verb.
     """
@@ -121,6 +129,8 @@ _FIXED = {
     b"/_homing/v1/deployment": Route(Kind.DEPLOYMENT),
     b"/_homing/v1/tail": Route(Kind.TAIL),
     b"/_homing/v1/sandbox": Route(Kind.SANDBOX),
+    b"/_homing/v1/grants": Route(Kind.GRANTS),
+    b"/_homing/v1/grants/audit": Route(Kind.AUDIT),
 }
 _SLOT_STREAMS = {b"backup": Kind.BACKUP, b"restore": Kind.RESTORE}
 _STATES = {b"export": Kind.EXPORT, b"import": Kind.IMPORT, b"sql": Kind.SQL, b"evict": Kind.EVICT}
@@ -178,6 +188,8 @@ class Router:
             return self._slot_route(raw_path[len(SLOTS) :])
         if raw_path.startswith(RUNS):
             return self._run_route(raw_path[len(RUNS) :])
+        if raw_path.startswith(GRANTS):
+            return self._grant_route(raw_path[len(GRANTS) :])
         if raw_path.startswith(TESTS) and self._testing:
             return self._test_route(raw_path[len(TESTS) :])
         if raw_path.startswith(b"/_homing/v1/"):
@@ -219,6 +231,16 @@ class Router:
             return _UNKNOWN_GUARDED
         route = Route(Kind.RUN)
         route.name, route.method = _decode(node), number.decode()
+        return route
+
+    @staticmethod
+    def _grant_route(tail: bytes) -> Route:
+        """`{node}/{id}`."""
+        node, _, grant_id = tail.partition(b"/")
+        if not node or not _GRANT_ID.fullmatch(grant_id):
+            return _UNKNOWN_GUARDED
+        route = Route(Kind.GRANT)
+        route.name, route.method = _decode(node), grant_id.decode()
         return route
 
     def _test_route(self, tail: bytes) -> Route:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import grpc
 import msgspec
 
+from homing import grants as granting
 from homing.errors import BadRequest, HomingError, NotFound, SandboxNoValue, Unavailable
 from homing.sandboxes import Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
@@ -37,6 +38,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     stdin: str = ""
     limits: dict[str, int | float] = {}
     tenant: str = ""
+    grants: list[str] | dict[str, str] = []
 
 
 class Followed(NamedTuple):
@@ -66,6 +68,7 @@ class Sandboxes:
 
         Raises:
             BadRequest: the body is none, or names limits that cannot be.
+            NotFound: the application's configuration has no grant of that name.
             TooLarge, Overloaded, Unavailable: as the node says.
         """
         reading = self._begin(_asked(body))
@@ -131,9 +134,11 @@ def _asked(body: bytes) -> Asked:
             raise BadRequest("args are names and values")
         stored = to_stored(arguments)
         stdin = given.stdin.encode()
+        grants = given.grants if isinstance(given.grants, dict) else {name: name for name in given.grants}
+        opened = granting.given({name: granting.named(of) for name, of in grants.items()})
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant: {error}') from error
-    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant)
+        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant, grants: {error}') from error
+    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant, grants=opened)
 
 
 async def _steps(reading: _Reading) -> AsyncGenerator[call_pb2.RunCodeReply]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, cast
 
 import grpc
@@ -18,7 +19,7 @@ from homing_node.sandboxes.service import Sandboxes
 
 
 class SandboxService:
-    """Serves `RunCode` and `Runs` of `homing.wire.v1.Calls`.
+    """Serves `RunCode`, `Runs` and `Grants` of `homing.wire.v1.Calls`.
 
     Args:
         sandboxes: of this node.
@@ -66,6 +67,25 @@ class SandboxService:
             ]
         )  # fmt: skip
 
+    async def _grants(self, request: wire.GrantsRequest, _: object) -> wire.GrantsReply:
+        grants = self._sandboxes.grants
+        if request.audit:
+            return wire.GrantsReply(records=[wire.GrantRecord(**asdict(record)) for record in grants.records])
+        try:
+            if request.revoke:
+                grants.revoke(request.revoke)
+        except HomingError as error:
+            return wire.GrantsReply(failure=replies.failure_of(error))
+        return wire.GrantsReply(
+            grants=[
+                wire.GrantFacts(
+                    id=each.id, name=each.name, kind=each.kind, holder=each.holder, calls=each.calls,
+                    sent_bytes=each.sent_bytes, received_bytes=each.received_bytes, left_ms=int(each.left_s * 1e3),
+                )
+                for each in grants.uses()
+            ]
+        )  # fmt: skip
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
         run = grpc.unary_stream_rpc_method_handler(
@@ -76,5 +96,6 @@ class SandboxService:
         methods = {
             "RunCode": run,
             "Runs": unary(self._runs, wire.RunsRequest, wire.RunsReply),
+            "Grants": unary(self._grants, wire.GrantsRequest, wire.GrantsReply),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from homing import sandbox_runner
-from homing.errors import BadRequest, GrantEnded
+from homing.errors import BadRequest, GrantEnded, TooLarge
 from homing.objects import DurableObject
 from homing.stubs import DurableObjectStub
 from homing.values import to_stored
@@ -26,6 +26,9 @@ HTTP, STUB, SQL, KV, FILES, NAMED = "http", "stub", "sql", "kv", "files", "named
 KEY_BYTES = 16
 NAME_CHARS_MAX = 64
 GRANTS_MAX = 32
+FILES_MAX = 1_000
+FILES_BYTES_MAX = 4 << 20
+PATH_CHARS_MAX = 255
 
 Target = DurableObjectStub | DurableObject
 Limits = Mapping[str, float]
@@ -184,6 +187,26 @@ def kv(target: Target, *, read_only: bool = True, limits: Limits | None = None) 
     return Grant(KV, {"read_only": read_only, "limits": _plain(limits)}, target)
 
 
+def files(tree: Mapping[str, str | bytes], *, scratch: bool = False) -> Grant:
+    """Files that are in the memory of the sandbox alone: `await env.NAME.read(path)`, `.text(path)`, `.list(prefix)`.
+
+    Args:
+        tree: contents by path, such as `data/a.csv`; text goes as UTF-8. At most 1,000 files, and 4 MiB together.
+        scratch: there are also `.write(path, data)` and `.delete(path)`; what they do is gone with the run.
+
+    Raises:
+        BadRequest: a path that is none, as with `..` in it.
+        TooLarge: there are too many files, or bytes in them.
+
+    Example:
+        >>> files({"data/a.csv": "n\n1\n"}).kind
+        'files'
+    """
+    content = {path: data.encode() if isinstance(data, str) else bytes(data) for path, data in tree.items()}
+    check_files(content)
+    return Grant(FILES, {"files": content, "scratch": scratch})
+
+
 def named(name: str) -> Grant:
     """The grant that the application's configuration has under a name (`homing.grants`).
 
@@ -217,6 +240,26 @@ def check_name(name: object) -> None:
         raise BadRequest(f"{name!r} is no name for a grant: letters, digits and _, none of these two in front")
     if len(name) > NAME_CHARS_MAX:
         raise BadRequest(f"the name of a grant has at most {NAME_CHARS_MAX} characters")
+
+
+def check_files(tree: Mapping[str, bytes]) -> None:
+    """See that a tree of files is one, and not too large.
+
+    Raises:
+        BadRequest, TooLarge: as `files`.
+
+    Example:
+        >>> check_files({"a/../b": b""})
+        Traceback (most recent call last):
+        ...
+        homing.errors.BadRequest: 'a/../b' is no path of a file
+    """
+    for path in tree:
+        parts = path.split("/")
+        if len(path) > PATH_CHARS_MAX or not path.isprintable() or any(part in ("", ".", "..") for part in parts):
+            raise BadRequest(f"{path[:PATH_CHARS_MAX]!r} is no path of a file")
+    if len(tree) > FILES_MAX or sum(map(len, tree.values())) > FILES_BYTES_MAX:
+        raise TooLarge(f"at most {FILES_MAX:,} files, and {FILES_BYTES_MAX:,} bytes in all of them")
 
 
 def _plain(limits: Limits | None) -> dict[str, float] | None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import msgspec
 
 from homing.errors import BadRequest, Forbidden, NotFound, Overloaded
-from homing.grants import HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_name
+from homing.grants import FILES, HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_files, check_name
 from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.egress import Egress
@@ -59,12 +59,12 @@ class Offer(NamedTuple):
     Attributes:
         name: in `env`.
         kind: of what stands there.
-        operations: what can be asked for.
+        operations: what can be asked for; of files, they themselves, and whether they may be changed.
     """
 
     name: str
     kind: str
-    operations: Sequence[str]
+    operations: Sequence[Any]
 
 
 class Granted(Protocol):
@@ -101,15 +101,17 @@ class Hand:
 
     def __init__(self) -> None:
         self.offers: list[Offer] = []
-        self._opened: list[Granted] = []
+        self._opened: dict[int, Granted] = {}
 
-    def __len__(self) -> int:
-        return len(self._opened)
-
-    def add(self, offer: Offer, opened: Granted) -> None:
-        """One more."""
+    def add(self, offer: Offer, opened: Granted | None) -> None:
+        """One more; of files nothing is asked, for they are in the sandbox."""
+        if opened is not None:
+            self._opened[len(self.offers)] = opened
         self.offers.append(offer)
-        self._opened.append(opened)
+
+    def has(self, place: int) -> bool:
+        """Whether something can be asked under the grant at a place."""
+        return place in self._opened
 
     def ask(self, place: int, operation: str, arguments: bytes) -> Awaitable[bytes]:
         """Do what code asks for under one of them; see `Granted`."""
@@ -117,7 +119,7 @@ class Hand:
 
     def close(self) -> None:
         """The run is over. Idempotent."""
-        for opened in self._opened:
+        for opened in self._opened.values():
             opened.close()
 
 
@@ -173,6 +175,9 @@ class Grants:
 
     def _add(self, hand: Hand, given: Given, giver: Giver, holder: str, audit: OnUse) -> None:
         kind, says = _said(given, giver)
+        if kind == FILES:
+            hand.add(Offer(given.name, kind, _files(says)), None)
+            return
         if kind == HTTP:
             granted = within_answers(read_grant({**says, "name": given.name}))
             secrets = {name: value for name in giver.secrets if (value := self._secret_of(name)) is not None}
@@ -254,6 +259,15 @@ def _said(given: Given, giver: Giver) -> tuple[str, Mapping[str, Any]]:
         raise NotFound(f"the application's configuration has no grant {str(name)[:100]!r}")
     says = dict(found)
     return cast("str", says.pop("kind")), says
+
+
+def _files(says: Mapping[str, Any]) -> tuple[Mapping[str, bytes], bool]:
+    try:
+        tree, scratch = msgspec.convert((says["files"], says["scratch"]), tuple[dict[str, bytes], bool])
+    except (msgspec.ValidationError, LookupError) as error:
+        raise BadRequest(f"these are no files: {error}") from error
+    check_files(tree)
+    return tree, scratch
 
 
 def _plain(says: bytes) -> dict[str, Any]:

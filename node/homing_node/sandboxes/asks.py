@@ -46,7 +46,7 @@ class Asks:
             raise TypeError("an ask of something else")
         if number <= self._newest:
             raise ValueError("an ask with a number that was used")
-        if not 0 <= place < len(self._hand):
+        if not self._hand.has(place):
             raise ValueError("an ask under a grant that is not its own")
         if len(operation) > talk.operation_chars_max or len(arguments) > talk.ask_bytes_max:
             raise ValueError("an ask that is too long")

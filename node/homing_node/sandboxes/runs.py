@@ -80,12 +80,12 @@ class Run:
         sandbox = self.sandbox
         bytes_max = partial_max = given.output_bytes + given.result_bytes + limits.frame_overhead_bytes
         frames_max = frames_max_for(given.output_bytes)
-        if self._hand:
+        if self._hand.offers:
             bytes_max += limits.grant_bytes_max
             partial_max += talk.asks_bytes_at_once_max
             frames_max += limits.grant_frames_max
         conversation = Conversation(sandbox, bytes_max, frames_max, self._on_message, self._on_close, partial_max)
-        if self._hand:
+        if self._hand.offers:
             self._asks = Asks(self._hand, conversation.send, lambda: conversation.queued_bytes)
         sandbox.run = conversation
         what = talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, asked.streamed, self._hand.offers

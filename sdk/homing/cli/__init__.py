@@ -19,6 +19,7 @@ _OWN_COMMANDS = {
     "backup": "homing.cli.backup:backup",
     "dev": "homing.cli.dev:dev",
     "drain": "homing.cli.drain:drain",
+    "grants": "homing.cli.grants:grants",
     "move": "homing.cli.move:move",
     "objects": "homing.cli.objects:objects",
     "restore": "homing.cli.restore:restore",

@@ -51,10 +51,12 @@ def sandbox() -> None:
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=JSON", help="A name that the code finds defined.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as wall_s=2.")
 @click.option("--tenant", default="", help="Whose code it is.")
+@click.option("--grant", "grants", multiple=True, metavar="NAME", help="One that the application's configuration has.")
 @gateway_options
 def run(
-    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, url: str, token: str, as_json: bool
-) -> None:
+    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, grants: tuple[str, ...], url: str,
+    token: str, as_json: bool,
+) -> None:  # fmt: skip
     """Run FILE in a sandbox, and show what it prints, as it prints it, and its result; `-` reads standard input."""
     code = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     asked = {
@@ -62,6 +64,7 @@ def run(
         "args": dict(_pair(each) for each in arguments),
         "limits": dict(_pair(each) for each in limits),
         "tenant": tenant,
+        "grants": list(grants),
     }
     with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S, silence_s=RUN_TIMEOUT_S) as api:
         if as_json:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from homing.grants import FILES, HTTP, KV, SQL, STUB, check_files
 from homing.http import Headers
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside.asking import Asker
@@ -137,20 +138,80 @@ class Kv(_Granted):
         return await self._call("delete", key)
 
 
+class Files:
+    """A tree of files in memory.
+
+    Args:
+        tree: contents by path.
+        scratch: it may be changed.
+    """
+
+    def __init__(self, tree: dict[str, bytes], *, scratch: bool) -> None:
+        self._tree, self._scratch = tree, scratch
+
+    async def read(self, path: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            return self._tree[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    async def text(self, path: str) -> str:
+        """The content of a file as UTF-8 text."""
+        return (await self.read(path)).decode()
+
+    async def list(self, prefix: str = "") -> list[str]:
+        """The paths that begin so, in order."""
+        return sorted(path for path in self._tree if path.startswith(prefix))
+
+    async def write(self, path: str, data: str | bytes) -> None:
+        """Keep a file, until the run ends.
+
+        Raises:
+            PermissionError: this tree may only be read.
+            BadRequest, TooLarge: see `homing.grants.files`.
+        """
+        self._check_scratch()
+        content = data.encode() if isinstance(data, str) else bytes(data)
+        check_files({**self._tree, path: content})
+        self._tree[path] = content
+
+    async def delete(self, path: str) -> None:
+        """Forget a file.
+
+        Raises:
+            PermissionError: this tree may only be read.
+            FileNotFoundError: there is none.
+        """
+        self._check_scratch()
+        await self.read(path)
+        del self._tree[path]
+
+    def _check_scratch(self) -> None:
+        if not self._scratch:
+            raise PermissionError("these files may only be read")
+
+
 def env_of(offers: Sequence[Sequence[Any]], asker: Asker) -> Env:
     """What a run finds as `env`.
 
     Args:
-        offers: of each grant its name, its kind and its operations.
+        offers: of each grant its name, its kind and its operations (`homing_node.broker.grants.Offer`).
         asker: asks the node.
     """
     found: dict[str, Any] = {}
     for place, (name, kind, operations) in enumerate(offers):
-        if kind == "stub":
+        if kind == STUB:
             found[name] = Stub(asker, place, name, operations)
+        elif kind == FILES:
+            found[name] = Files(operations[0], scratch=operations[1])
         else:
             found[name] = _KINDS[kind](asker, place, name)
     return Env(**found)
 
 
-_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {"http": Http, "sql": Sql, "kv": Kv}
+_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {HTTP: Http, SQL: Sql, KV: Kv}

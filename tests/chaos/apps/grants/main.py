@@ -48,6 +48,8 @@ class Giver(DurableObject):
         if kind == "http":
             options = {**LOCAL, "methods": ["GET", "POST"], "paths": ["/items/**"], **options}
             return grants.http(options.pop("host", HOST), **options)
+        if kind == "files":
+            return grants.files(**options)
         if kind == "named":
             return grants.named(of)
         target = self.env.COUNTER.get_by_name(of) if of else self
@@ -80,9 +82,8 @@ class Giver(DurableObject):
     def color(self):
         return self.ctx.storage.kv.get("color")
 
-    def die(self):
-        while True:
-            pass
+    def reset(self):
+        self.ctx.abort("a test wants it")
 
 
 class Queue(DurableObject):
