@@ -88,6 +88,9 @@ def url(place: Path, host: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         yield f"http://127.0.0.1:{port}"
 
 
+ROWS = "[...document.querySelectorAll('#trail tr')].map((row) => [...row.cells].slice(1).map((td) => td.textContent))"
+
+
 class Analyst:
     """The page."""
 
@@ -128,11 +131,14 @@ class Analyst:
 
     def trail(self) -> list[list[str]]:
         """Grant, what, outcome and bytes of each line, the oldest first."""
-        rows = self.page.locator("#trail tr").all()
-        return [row.locator("td").all_inner_texts()[1:] for row in reversed(rows)]
+        found: list[list[str]] = self.page.evaluate(ROWS)  # at once: the run may add to them
+        return found[::-1]
 
     def wait_for_lines(self, count: int) -> None:
-        self.page.wait_for_function("count => document.querySelector('#trail').rows.length >= count", arg=count)
+        try:
+            expect(self.page.locator("#trail tr").nth(count - 1)).to_be_attached(timeout=WAIT_MS)
+        except AssertionError as error:
+            raise AssertionError(f"the page has fewer lines:\n{self.page.locator('body').inner_text()}") from error
 
 
 LOOP = """
