@@ -109,8 +109,11 @@ class Analyst:
         """Type code, unless it is what stands there, and press Run."""
         if code is not None:
             self.page.locator("#code").fill(code)
+        state = self.page.locator("#state")
+        before = state.get_attribute("data-runs")
+        assert before is not None
         self.page.get_by_role("button", name="Run").click()
-        self.is_("running")
+        expect(state).to_have_attribute("data-runs", str(int(before) + 1), timeout=WAIT_MS)
 
     def ran(self, code: str) -> str:
         """What code printed, and its result."""
