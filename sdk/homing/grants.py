@@ -60,12 +60,14 @@ class Grant:
 
     __slots__ = ("_key", "_says", "_target", "kind", "revoked")
 
-    def __init__(self, kind: str, says: Mapping[str, Any], target: Target | None = None) -> None:
+    def __init__(self, kind: str, says: Mapping[str, Any], target: Any = None) -> None:
+        if kind in (STUB, SQL, KV) and not isinstance(target, Target):
+            raise TypeError(f"a grant is for a stub, or for the object itself, not for a {type(target).__qualname__}")
         self.kind = kind
         self.revoked = False
         self._key = secrets.token_bytes(KEY_BYTES)
         self._says = {name: value for name, value in says.items() if value is not None}
-        self._target = target
+        self._target: Target | None = target
 
     def revoke(self) -> Awaitable[None]:
         """Take it back, from every run that holds it: what they do under it just then fails with `GrantEnded`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,15 @@ from homing.testing import Cluster
 
 APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "grants"
 SECRET = "sk-test-0123456789abcdef"
-PORT = 18931
+
+
+def unused_port() -> int:
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return probing.getsockname()[1]
+
+
+PORT = unused_port()
 ITEMS = f"http://127.0.0.1:{PORT}/items"
 
 
@@ -58,8 +67,11 @@ def server() -> Generator[type[Server]]:
 
 
 @pytest.fixture(scope="module")
-def cluster(server: type[Server]) -> Generator[Cluster]:
-    with Cluster(APP, environment={"HOMING_SECRET_ITEMS_TOKEN": SECRET}) as running:
+def cluster(server: type[Server], tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
+    app = tmp_path_factory.mktemp("app")
+    for file in APP.glob("*.*"):
+        (app / file.name).write_text(file.read_text().replace("18931", str(PORT)))
+    with Cluster(app, environment={"HOMING_SECRET_ITEMS_TOKEN": SECRET}) as running:
         yield running
 
 

@@ -73,7 +73,7 @@ def _check_bindings(bindings: dict[str, Any], values: Any) -> None:
     msgspec.msgpack.encode(bindings)
     kinds = ("vars", "kv", "d1", "missing", "objects", "assets", "services", "workflows")
     parts = {kind: bindings.get(kind, {}) for kind in kinds}
-    assert set(bindings) <= {*parts, "crons", "fetch_hosts"}
+    assert set(bindings) <= {*parts, "crons", "fetch_hosts", "grants", "secrets"}
     names = [name for part in parts.values() for name in part]
     assert all(type(name) is str and name.isidentifier() for name in names)
     assert len(set(names)) == len(names)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from homing.errors import BadRequest, ConfigurationError, GrantEnded
-from homing.grants import files, given, http, named
+from homing.grants import files, given, http, named, stub
 from homing.ids import ObjectId
 from homing_node.workers.app_grants import read_grants, read_secrets
 
@@ -73,3 +73,6 @@ def test_a_grant_that_was_revoked_is_given_to_no_run() -> None:
         given({"x": grant})
     with pytest.raises(TypeError):
         given({"x": object()})
+    for target in ("Counter", None, object):
+        with pytest.raises(TypeError):
+            stub(target, ["add"])  # else it would be for the object that gives it
