@@ -30,6 +30,8 @@ class Analyst(DurableObject):
     def fetch(self, request):
         pair = WebSocketPair()
         self.ctx.accept_websocket(pair.server)
+        if self.given:
+            pair.server.send(json.dumps({"began": sorted(self.given)}))
         return Response(None, status=101, web_socket=pair.client)
 
     def websocket_message(self, ws, message):

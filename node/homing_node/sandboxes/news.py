@@ -47,7 +47,7 @@ class Unheard:
         """Somebody wants to hear: `answer` is called once, now or when there is something."""
         waits, self._answer = self._answer, None
         if waits is not None:
-            waits(News(not self._ended, []))  # it has asked twice; nobody has lost anything
+            waits(News(True, []))  # it has asked twice; nobody has lost anything
         if self._ended:
             answer(News(False, []))
         else:
