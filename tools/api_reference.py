@@ -26,6 +26,7 @@ from homing import (
     http,
     ids,
     objects,
+    sandbox_news,
     sandboxes,
     sockets,
     storage,
@@ -115,7 +116,7 @@ GROUPS = (
             sandboxes.run, sandboxes.Limits,
             grants.http, grants.stub, grants.sql, grants.kv, grants.files, grants.named,
         ),
-        given=(sandboxes.Ran, grants.Grant),
+        given=(sandboxes.Ran, grants.Grant, sandbox_news.Use),
     ),
     Group(
         "WebSockets",

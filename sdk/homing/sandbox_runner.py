@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from homing.errors import NotSupported
 
 if TYPE_CHECKING:
     from homing.ids import ObjectId
+    from homing.sandbox_news import Item, News
     from homing.sandboxes import Asked, Ran
 
 
 class Runner(Protocol):
     """What a worker's runtime does for code that uses sandboxes."""
 
-    def call_sandbox(self, asked: Asked) -> Awaitable[Ran]:
-        """Begin a run."""
+    def call_sandbox(self, asked: Asked) -> tuple[asyncio.Future[tuple[Ran, Sequence[Item]]], int]:
+        """Begin a run: its end, with what is to be heard besides, and the number by which it is followed."""
+        ...
+
+    def follow_sandbox(self, number: int) -> Awaitable[News]:
+        """Wait for what there is to be heard of a run, or for its end."""
         ...
 
     def revoke_grant(self, key: bytes) -> Awaitable[None]:

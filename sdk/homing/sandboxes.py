@@ -5,7 +5,7 @@ What is asked and what is answered travel as MessagePack arrays; `Asked` and `Ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from homing import grants as granting
 from homing import sandbox_runner
 from homing.errors import BadRequest, SandboxError, sandbox_error
 from homing.grants import Given, Grant
+from homing.sandbox_news import Ear, Item, OnOutput, OnUse
 from homing.values import from_stored, to_stored
 
 PYTHON, JAVASCRIPT, TYPESCRIPT = LANGUAGES = ("python", "javascript", "typescript")
@@ -70,6 +71,7 @@ class Asked:
         streamed: what it prints is wanted as it prints it.
         grants: what it may do besides.
         language: of the code, one of `LANGUAGES`.
+        followed: what it does under them is wanted as it does it.
     """
 
     code: str
@@ -80,6 +82,7 @@ class Asked:
     streamed: bool = False
     grants: tuple[Given, ...] = ()
     language: str = PYTHON
+    followed: bool = False
 
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES:
@@ -89,16 +92,10 @@ class Asked:
         """As bytes."""
         return msgspec.msgpack.encode(
             [
-                self.code,
-                self.arguments,
-                self.stdin,
-                asdict(self.limits),
-                self.tenant,
-                self.streamed,
-                self.grants,
-                self.language,
+                self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.streamed, self.grants,
+                self.language, self.followed,
             ]
-        )
+        )  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes) -> Asked:
@@ -108,15 +105,14 @@ class Asked:
             BadRequest: they are none, or name limits or a language that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant, streamed, grants, language = msgspec.msgpack.decode(
-                data, type=_Shape
-            )
+            found = msgspec.msgpack.decode(data, type=_Shape)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants, language)
+        code, arguments, stdin, limits, tenant, streamed, grants, language, followed = found
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants, language, followed)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...], str]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...], str, bool]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -169,9 +165,9 @@ Outcome = tuple[bytes | None, bytes, bytes, list[str] | None, float]
 code, its message, the type of the exception or the limit, the traceback."""
 
 
-def encode_outcome(outcome: Outcome) -> bytes:
-    """An outcome as bytes."""
-    return msgspec.msgpack.encode(outcome)
+def encode_outcome(outcome: Outcome, unheard: Sequence[Item] = ()) -> bytes:
+    """An outcome as bytes, with what is to be heard of the run besides."""
+    return msgspec.msgpack.encode((outcome, unheard))
 
 
 def decode_outcome(data: bytes) -> Ran:
@@ -180,7 +176,18 @@ def decode_outcome(data: bytes) -> Ran:
     Raises:
         ValueError: it is nothing that a node says.
     """
-    result, stdout, stderr, error, duration_ms = msgspec.msgpack.decode(data, type=Outcome)
+    return decode_end(data)[0]
+
+
+def decode_end(data: bytes) -> tuple[Ran, Sequence[Item]]:
+    """As `decode_outcome`, with what is to be heard of it besides."""
+    outcome, unheard = msgspec.msgpack.decode(data, type=tuple[Outcome, list[Item]])
+    return _ran(*outcome), unheard
+
+
+def _ran(
+    result: bytes | None, stdout: bytes, stderr: bytes, error: list[str] | None, duration_ms: float
+) -> Ran:  # fmt: skip
     told = sandbox_error(*error) if error is not None else None
     value: Any = None
     if result is not None:
@@ -201,6 +208,8 @@ async def run(
     tenant: str = "",
     language: str = PYTHON,
     grants: Mapping[str, Grant] | None = None,
+    on_output: OnOutput | None = None,
+    on_use: OnUse | None = None,
 ) -> Ran:
     """Run code in a sandbox of its own: a process without files, network, environment, or anything else of this one.
 
@@ -215,6 +224,13 @@ async def run(
         tenant: whose code it is, if that matters: those of different tenants share no zygote. At most 200 characters.
         language: "python", "javascript", or "typescript", whose types are taken out and not checked.
         grants: what it may do besides, of `homing.grants`, by its name in the `env` of the code.
+        on_output: called with `"stdout"` or `"stderr"`, and what was printed there, as the code prints it; then these
+            two are empty in what is returned.
+        on_use: called with a `Use` for each thing that the code did under its grants, or tried to, when it is over. Of
+            what waits to be heard the newest 1,000 are kept, and `missed` counts the others.
+
+    These two may be asynchronous; one call follows the other, and all have ended before this returns. What one raises
+    is raised here, and takes the grants back.
 
     Raises:
         BadRequest: a limit or a language that cannot be, a tenant's name that is too long, or a grant that cannot be.
@@ -238,5 +254,25 @@ async def run(
     opened = granting.given(grants or {})
     if opened and "env" in (args or {}):
         raise BadRequest("grants are in env, so no argument can have that name")
-    asked = Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened, language=language)
-    return await runner.call_sandbox(asked)
+    ear = Ear(on_output, on_use) if on_output is not None or on_use is not None else None
+    asked = Asked(
+        code, to_stored(dict(args or {})), given, limits, tenant, on_output is not None, opened, language,
+        on_use is not None,
+    )  # fmt: skip
+    running, number = runner.call_sandbox(asked)
+    if ear is None:
+        return (await running)[0]
+    try:
+        while not running.done():
+            news = await runner.follow_sandbox(number)
+            await ear.hear(news.items)
+            if not news.more:
+                break
+        ran, unheard = await running
+        await ear.hear(unheard)
+        await ear.end()
+    except Exception:
+        for grant in (grants or {}).values():  # whoever gave them does not see any more what they are used for
+            grant.revoke()
+        raise
+    return ran

@@ -48,7 +48,7 @@ class Egress:
 
     def open(
         self, grant: OutboundGrant, *, holder: str, fetch_hosts: Sequence[str], secrets: Mapping[str, str],
-        on_end: Callable[[OpenGrant], None] | None = None,
+        on_end: Callable[[OpenGrant], None] | None = None, audit: Callable[[AuditRecord], None] | None = None,
     ) -> OpenGrant:  # fmt: skip
         """Open a grant, until it is revoked or closed, or expires.
 
@@ -58,6 +58,7 @@ class Egress:
             fetch_hosts: where the giver may send requests itself: no grant gives more than that.
             secrets: the giver's, by name; only those that the grant names are kept.
             on_end: told when it is over.
+            audit: told of its requests in place of whoever is told of all.
 
         Raises:
             Forbidden: the giver does not have all of that to give, or a secret is not there.
@@ -68,7 +69,7 @@ class Egress:
         except Refusal as refusal:
             raise error_of(refusal) from None
         opened = OpenGrant(
-            grant, holder, credentials, network=self._network, room=self._room, audit=self._audit,
+            grant, holder, credentials, network=self._network, room=self._room, audit=audit or self._audit,
             on_end=lambda opened: self._ended(opened, on_end), on_rest=self._rests,
         )  # fmt: skip
         self._open[opened.id] = opened

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
@@ -88,6 +89,9 @@ class Granted(Protocol):
         ...
 
 
+OnUse = Callable[[AuditRecord], None]
+
+
 class Hand:
     """The grants of one run, in their order.
 
@@ -138,17 +142,18 @@ class Grants:
     ) -> None:  # fmt: skip
         self.records: deque[AuditRecord] = deque(maxlen=limits.grant_audit_records_max)
         self._routes, self._secret_of, self._count = routes, secret_of, count
-        self._egress = Egress(self._audit, network)
+        self._egress = Egress(partial(self._audit, None), network)
         self._room = Room(limits.grant_calls_at_once_max)
         self._open: dict[str, tuple[bytes, Granted]] = {}
 
-    def open(self, given: Sequence[Given], giver: Giver, holder: str) -> Hand:
+    def open(self, given: Sequence[Given], giver: Giver, holder: str, on_use: OnUse | None = None) -> Hand:
         """Open grants for a run.
 
         Args:
             given: the grants.
             giver: whose they are.
             holder: who gets them, for audits.
+            on_use: told of every call under them, when it is over; it must bound what it keeps.
 
         Raises:
             BadRequest: one of them cannot be granted.
@@ -162,13 +167,13 @@ class Grants:
         hand = Hand()
         try:
             for each in given:
-                self._add(hand, each, giver, f"{holder} of {giver.holder}")
+                self._add(hand, each, giver, f"{holder} of {giver.holder}", partial(self._audit, on_use))
         except BaseException:
             hand.close()
             raise
         return hand
 
-    def _add(self, hand: Hand, given: Given, giver: Giver, holder: str) -> None:
+    def _add(self, hand: Hand, given: Given, giver: Giver, holder: str, audit: OnUse) -> None:
         kind, says = _said(given, giver)
         if kind == FILES:
             hand.add(Offer(given.name, kind, _files(says)), None)
@@ -176,11 +181,10 @@ class Grants:
         if kind == HTTP:
             granted = within_answers(read_grant({**says, "name": given.name}))
             secrets = {name: value for name in giver.secrets if (value := self._secret_of(name)) is not None}
-            opened: Granted = OpenHttpGrant(
-                self._egress.open(
-                    granted, holder=holder, fetch_hosts=giver.fetch_hosts, secrets=secrets, on_end=self._ended
-                )
+            egress = self._egress.open(
+                granted, holder=holder, fetch_hosts=giver.fetch_hosts, secrets=secrets, on_end=self._ended, audit=audit
             )
+            opened: Granted = OpenHttpGrant(egress)
             operations: Sequence[str] = OpenHttpGrant.OPERATIONS
         elif kind in (STUB, SQL, KV):
             wanted = object_grant({**says, "name": given.name, "kind": kind})
@@ -188,7 +192,7 @@ class Grants:
                 raise NotFound(f"there is no class {wanted.class_name[:100]}")
             operations = list(wanted.operations)
             opened = OpenObjectGrant(
-                wanted, holder, giver.origin, routes=self._routes, room=self._room, audit=self._audit,
+                wanted, holder, giver.origin, routes=self._routes, room=self._room, audit=audit,
                 on_end=self._ended,
             )  # fmt: skip
         else:
@@ -225,9 +229,11 @@ class Grants:
     def _ended(self, opened: Opened) -> None:
         self._open.pop(opened.id, None)
 
-    def _audit(self, record: AuditRecord) -> None:
+    def _audit(self, on_use: OnUse | None, record: AuditRecord) -> None:
         self.records.append(record)
         self._count(record.kind, record.outcome)
+        if on_use is not None:
+            on_use(record)
 
 
 def _check(given: Sequence[Given]) -> None:

@@ -14,7 +14,7 @@ from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, PendingCall, drop
 from homing_node.objects.call_streams import CallStreams
-from homing_node.objects.frames import OUTBOUND, REPLY, REVOKE, SANDBOX
+from homing_node.objects.frames import FOLLOW, OUTBOUND, REPLY, REVOKE, SANDBOX
 from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, SandboxPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
@@ -171,10 +171,13 @@ class OutgoingCalls:
             self.port.submit(pending)
 
     def _to_sandboxes(self, sandboxes: SandboxPort, maker: Maker, pending: Pending) -> None:
-        if maker.caller not in self._callers:
+        mine = self._callers.get(maker.caller)
+        if mine is None:
             self._refuse(pending, Unavailable("who asked for this run has ended"))
         elif pending.method == REVOKE:
             sandboxes.revoke(pending)
+        elif pending.method == FOLLOW:  # by the number of a call of its own: nobody follows another's run
+            sandboxes.follow(pending, mine.calls.get(int.from_bytes(pending.body[:8], "big")))
         else:
             sandboxes.submit(pending, maker.worker, _holder(maker.of), self._pool.classes())
 

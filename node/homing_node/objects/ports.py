@@ -168,6 +168,15 @@ class SandboxPort(Protocol):
         """Take back what was granted under a key; its `on_done` is called once."""
         ...
 
+    def follow(self, pending: Pending, run: Pending | None, /) -> None:
+        """Wait for what there is to be heard of a run, or for its end; `on_done` of the first is called once.
+
+        Args:
+            pending: whoever waits.
+            run: what was submitted; None: it has its answer.
+        """
+        ...
+
     def give_up(self, pending: Pending, /) -> None:
         """End a run: nobody waits for it, and nobody could take back what it was granted."""
         ...

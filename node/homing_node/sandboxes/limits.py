@@ -48,6 +48,11 @@ tenants_max = 16  # that have zygotes at one time
 tenant_idle_s = 120.0
 look_s = 1.0
 
+# --- what is told of a run while it goes on ---
+uses_unheard_max = 1_000  # of a run; the oldest go
+news_bytes_max = 256 * 1024  # that one answer has, and the piece more that it ends with
+use_bytes = 256  # that a use counts for
+
 # --- quotas ---
 running_per_tenant_max = 100
 starts_per_s_max = 1_000

@@ -14,8 +14,9 @@ import structlog
 
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
 from homing.observability.catalogue import SOURCES
+from homing.sandbox_news import News
 from homing.sandboxes import Asked, Outcome, encode_outcome
-from homing_node.broker.grants import Giver, Grants, Hand
+from homing_node.broker.grants import Giver, Grants, Hand, OnUse
 from homing_node.broker.object_grant import Origin
 from homing_node.broker.running import Running
 from homing_node.metrics import NodeMetrics
@@ -24,6 +25,7 @@ from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
 from homing_node.sandboxes.jails import SandboxJails
+from homing_node.sandboxes.news import Unheard
 from homing_node.sandboxes.runs import OnOutput, Run
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.strict import StrictSandboxes
@@ -52,6 +54,11 @@ class _Waiting(NamedTuple):
     go: asyncio.Future[None]
 
 
+class _Submitted(NamedTuple):
+    task: asyncio.Task[None]
+    unheard: Unheard
+
+
 class Sandboxes:
     """Runs code.
 
@@ -78,7 +85,7 @@ class Sandboxes:
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
         self._running = Running()
-        self._submitted: dict[int, asyncio.Task[None]] = {}  # by the identity of the call that asks for it
+        self._submitted: dict[int, _Submitted] = {}  # by the identity of the call that asks for it
         self._due: asyncio.TimerHandle | None = None
         for state, read in (
             ("running", lambda: float(len(self._runs))),
@@ -108,8 +115,9 @@ class Sandboxes:
         """See `homing_node.objects.ports.SandboxPort`."""
         origin = Origin(pending.chain, pending.request_id, pending.traceparent)
         giver = Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
-        task = self._running.start(self._answer(pending, giver))
-        self._submitted[id(pending)] = task
+        unheard = Unheard()
+        task = self._running.start(self._answer(pending, giver, unheard))
+        self._submitted[id(pending)] = _Submitted(task, unheard)
         task.add_done_callback(lambda _: self._submitted.pop(id(pending)))
 
     def revoke(self, pending: Pending) -> None:
@@ -117,16 +125,32 @@ class Sandboxes:
         self.grants.revoke_all(pending.body)
         pending.on_done(pending)
 
+    def follow(self, pending: Pending, run: Pending | None) -> None:
+        """See `homing_node.objects.ports.SandboxPort`."""
+
+        def answer(news: News) -> None:
+            pending.answer = news.encode()
+            pending.on_done(pending)
+
+        found = self._submitted.get(id(run))
+        if found is None:
+            answer(News(False, []))
+        else:
+            found.unheard.ask(answer)
+
     def give_up(self, pending: Pending) -> None:
         """See `homing_node.objects.ports.SandboxPort`."""
-        task = self._submitted.get(id(pending))
-        if task is not None:
-            task.cancel()
+        found = self._submitted.get(id(pending))
+        if found is not None:
+            found.task.cancel()
 
-    async def _answer(self, pending: Pending, giver: Giver) -> None:
+    async def _answer(self, pending: Pending, giver: Giver, unheard: Unheard) -> None:
         try:
             left_s = pending.deadline_s - time.monotonic()
-            pending.answer = encode_outcome(await self.run(Asked.decode(pending.body), giver, left_s))
+            asked = Asked.decode(pending.body)
+            on_output = unheard.printed if asked.streamed else None
+            outcome = await self.run(asked, giver, left_s, on_output, unheard.used if asked.followed else None)
+            pending.answer = encode_outcome(outcome, unheard.end())
         except HomingError as error:
             pending.error = error
         except asyncio.CancelledError:
@@ -134,11 +158,13 @@ class Sandboxes:
         except Exception:  # a fault in one run ends that run only
             _log.exception("a run failed")
             pending.error = HomingError("the node failed on this run")
+        unheard.end()
         pending.on_done(pending)
 
     async def run(
-        self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf, on_output: OnOutput | None = None
-    ) -> Outcome:
+        self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf, on_output: OnOutput | None = None,
+        on_use: OnUse | None = None,
+    ) -> Outcome:  # fmt: skip
         """Run code in a sandbox.
 
         Args:
@@ -146,6 +172,7 @@ class Sandboxes:
             giver: whose grants it gets.
             left_s: how long anybody waits for it, in seconds.
             on_output: see `Run`.
+            on_use: see `Grants.open`.
 
         Raises:
             TooLarge, BadRequest: it asks for what cannot be.
@@ -156,7 +183,7 @@ class Sandboxes:
         _check(asked)
         number = next(self._numbers)
         # Opened before anything is awaited: what is revoked while the run waits for its turn is found among them.
-        hand = self.grants.open(asked.grants, giver, f"run {number}")
+        hand = self.grants.open(asked.grants, giver, f"run {number}", on_use)
         try:
             return await self._run(number, asked, hand, left_s, on_output)
         finally:

@@ -62,6 +62,7 @@ GRANTED = 13
 
 # The method of a SANDBOX, which otherwise is a run
 REVOKE = "revoke"
+FOLLOW = "follow"
 
 # The status of an effect
 RESULT = 0

@@ -16,13 +16,14 @@ from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing.listing import ObjectList, in_bounds
 from homing.listing import decode as decode_list
 from homing.objects import Runtime
-from homing.sandboxes import Asked, Ran, decode_outcome
+from homing.sandbox_news import Item, News
+from homing.sandboxes import Asked, Ran, decode_end
 from homing.sent import Sender
 from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OF_CALL, OUTBOUND, REVOKE, SANDBOX
+from homing_node.workers.inside.channel import FAILURE, FETCH, FOLLOW, LIST, METHOD, OF_CALL, OUTBOUND, REVOKE, SANDBOX
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -265,11 +266,17 @@ class Stubs:
         read = partial(_of_outside, self._caller().sockets())
         return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)
 
-    def call_sandbox(self, asked: Asked) -> asyncio.Future[Ran]:
+    def call_sandbox(self, asked: Asked) -> tuple[asyncio.Future[tuple[Ran, Sequence[Item]]], int]:
         """See `homing.sandbox_runner.Runner`."""
         body = asked.encode()
         _bound(body)
-        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, "", body, lambda answer, _: decode_outcome(answer))
+        outgoing = self._caller().outgoing()
+        return outgoing.begin(SANDBOX, _NOWHERE, "", body, lambda answer, _: decode_end(answer)), outgoing.newest
+
+    def follow_sandbox(self, number: int) -> asyncio.Future[News]:
+        """See `homing.sandbox_runner.Runner`."""
+        which = number.to_bytes(8, "big")
+        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, FOLLOW, which, lambda news, _: News.decode(news))
 
     def revoke_grant(self, key: bytes) -> asyncio.Future[None]:
         """See `homing.sandbox_runner.Runner`."""
