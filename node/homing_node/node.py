@@ -44,6 +44,7 @@ from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
 from homing_node.sandbox_service import SandboxService
 from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.loader import Loader
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.settings import NodeSettings, split_address
 from homing_node.tail_service import TailService
@@ -119,6 +120,7 @@ class Node:
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
         self.jails = ZygoteJails(settings.cache_dir, settings.nsjail)
         self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
+        self.loader = self.host.outgoing.loader = Loader(self.sandboxes)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -193,6 +195,7 @@ class Node:
         await self._etcd.close()
         await self.outbound.close()
         await self.dialer.close()
+        await self.loader.close()
         await self.sandboxes.close()
         for task in background:
             task.cancel()

@@ -144,6 +144,25 @@ class SandboxPort(Protocol):
         ...
 
 
+class LoaderPort(Protocol):
+    """Who has dynamic workers."""
+
+    def submit(self, pending: Pending, owner: int, request: int, on_line: Callable[[str, int, str], None], /) -> None:
+        """Take the code of one, or a call (`homing.loading`); its `on_done` is called once.
+
+        Args:
+            pending: it.
+            owner: the number of an activation; or of the entrypoint of a worker, which is not above 0.
+            request: of an entrypoint: the number of the request that asks.
+            on_line: gets what a dynamic worker prints: the id of a request, level, text.
+        """
+        ...
+
+    def owner_gone(self, owner: int, /) -> None:
+        """An activation, or the process of an entrypoint, has ended."""
+        ...
+
+
 class LogPort(Protocol):
     """The log."""
 

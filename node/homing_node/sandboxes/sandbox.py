@@ -27,9 +27,12 @@ class Sandbox:
         pidfd: of its process; -1: not known yet, or over.
         on_end: called once, when it is dead and reaped, or was never forked, with the wait status.
         run: what goes on in it.
+        is_leaving: whether its zygote is about to go, and it with that.
     """
 
-    __slots__ = ("_killed", "channel", "cpu_us", "ended", "memory_kib", "number", "on_end", "pidfd", "run", "uid")
+    __slots__ = (
+        "_killed", "channel", "cpu_us", "ended", "is_leaving", "memory_kib", "number", "on_end", "pidfd", "run", "uid",
+    )  # fmt: skip
 
     def __init__(self, number: int, uid: int, channel: socket.socket) -> None:
         self.number = number
@@ -40,6 +43,7 @@ class Sandbox:
         self.cpu_us = self.memory_kib = 0
         self.on_end: Callable[[int], None] | None = None
         self.run: Conversation | None = None
+        self.is_leaving: Callable[[], bool] = lambda: False
         self._killed = False
 
     def forked(self, pidfd: int) -> None:
@@ -87,15 +91,15 @@ class Conversation:
 
     Args:
         sandbox: the channel is its.
-        bytes_max: what may come in all.
+        bytes_max: what may come in all, and what unfinished messages may hold.
         frames_max: in so many frames.
         on_message: gets each; it may raise `BadFrame`.
         on_close: called once, when the other side has closed, or broke a bound; with why.
     """
 
     __slots__ = (
-        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_sandbox", "_unsent",
-        "_writing",
+        "_bytes", "_closed", "_drained", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_outbox",
+        "_sandbox", "_unsent", "_writing",
     )  # fmt: skip
 
     def __init__(
@@ -106,26 +110,50 @@ class Conversation:
         self._bytes, self._frames = bytes_max, frames_max
         self._on_message, self._on_close = on_message, on_close
         self._inbox = Inbox(message_bytes_max=bytes_max)
+        self._outbox = Outbox()
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
         self._closed = self._writing = False
+        self._drained: list[asyncio.Future[None]] = []
 
     def begin(self, message: tuple[Any, ...]) -> None:
         """Send the first message, and listen."""
-        outbox = Outbox()
-        outbox.put(message)
-        parts: list[bytes] = []
-        while data := outbox.take():
-            parts.append(data)
-        self._unsent = memoryview(b"".join(parts))
+        if self._closed:
+            return
         self._loop.add_reader(self._sandbox.channel.fileno(), self._readable)
-        self._write()
+        self.send(message)
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Send a message; nothing happens where the other side has gone."""
+        if not self._closed:
+            self._outbox.put(message)
+            if not self._writing:
+                self._write()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the other side has not read yet."""
+        return len(self._unsent) + self._outbox.queued_bytes
+
+    def drained(self) -> asyncio.Future[None]:
+        """Done when everything is written, or nothing will be any more."""
+        done = self._loop.create_future()
+        if self._closed or not self._writing:
+            done.set_result(None)
+        else:
+            self._drained.append(done)
+        return done
+
+    def allow(self, bytes_max: int, frames_max: int) -> None:
+        """From now on so much may come, whatever there was left before."""
+        self._bytes, self._frames = bytes_max, frames_max
 
     def _write(self) -> None:
         """Write what the socket takes."""
         channel = self._sandbox.channel
         try:
-            while self._unsent:
+            while self._unsent or self._outbox.queued_bytes:
+                self._unsent = self._unsent or memoryview(self._outbox.take())
                 self._unsent = self._unsent[channel.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
             if not self._writing:
@@ -140,6 +168,10 @@ class Conversation:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._sandbox.channel.fileno())
+        drained, self._drained = self._drained, []
+        for done in drained:
+            if not done.done():
+                done.set_result(None)
 
     def _readable(self) -> None:
         try:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -39,6 +39,27 @@ class SandboxFacts:
     cpu_s: float
 
 
+class Residents(Protocol):
+    """Sandboxes that stay: `loader.Loader`."""
+
+    @property
+    def alive(self) -> int:
+        """How many live."""
+        ...
+
+    def facts(self, now_s: float) -> list[SandboxFacts]:
+        """Those that live."""
+        ...
+
+    def kill(self, number: int) -> None:
+        """End one; raises `NotFound` where there is none of that number."""
+        ...
+
+    def make_room(self, tenant: str) -> None:
+        """Somebody of this tenant waits for a sandbox."""
+        ...
+
+
 class _Waiting(NamedTuple):
     tenant: str
     go: asyncio.Future[None]
@@ -52,6 +73,9 @@ class Sandboxes:
         metrics: of the node.
         quotas: of tenants.
         spares: sandboxes that wait, of each tenant.
+
+    Attributes:
+        residents: sandboxes that stay; None: there are none.
     """
 
     def __init__(
@@ -67,8 +91,10 @@ class Sandboxes:
         self._runs: dict[int, Run] = {}
         self._running = Running()
         self._due: asyncio.TimerHandle | None = None
+        self.residents: Residents | None = None
         for state, read in (
             ("running", lambda: float(len(self._runs))),
+            ("loaded", lambda: float(self.residents.alive if self.residents is not None else 0)),
             ("spare", lambda: float(self.fleet.spare_count)),
             ("waiting", lambda: float(self._admission.waiting)),
         ):
@@ -118,14 +144,7 @@ class Sandboxes:
         """
         _check(asked)
         asked_s = time.perf_counter()
-        await self._admit(asked.tenant)
-        began = False
-        try:
-            sandbox = await self._sandbox(asked)
-            began = True
-        finally:
-            if not began:
-                self._leave(asked.tenant)
+        sandbox = await self.take(asked.tenant, asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1)
         run = Run(next(self._numbers), asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)))
         self._runs[run.number] = run
         sandbox.on_end = lambda status: self._ended(run, status)
@@ -139,15 +158,29 @@ class Sandboxes:
         finally:
             run.stop("nobody waits for it any more")
 
-    async def _sandbox(self, asked: Asked) -> Sandbox:
-        memory, cpu = asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1
-        found = self.fleet.take_now(asked.tenant, memory, cpu)
-        return found if found is not None else await self.fleet.take(asked.tenant, memory, cpu)
+    def next_number(self) -> int:
+        """A number that names a sandbox to operators."""
+        return next(self._numbers)
+
+    async def take(self, tenant: str, memory_bytes: int, cpu_s: int) -> Sandbox:
+        """A sandbox, when the quotas allow it; when it is dead `leave` is to be called.
+
+        Raises:
+            Overloaded: the tenant, or the node, runs too much already.
+            Unavailable: no sandbox could be had.
+        """
+        await self._admit(tenant)
+        try:
+            found = self.fleet.take_now(tenant, memory_bytes, cpu_s)
+            return found if found is not None else await self.fleet.take(tenant, memory_bytes, cpu_s)
+        except BaseException:
+            self.leave(tenant)
+            raise
 
     def _ended(self, run: Run, status: int) -> None:
         self._runs.pop(run.number, None)
         run.died(status)
-        self._leave(run.asked.tenant)
+        self.leave(run.asked.tenant)
 
     # -- quotas ---------------------------------------------------------------------------------------------------
 
@@ -157,13 +190,15 @@ class Sandboxes:
         if self._admission.ask(tenant, ticket, loop.time()):
             return
         waiting = self._tickets[ticket] = _Waiting(tenant, loop.create_future())
+        if self.residents is not None:
+            self.residents.make_room(tenant)
         self._look_soon()
         try:
             async with asyncio.timeout(limits.wait_s_max):
                 await waiting.go
         except BaseException as error:
             if waiting.go.done() and not waiting.go.cancelled():
-                self._leave(tenant)  # it was let in meanwhile, and does not come
+                self.leave(tenant)  # it was let in meanwhile, and does not come
             self._admission.withdraw(tenant, ticket)
             if isinstance(error, TimeoutError):
                 raise Overloaded("no sandbox was free in time", cause="sandboxes", retry_after_s=1.0) from error
@@ -171,7 +206,8 @@ class Sandboxes:
         finally:
             self._tickets.pop(ticket, None)
 
-    def _leave(self, tenant: str) -> None:
+    def leave(self, tenant: str) -> None:
+        """A sandbox of a tenant is dead."""
         self._admission.ended(tenant)
         if self._tickets:
             self._let_in()
@@ -200,9 +236,9 @@ class Sandboxes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def list(self) -> list[SandboxFacts]:
-        """The runs that go on."""
+        """The runs that go on, and sandboxes that stay."""
         now_s = time.perf_counter()
-        found: list[SandboxFacts] = []
+        found = self.residents.facts(now_s) if self.residents is not None else []
         for run in self._runs.values():
             pid = run.sandbox.pid
             found.append(SandboxFacts(run.number, run.asked.tenant, pid, now_s - run.began_s, run.cpu_s))
@@ -215,9 +251,12 @@ class Sandboxes:
             NotFound: there is none of that number.
         """
         run = self._runs.get(number)
-        if run is None:
+        if run is not None:
+            run.stop("an operator ended it")
+        elif self.residents is not None:
+            self.residents.kill(number)
+        else:
             raise NotFound(f"no run {number} goes on here")
-        run.stop("an operator ended it")
 
 
 def _check(asked: Asked) -> None:

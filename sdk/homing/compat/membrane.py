@@ -18,6 +18,7 @@ from homing.bindings.assets import Assets
 from homing.bindings.cron import ScheduledController
 from homing.bindings.d1 import D1Database, D1PreparedStatement
 from homing.bindings.kv import KvNamespace
+from homing.bindings.loader import LoadedEntrypoint, WorkerLoader, WorkerStub
 from homing.bindings.services import Service
 from homing.bindings.workflows import Workflow, WorkflowInstance
 from homing.http import Request, Response
@@ -44,6 +45,8 @@ _FACED = (
     Alarm,
     ScheduledController,
     Env,
+    WorkerLoader,
+    WorkerStub,
     SocketEvent,
     WebSocket,
     WebSocketRequestResponsePair,
@@ -63,6 +66,7 @@ _OPTIONS_AT = {
     "send_event": 0,
     "get": 1,
     "get_by_name": 1,
+    "get_entrypoint": 1,
     "get_with_metadata": 1,
     "delete": 1,
     "set_alarm": 1,
@@ -304,7 +308,7 @@ def faced(value: Any) -> Any:
         return JsArray(faced(item) for item in value)
     if kind is DurableObjectStub:
         return Stub(value)
-    if kind is Service or kind is Assets:
+    if kind is Service or kind is Assets or kind is LoadedEntrypoint:
         return Fetcher(value)
     return Camel(value) if isinstance(value, _FACED) else value
 

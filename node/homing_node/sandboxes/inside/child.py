@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import limits
+from homing_node.sandboxes.inside import dynamic, limits
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
-from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
+from homing_node.sandboxes.inside.talk import CHANNEL_FD, CODE, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
 from homing_node.workers.inside.framing import Inbox, Outbox
 
 EXIT_NOT_SEALED = 77
@@ -133,19 +133,19 @@ class _Channel:
     """The sandbox's end: it waits for whatever it does."""
 
     def __init__(self) -> None:
-        self._inbox = Inbox()
+        self.inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
 
-    def receive(self) -> list[Any]:
-        """The next message; the process ends where the node has gone."""
+    def receive(self) -> list[list[Any]]:
+        """The next messages, one at least; the process ends where the node has gone."""
         while True:
             data = os.read(CHANNEL_FD, limits.read_bytes)
             if not data:
                 os._exit(0)
-            messages = self._inbox.feed(data)
+            messages = self.inbox.feed(data)
             if messages:
-                return messages[0]
+                return messages
 
     def send(self, message: Message) -> None:
         """Write a message."""
@@ -159,8 +159,11 @@ class _Channel:
 
 def _serve() -> None:
     channel = _Channel()
-    kind, code, arguments, given, result_bytes_max = channel.receive()
-    if kind == RUN:
+    first, *rest = channel.receive()
+    if first[0] == CODE:
+        dynamic.serve(first, rest, channel.inbox, CHANNEL_FD, channel.send)
+    elif first[0] == RUN:
+        _, code, arguments, given, result_bytes_max = first
         perform(code, arguments, given, result_bytes_max, channel.send)
         os._exit(0)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from homing import compat
+
 STANDARD_LIBRARY = (
     "__future__", "_strptime", "abc", "argparse", "array", "ast", "asyncio", "base64", "binascii", "bisect", "builtins",
     "bz2", "calendar", "cmath", "codecs", "collections", "collections.abc", "colorsys", "concurrent.futures",
@@ -26,13 +28,17 @@ STANDARD_LIBRARY = (
     "encodings.utf_8_sig", "encodings.zlib_codec",
 )  # fmt: skip
 
+OF_WORKERS = ("workers", "js", "pyodide.ffi")
+"""What dynamic workers are written with."""
+
 HIDDEN = ("ctypes", "_ctypes", "homing_node")
 """With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
 
 def load() -> None:
     """Import everything, and let nothing be looked for on disk any more."""
-    for name in STANDARD_LIBRARY:
+    sys.path.append(compat.MODULES)
+    for name in (*STANDARD_LIBRARY, *OF_WORKERS):
         importlib.import_module(name)
     sys.path.clear()
     sys.path_hooks.clear()

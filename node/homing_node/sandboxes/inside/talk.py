@@ -10,10 +10,21 @@ CHANNEL_FD = 3
 # Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have
 RUN = 1
 
+# The same, to a sandbox that is a dynamic worker (`homing.loading`)
+CODE = 10  # bytes, whether it is the last: a part of its code
+CALL = 11  # number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have
+CANCEL = 12  # number: nobody waits for this call any more
+
 # Sandbox to node
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
 RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
+
+# The same, from a dynamic worker
+RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)
+RESPOND = 11  # number, status, header fields, body
+FAIL = 12  # number, cause, type, message, traceback
+LINE = 13  # number of the call that printed it or 0, level, text
 
 STDOUT = 1
 STDERR = 2
@@ -24,4 +35,8 @@ SYNTAX = "syntax"
 MEMORY = "memory"
 NO_VALUE = "no-value"
 RESULT_BYTES = "result"
+NOT_FOUND = "not-found"  # an entrypoint, or a method of one
+MISFIT = "misfit"  # arguments that do not fit
+CANCELLED = "cancelled"
+START = "start:"  # before another cause: the worker's code could not be loaded, and it takes no calls
 CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE, RESULT_BYTES))

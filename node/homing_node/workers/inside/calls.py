@@ -14,7 +14,6 @@ from homing.sockets import PassedSocket, SocketEvent
 from homing.streams import ReadableStream, RequestTooLarge
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, limits, testing
-from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.channel import (
     ALARM,
     ANSWER,
@@ -28,6 +27,7 @@ from homing_node.workers.inside.channel import (
     SOCKET_ERROR,
 )
 from homing_node.workers.inside.failures import Effect
+from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
 from homing_node.workers.inside.sockets import ObjectSockets
 

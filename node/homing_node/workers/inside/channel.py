@@ -58,6 +58,7 @@ RUN = 9
 LIST = 10
 OUTBOUND = 11
 SANDBOX = 12
+LOADER = 15
 
 # The status of an effect
 RESULT = 0

@@ -22,7 +22,7 @@ from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, METHOD, OF_CALL, OUTBOUND, SANDBOX
+from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, LOADER, METHOD, OF_CALL, OUTBOUND, SANDBOX
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -269,6 +269,12 @@ class Stubs:
         _bound(body)
         nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
         return self._caller().outgoing().begin(SANDBOX, nowhere, "", body, lambda answer, _: decode_outcome(answer))
+
+    def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
+        """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading`."""
+        _bound(body)
+        nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
+        return self._caller().outgoing().begin(LOADER, nowhere, what, body, lambda answer, _: answer)
 
     def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
         caller, body, headers = self._caller(), request.homing_body, request.headers.raw()
