@@ -15,11 +15,9 @@ import structlog
 import uvicorn
 import uvloop
 
-from homing import scheduling
 from homing.errors import ConfigurationError, HomingError
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
-from homing.pace import passed
 from homing.tuning import tune
 from homing_gateway.admin import Admin
 from homing_gateway.asgi import App
@@ -134,7 +132,6 @@ class GatewayProcess:
                 group.create_task(hub.run(), name="sockets"),
                 group.create_task(registration.run(), name="registration"),
                 group.create_task(rpc.watch_health(), name="health"),
-                group.create_task(scheduling.follow(passed), name="scheduling"),
             ]
             serving = group.create_task(http.serve(sockets=[http_socket]), name="http")
             await self.stopping.wait()

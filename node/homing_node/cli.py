@@ -60,6 +60,19 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--latency-target-ms", envvar="HOMING_LATENCY_TARGET_MS", default=15.0, show_default=True)
 @click.option("--cache-dir", envvar="HOMING_CACHE_DIR", default=None, help="Where the files of jails are made ready.")
 @click.option("--nsjail", envvar="HOMING_NSJAIL", default=None, help="Another nsjail, by absolute path.")
+@click.option(
+    "--sandbox-requirements",
+    envvar="HOMING_SANDBOX_REQUIREMENTS",
+    default=None,
+    type=click.Path(path_type=Path),
+    help="File like a requirements.txt: packages that code in sandboxes can import.",
+)
+@click.option(
+    "--sandbox-imports",
+    envvar="HOMING_SANDBOX_IMPORTS",
+    default="",
+    help="Modules of theirs, separated by commas; default: those at the top of each.",
+)
 @click.option("--tls-cert", envvar="HOMING_TLS_CERT", default=None)
 @click.option("--tls-key", envvar="HOMING_TLS_KEY", default=None)
 @click.option("--tls-ca", envvar="HOMING_TLS_CA", default=None)

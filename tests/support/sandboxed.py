@@ -12,15 +12,18 @@ from homing.values import to_stored
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.sandboxes.wheels import Wheels
 from homing_node.workers.jail_config import Policy
 
 ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
 
 
 @contextlib.asynccontextmanager
-async def sandboxes(policy: Policy | None = None, program: str = ZYGOTE, **options: Any) -> AsyncIterator[Sandboxes]:
+async def sandboxes(
+    policy: Policy | None = None, program: str = ZYGOTE, wheels: Wheels | None = None, **options: Any
+) -> AsyncIterator[Sandboxes]:
     """A node's sandboxes; ended at the end."""
-    jails = ZygoteJails(policy=policy, program=program)
+    jails = ZygoteJails(wheels=wheels, policy=policy, program=program)
     found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)

@@ -37,8 +37,10 @@ def test_the_walls_are_in_the_configuration():
         assert line in found
     capabilities = {line.split('"')[1] for line in found if line.startswith("cap:")}
     assert capabilities == {"CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"}
-    (mount,) = [line for line in found if line.startswith("mount {")]
-    assert 'src: "/runtime" dst: "/" is_bind: true rw: false nosuid: true nodev: true' in mount
+    mounts = [line for line in found if line.startswith("mount {")]
+    places = (("/runtime", "/"), ("/runtime/packages", "/packages"))
+    for mount, (source, place) in zip(mounts, places, strict=True):
+        assert f'src: "{source}" dst: "{place}" is_bind: true rw: false nosuid: true nodev: true' in mount
     assert 'uidmap { inside_id: "0" outside_id: "7" count: 9 }' in found
     assert 'gidmap { inside_id: "0" outside_id: "8" count: 9 }' in found
 

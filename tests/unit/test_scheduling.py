@@ -17,6 +17,7 @@ from homing.pace import Passed
 
 NAMES = {os.SCHED_OTHER: "other", os.SCHED_BATCH: "batch", os.SCHED_IDLE: "idle"}
 said = []
+now_s = 100.0
 
 def tell(what):
     tasks = os.listdir("/proc/self/task")
@@ -24,14 +25,24 @@ def tell(what):
     said.append(f"{what}: {'+'.join(sorted(found))} of {min(len(tasks), 2)}")
 
 async def main():
-    scheduling.LOOK_S = 0.01
     passed = Passed()
-    following = asyncio.ensure_future(scheduling.follow(passed))
-    for what, frames, messages in (("lone", 100, 100), ("full", 800, 100), ("nothing", 0, 0)):
-        passed.frames, passed.messages = frames, messages
-        while passed.messages or passed.frames:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.005 if messages else 0.05)
+    scheduling.follow(passed)
+
+    def send(frames, each_s, times):
+        global now_s
+        for _ in range(times):
+            now_s += each_s
+            passed.sent(frames, now_s)
+
+    for what, frames, each_s, times in (
+        ("lone", 1, 0.0005, 100),
+        ("full at once", 8, 0.001, 90),
+        ("full", 8, 0.001, 30),
+        ("full of what waited", 4, 0.004, 10),
+        ("full again", 8, 0.001, 200),
+        ("after silence", 8, 5.0, 1),
+    ):
+        send(frames, each_s, times)
         tell(what)
         if what == "lone":
             with scheduling.batch():
@@ -40,7 +51,6 @@ async def main():
             os.kill(child, 9)
             os.waitpid(child, 0)
             tell("then")
-    following.cancel()
 
 SETUP
 scheduling.begin()
@@ -56,26 +66,30 @@ def run(setup: str) -> str:
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_mean_is_of_what_passed_since() -> None:
+def test_what_passed_is_counted_anew_after_each_look() -> None:
     """Broken by: sums that are never begun anew; what a process did in its youth would decide for ever."""
+    told: list[tuple[int, int, float, float]] = []
     passed = Passed()
-    assert passed.take() == 0.0
-    passed.frames, passed.messages = 12, 4
-    assert passed.take() == 3.0
-    assert passed.take() == 0.0
+    passed.look = lambda frames, messages, since_s, now_s: told.append((frames, messages, since_s, now_s))
+    passed.sent(3, 5.0)
+    passed.sent(5, 5.004)
+    passed.sent(7, 5.012)
+    passed.sent(1, 5.024)
+    assert told == [(3, 1, 0.0, 5.0), (12, 2, 5.0, 5.012), (1, 1, 5.012, 5.024)]
 
 
 def test_all_threads_follow_and_what_is_started_within_does_not() -> None:
     """Broken by: setting the calling thread alone; gRPC's would wait, and each message passes through one of them.
 
-    And by choosing anew where nothing was sent: what begins after a pause would begin as lone messages do.
+    And, a case each: by waiting as soon as one window was full ("full at once"); by asking only how full messages are,
+    since those of 1,000 echoes a second are full too when each has waited for a tick; by passing over a silence.
     """
     found = run("")
     if not found.startswith("begin: batch"):
         pytest.fail(f"this system forbids sched_setscheduler: {found}")
     assert found.split("; ") == [
-        "begin: batch of 2", "lone: other of 2", "child: batch", "then: other of 2", "full: batch of 2",
-        "nothing: batch of 2",
+        "begin: batch of 2", "lone: other of 2", "child: batch", "then: other of 2", "full at once: other of 2",
+        "full: batch of 2", "full of what waited: other of 2", "full again: batch of 2", "after silence: other of 2",
     ]  # fmt: skip
 
 

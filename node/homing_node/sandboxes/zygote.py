@@ -95,7 +95,7 @@ class Zygote:
         if status == EXIT_NSJAIL_FAILED and not self.ready.done():
             words = "\n".join(self._words)
             raise JailUnavailable(f"nsjail could not build the jail of a zygote: {words or explain_exit(status)}")
-        return self._reason or f"{explain_exit(status)} {' '.join(self._words)}".strip()
+        return ": ".join(filter(None, (self._reason or explain_exit(status), " ".join(self._words))))
 
     async def _live_in(self, jail: Jail) -> int:
         await jail.find_inner()

@@ -47,9 +47,26 @@ def read_requirements(files: Mapping[str, bytes]) -> Requirements | None:
         >>> read_requirements({"requirements.txt": b"flask==3.1.2  # the web"}).lines
         ('flask==3.1.2',)
     """
-    file, listed = "pyproject.toml", _of_project(files.get("pyproject.toml", b""))
+    listed = _of_project(files.get("pyproject.toml", b""))
     if listed is None:
-        file, listed = "requirements.txt", _of_text(files.get("requirements.txt", b""))
+        return read_listed(files.get("requirements.txt", b""), "requirements.txt")
+    return _read(listed, "pyproject.toml")
+
+
+def read_listed(data: bytes, file: str) -> Requirements | None:
+    """What a file in the form of a `requirements.txt` lists; None: nothing.
+
+    Args:
+        data: what is in it.
+        file: its name.
+
+    Raises:
+        ConfigurationError: as `read_requirements`.
+    """
+    return _read(_of_text(data, file), file)
+
+
+def _read(listed: list[str], file: str) -> Requirements | None:
     if len(listed) > limits.requirements_max:
         raise ConfigurationError(f"{file} lists {len(listed)} packages; at most {limits.requirements_max}")
     lines = tuple(line for line in (_checked(line, file) for line in listed) if line)
@@ -70,9 +87,9 @@ def _of_project(data: bytes) -> list[str] | None:
     return cast("list[str] | None", listed)
 
 
-def _of_text(data: bytes) -> list[str]:
+def _of_text(data: bytes, file: str) -> list[str]:
     """The lines of a requirements file, without comments."""
-    whole = _CONTINUED.sub(" ", _text(data, "requirements.txt"))
+    whole = _CONTINUED.sub(" ", _text(data, file))
     lines = (_COMMENT.sub("", line).strip() for line in whole.splitlines())
     return [line for line in lines if line]
 

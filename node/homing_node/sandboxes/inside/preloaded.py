@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 
 from homing import compat
 
@@ -35,11 +37,26 @@ HIDDEN = ("ctypes", "_ctypes", "homing_node")
 """With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
 
-def load() -> None:
-    """Import everything, and let nothing be looked for on disk any more."""
+# A library that computes with threads of its own would start them in the zygote, and they do not live through a fork.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def load(wanted: Sequence[str] = ()) -> None:
+    """Import everything, and let nothing be looked for on disk any more.
+
+    Args:
+        wanted: modules of the operator's packages.
+    """
     sys.path.append(compat.MODULES)
     for name in (*STANDARD_LIBRARY, *OF_WORKERS):
         importlib.import_module(name)
+    os.environ.update(_ONE_THREAD)
+    for name in wanted:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            sys.exit(f"sandboxes cannot have {name}: {type(error).__name__}: {error}")
+    os.environ.clear()
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

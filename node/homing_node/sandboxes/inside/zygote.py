@@ -11,6 +11,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import threading
 from typing import NoReturn
 
@@ -105,8 +106,8 @@ def _noted(_number: int, _frame: object) -> None:
 
 
 def main() -> NoReturn:
-    """The entry point of the process."""
-    preloaded.load()
+    """The entry point of the process; its arguments are modules that it is to import, besides the standard library."""
+    preloaded.load(sys.argv[1:])
     threading.stack_size(limits.thread_stack_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     kernel.drop_bounding_set()

@@ -1,6 +1,7 @@
 """An object and an entrypoint that load dynamic workers of what they are given."""
 
 import asyncio
+import contextlib
 
 import homing
 from homing import DurableObject, Response, WorkerEntrypoint
@@ -53,12 +54,13 @@ class Host(DurableObject):
         found = await asyncio.gather(*(entry.run() for entry in entries), return_exceptions=True)
         return [error_of(each) if isinstance(each, Exception) else each for each in found]
 
-    async def tailed(self, code, method):
-        code = {**code, "tails": [self.env.HOST.get_by_name("tail")]}
-        try:
-            await self.env.LOADER.load(code).get_entrypoint().run() if not method else None
-        except homing.HomingError:
-            pass
+    async def tailed(self, code, method="run", worker=None):
+        def asked():
+            return {**code, "tails": [self.env.HOST.get_by_name("tail")]}
+
+        stub = self.env.LOADER.load(asked()) if worker is None else self.env.LOADER.get(worker, asked)
+        with contextlib.suppress(homing.HomingError):
+            await getattr(stub.get_entrypoint(), method)()
 
     async def tail(self, events):
         self.ctx.storage.kv.put("events", (self.ctx.storage.kv.get("events") or []) + events)
