@@ -70,13 +70,15 @@ class Host(DurableObject):
 
 
 def grown(code):
-    """Code that is too large to be sent here is described: `many` modules, or one of `bytes`."""
+    """Code that is too large to be sent here is described: `many` modules, one of `bytes`, or such an env."""
     if isinstance(code, dict) and "many" in code:
         return {"main_module": "m.py", "modules": {"m.py": "", **{f"m{n}.py": "" for n in range(code["many"])}}}
     if isinstance(code, dict) and "bytes" in code:
         main = "from homing import WorkerEntrypoint\nimport big\nclass Default(WorkerEntrypoint):\n"
         main += "    def run(self): return len(big.default)\n"
         return {"main_module": "m.py", "modules": {"m.py": main, "big.bin": {"data": bytes(code["bytes"])}}}
+    if isinstance(code, dict) and "env_bytes" in code:
+        return {"main_module": "m.py", "modules": {"m.py": ""}, "env": {"a": bytes(code["env_bytes"])}}
     return code
 
 
