@@ -24,6 +24,7 @@ from homing import (
     errors,
     http,
     ids,
+    loading,
     objects,
     sandboxes,
     sockets,
@@ -34,7 +35,7 @@ from homing import (
     transform,
     workflows,
 )
-from homing.bindings import cron, d1, kv, workflow_step
+from homing.bindings import cron, d1, kv, loader, workflow_step
 from homing.bindings import workflows as bound_workflows
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "api.md"
@@ -43,7 +44,7 @@ LINE_CHARS_MAX = 100
 NOT_FOR_APPLICATIONS = frozenset(
     {
         "SqlCursor.settle", "D1Database.submit", "ObjectId.from_address", "ObjectId.bound", "ObjectId.check_bound",
-        "ObjectId.is_of",
+        "ObjectId.is_of", "WorkerStub.homing_call", "WorkerStub.homing_key",
     }
 )  # fmt: skip
 
@@ -112,6 +113,12 @@ GROUPS = (
         "More: [sandboxes](../sandboxes.md).",
         made=(sandboxes.run, sandboxes.Limits),
         given=(sandboxes.Ran,),
+    ),
+    Group(
+        "Dynamic workers",
+        "`env.NAME` for `worker_loaders` of a configuration. More: [dynamic workers](../dynamic-workers.md).",
+        made=(loading.WorkerCode, loading.CallLimits),
+        given=(loader.WorkerLoader, loader.WorkerStub, loader.LoadedEntrypoint),
     ),
     Group(
         "WebSockets",

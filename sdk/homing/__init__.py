@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
+from homing.loading import CallLimits, WorkerCode
 from homing.objects import DurableObject, DurableObjectState, ExecutionContext, WorkerEntrypoint
 from homing.sandboxes import Limits, Ran, run
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
@@ -58,6 +59,7 @@ __all__ = [
     "Alarm",
     "ApplicationError",
     "BadRequest",
+    "CallLimits",
     "CommitTooLarge",
     "DatabaseFull",
     "DurableObject",
@@ -95,6 +97,7 @@ __all__ = [
     "WebSocket",
     "WebSocketPair",
     "WebSocketRequestResponsePair",
+    "WorkerCode",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
     "WorkflowEvent",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from homing.errors import BadRequest, HomingError, Overloaded, SandboxError, Unavailable
-from homing.loading import NEEDED, Part, encode
+from homing.loading_frames import NEEDED, Part, encode
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Quotas
 from homing_node.workers.inside.framing import Outbox

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from homing.errors import sandbox_error
-from homing.loading import FAILED, Answer, Call, Part, decode_answer, encode, encode_code, pieces_of, worker_code
+from homing.loading import worker_code
+from homing.loading_frames import FAILED, Answer, Call, Part, decode_answer, encode, encode_code, pieces_of
 from homing.values import from_stored, to_stored
 from homing_node.objects.frames import LOADER
 from homing_node.sandboxes.loader import Loader

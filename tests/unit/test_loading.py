@@ -13,22 +13,24 @@ from homing.loading import (
     CPU_MS_MAX,
     MODULES_MAX,
     SUB_REQUESTS_MAX,
+    CallLimits,
+    Module,
+    WorkerCode,
+    limits_of,
+    worker_code,
+)
+from homing.loading_frames import (
     Answer,
     Call,
-    CallLimits,
     Event,
-    Module,
     Part,
-    WorkerCode,
     decode_answer,
     decode_call,
     decode_code,
     decode_part,
     encode,
     encode_code,
-    limits_of,
     pieces_of,
-    worker_code,
 )
 from homing.values import from_stored
 

@@ -148,7 +148,7 @@ class LoaderPort(Protocol):
     """Who has dynamic workers."""
 
     def submit(self, pending: Pending, owner: int, request: int, on_line: Callable[[str, int, str], None], /) -> None:
-        """Take the code of one, or a call (`homing.loading`); its `on_done` is called once.
+        """Take the code of one, or a call (`homing.loading_frames`); its `on_done` is called once.
 
         Args:
             pending: it.

@@ -11,7 +11,8 @@ from typing import Any
 
 from homing.errors import Overloaded
 from homing.levels import CRITICAL
-from homing.loading import FAILED, RESPONSE, VALUE, Answer, Call, CallLimits, Event, FailureParts
+from homing.loading import CallLimits
+from homing.loading_frames import FAILED, RESPONSE, VALUE, Answer, Call, Event, FailureParts
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.runs import cpu_s_of

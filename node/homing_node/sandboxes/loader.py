@@ -13,20 +13,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
-from homing.loading import (
-    CODE_BYTES_MAX,
-    ENV_BYTES_MAX,
-    ID_CHARS_MAX,
-    NEEDED,
-    TENANT_CHARS_MAX,
-    Answer,
-    Call,
-    CallLimits,
-    Part,
-    decode_call,
-    decode_part,
-    encode,
-)
+from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
+from homing.loading_frames import NEEDED, Answer, Call, Part, decode_call, decode_part, encode
 from homing_node.broker.running import Running
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.bounds import Bounds, Group

@@ -13,24 +13,20 @@ from typing import Any
 
 from homing.errors import BadRequest, Unavailable, from_wire, sandbox_error
 from homing.http import Headers, Request, Response, as_request
-from homing.loading import (
+from homing.loading import ID_CHARS_MAX, CallLimits, WorkerCode, limits_of, worker_code
+from homing.loading_frames import (
     FAILED,
-    ID_CHARS_MAX,
     NEEDED,
     RESPONSE,
     Answer,
     Call,
-    CallLimits,
     Event,
     FailureParts,
     Part,
-    WorkerCode,
     decode_answer,
     encode,
     encode_code,
-    limits_of,
     pieces_of,
-    worker_code,
 )
 from homing.stubs import Caller
 from homing.values import from_stored, to_stored

@@ -19,7 +19,8 @@ from homing.compat import ENV, waiting
 from homing.errors import Forbidden
 from homing.http import Headers, Redirect, Request, Response, let_fetch
 from homing.levels import ERROR
-from homing.loading import decode_code, decode_request, import_name
+from homing.loading import import_name
+from homing.loading_frames import decode_code, decode_request
 from homing.objects import Env, ExecutionContext, WorkerEntrypoint
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import limits, talk

@@ -10,7 +10,7 @@ CHANNEL_FD = 3
 # Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have
 RUN = 1
 
-# The same, to a sandbox that is a dynamic worker (`homing.loading`)
+# The same, to a sandbox that is a dynamic worker (`homing.loading_frames`)
 CODE = 10  # bytes, whether it is the last: a part of its code
 CALL = 11  # number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have
 CANCEL = 12  # number: nobody waits for this call any more

@@ -271,7 +271,7 @@ class Stubs:
         return self._caller().outgoing().begin(SANDBOX, nowhere, "", body, lambda answer, _: decode_outcome(answer))
 
     def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
-        """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading`."""
+        """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading_frames`."""
         _bound(body)
         nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
         return self._caller().outgoing().begin(LOADER, nowhere, what, body, lambda answer, _: answer)
