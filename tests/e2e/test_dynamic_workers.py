@@ -182,6 +182,21 @@ def test_the_entrypoint_loads_and_passes_a_request_on(cluster: Cluster) -> None:
             assert answer.text.startswith(f"POST {cluster.url}/some/path ")
 
 
+def test_an_application_of_cloudflares_loads_as_it_does_there(cluster: Cluster) -> None:
+    text = """
+from workers import Response, WorkerEntrypoint
+
+class Named(WorkerEntrypoint):
+    async def fetch(self, request):
+        return Response.json({"method": request.method, "user": self.ctx.props.user, "k": self.env.K[0]})
+
+    def total(self, a, b):
+        return {"total": a + b}
+"""
+    found = cluster.get("Foreign", "f").ask({"main.py": text})
+    assert found == [200, {"method": "PUT", "user": 7, "k": 1}, {"total": 5}]
+
+
 def test_tails_are_told_what_became_of_each_call(host: Any, cluster: Cluster) -> None:
     code = small("print('a line'); import sys; print('worse', file=sys.stderr); return 1")
     text = code["modules"]["m.py"] + "    def boom(self): 1 / 0\n    def loop(self):\n        while True: pass\n"

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from workers import DurableObject as CloudflareObject
+
 import homing
 from homing import DurableObject, Response, WorkerEntrypoint
 
@@ -67,6 +69,20 @@ class Host(DurableObject):
 
     def events(self):
         return self.ctx.storage.kv.get("events") or []
+
+
+class Foreign(CloudflareObject):
+    """As the reference's applications are written."""
+
+    async def ask(self, code):
+        async def given():
+            return {"compatibilityDate": "2026-01-01", "mainModule": "main.py", "modules": code, "env": {"K": [1]}}
+
+        worker = self.env.LOADER.get("foreign", given)
+        entrypoint = worker.getEntrypoint("Named", {"props": {"user": 7}, "limits": {"cpuMs": 2000}})
+        answer = await entrypoint.fetch("https://any.example/", method="PUT")
+        again = await self.env.LOADER.load(await given()).getEntrypoint("Named").total(2, b=3)
+        return [answer.status, await answer.json(), again]
 
 
 def grown(code):
