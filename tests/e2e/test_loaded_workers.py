@@ -264,6 +264,14 @@ async def test_workers_count_against_the_quota_and_idle_ones_make_room() -> None
         call.cancel()
 
 
+async def test_a_full_node_takes_the_place_of_any_idle_worker() -> None:
+    async with workers(quotas=Quotas(all_running=1)) as node:
+        idle = await node.load({"main_module": "a.py", "modules": {"a.py": main("return 1")}, "tenant": "ada"})
+        await node.call(idle)
+        assert (await run(node.node, "40 + 2", tenant="bob")).check() == 42
+        assert (await node.answer(idle)).kind == NEEDED
+
+
 async def test_operators_see_and_end_them(node: Workers) -> None:
     key = await node.load(
         {"main_module": "a.py", "modules": {"a.py": main("await asyncio.sleep(20)")}, "tenant": "ada"}

@@ -251,10 +251,14 @@ class Loader:
             if key[0] == owner:
                 self._drop(entry, "whoever loaded it has ended")
 
-    def make_room(self, tenant: str) -> None:
-        """Somebody of a tenant waits for a sandbox: the worker that was idle the longest gives its own."""
+    def make_room(self, tenant: str | None) -> None:
+        """Somebody waits for a sandbox: of that tenant's workers the one that was idle the longest gives its own.
+
+        Args:
+            tenant: None: any tenant's worker makes room.
+        """
         for entry in self._entries.values():
-            if entry.is_idle and entry.worker is not None and entry.worker.tenant == tenant:
+            if entry.is_idle and entry.worker is not None and tenant in (None, entry.worker.tenant):
                 self._drop(entry, "another needed its place")
                 return
 

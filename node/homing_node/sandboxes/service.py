@@ -55,8 +55,8 @@ class Residents(Protocol):
         """End one; raises `NotFound` where there is none of that number."""
         ...
 
-    def make_room(self, tenant: str) -> None:
-        """Somebody of this tenant waits for a sandbox."""
+    def make_room(self, tenant: str | None) -> None:
+        """Somebody of this tenant waits for a sandbox; None: of any, as the node has no more."""
         ...
 
 
@@ -143,7 +143,6 @@ class Sandboxes:
             Unavailable: no sandbox could be had.
         """
         _check(asked)
-        asked_s = time.perf_counter()
         sandbox = await self.take(asked.tenant, asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1)
         run = Run(next(self._numbers), asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)))
         self._runs[run.number] = run
@@ -152,7 +151,6 @@ class Sandboxes:
             self._ended(run, 0)
         else:
             run.begin()
-        self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
         try:
             return await asyncio.shield(run.outcome)  # its end is the run's, whoever stops waiting
         finally:
@@ -169,10 +167,13 @@ class Sandboxes:
             Overloaded: the tenant, or the node, runs too much already.
             Unavailable: no sandbox could be had.
         """
+        asked_s = time.perf_counter()
         await self._admit(tenant)
         try:
             found = self.fleet.take_now(tenant, memory_bytes, cpu_s)
-            return found if found is not None else await self.fleet.take(tenant, memory_bytes, cpu_s)
+            found = found if found is not None else await self.fleet.take(tenant, memory_bytes, cpu_s)
+            self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
+            return found
         except BaseException:
             self.leave(tenant)
             raise
@@ -191,7 +192,7 @@ class Sandboxes:
             return
         waiting = self._tickets[ticket] = _Waiting(tenant, loop.create_future())
         if self.residents is not None:
-            self.residents.make_room(tenant)
+            self.residents.make_room(None if self._admission.is_full else tenant)
         self._look_soon()
         try:
             async with asyncio.timeout(limits.wait_s_max):
