@@ -22,6 +22,7 @@ from homing.wire.v1 import peer_pb2 as wire
 from homing_node import limits
 from homing_node.backups import Backups
 from homing_node.broker.dialer import Dialer
+from homing_node.broker.grants import Grants
 from homing_node.broker.outbound import Outbound
 from homing_node.calls import CallService
 from homing_node.code import Code
@@ -119,7 +120,9 @@ class Node:
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
         self.jails = ZygoteJails(settings.cache_dir, settings.nsjail, wheels)
-        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics)
+        calls = partial(self.metrics.registry.counter, "homing_grant_calls_total")
+        grants = Grants(self.host.outgoing, settings.secret, lambda kind, outcome: calls(kind, outcome).add())
+        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics, grants=grants)
         self.loader = self.host.outgoing.loader = Loader(self.sandboxes)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
@@ -155,7 +158,7 @@ class Node:
         databases = Databases(backups, outside, self.workforce.looks, self.workforce.classes)
         states = ObjectService(Deletions(outside, self.host), databases, self.host)
         tails = TailService(self.host.tails)
-        runs = SandboxService(self.sandboxes)
+        runs = SandboxService(self.sandboxes, self.workforce.giver)
         server.add_generic_rpc_handlers(
             (calls.handler(), states.handler(), tails.handler(), runs.handler(), self.links.handler())
         )

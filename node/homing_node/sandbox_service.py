@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
 from homing.errors import HomingError
 from homing.sandboxes import Asked, encode_outcome
 from homing.wire.v1 import call_pb2 as wire
+from homing_node.broker.grants import Giver
 from homing_node.calls import unary
 from homing_node.objects import replies
 from homing_node.sandboxes.service import Sandboxes
@@ -17,14 +20,15 @@ class SandboxService:
 
     Args:
         sandboxes: of this node.
+        giver: what the application has to give to runs that nobody of it asks for.
     """
 
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+    def __init__(self, sandboxes: Sandboxes, giver: Callable[[], Giver]) -> None:
+        self._sandboxes, self._giver = sandboxes, giver
 
     async def _run(self, request: wire.RunCodeRequest, _: object) -> wire.RunCodeReply:
         try:
-            outcome = await self._sandboxes.run(Asked.decode(request.asked))
+            outcome = await self._sandboxes.run(Asked.decode(request.asked), self._giver())
         except HomingError as error:
             return wire.RunCodeReply(failure=replies.failure_of(error))
         return wire.RunCodeReply(outcome=encode_outcome(outcome))

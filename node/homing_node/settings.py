@@ -58,6 +58,10 @@ class NodeSettings:
     deploys_since_ms: int = 0  # what was deployed before then counts for nothing; `homing dev` sets it at its start
     testing: bool = False  # a test may run code in objects, ring their alarms and set the clock
 
+    def secret(self, name: str) -> str | None:
+        """A secret that grants may use: the variable `HOMING_SECRET_` and its name. It is in no bundle and no jail."""
+        return os.environ.get(f"HOMING_SECRET_{name}")
+
     def check(self) -> None:
         """Refuse what cannot work or is not safe.
 

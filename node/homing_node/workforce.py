@@ -10,6 +10,7 @@ import structlog
 
 from homing.errors import HomingError, Unavailable
 from homing_node import limits
+from homing_node.broker.grants import Giver
 from homing_node.code import Code, Serving
 from homing_node.metrics import NodeMetrics
 from homing_node.objects import limits as object_limits
@@ -125,6 +126,14 @@ class Workforce:
     def crons(self) -> Sequence[str]:
         """The schedules of the application's cron triggers."""
         return self._pool.crons if self._pool is not None else ()
+
+    def giver(self) -> Giver:
+        """What the application has to give to runs that come from outside: grants that its configuration names."""
+        bindings = self._pool.bindings if self._pool is not None else dict[str, Any]()
+        return Giver(
+            "the gateway", bindings.get("fetch_hosts", ()), bindings.get("secrets", ()), bindings.get("grants", {}),
+            self.classes(), named_only=True,
+        )  # fmt: skip
 
     def set_clock(self, ahead_ms: int) -> None:
         """Tell the workers how far ahead their clock is now; those that start later ask."""

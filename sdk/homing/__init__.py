@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from homing import grants
 from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         BadRequest,
         CommitTooLarge,
         DatabaseFull,
+        Forbidden,
+        GrantEnded,
         HomingError,
         JurisdictionUnavailable,
         NotFound,
@@ -66,6 +69,8 @@ __all__ = [
     "DurableObjectNamespace",
     "DurableObjectState",
     "ExecutionContext",
+    "Forbidden",
+    "GrantEnded",
     "Headers",
     "HomingError",
     "JurisdictionUnavailable",
@@ -103,6 +108,7 @@ __all__ = [
     "WorkflowEvent",
     "errors",
     "fetch",
+    "grants",
     "run",
 ]
 

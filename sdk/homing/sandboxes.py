@@ -5,13 +5,16 @@ What is asked and what is answered travel as MessagePack arrays; `Asked` and `Ra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 import msgspec
 
-from homing.errors import BadRequest, NotSupported, SandboxError, sandbox_error
+from homing import grants as granting
+from homing import sandbox_runner
+from homing.errors import BadRequest, SandboxError, sandbox_error
+from homing.grants import Given, Grant
 from homing.values import from_stored, to_stored
 
 _MIB = 1024 * 1024
@@ -62,6 +65,7 @@ class Asked:
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
+        grants: what it may do besides.
     """
 
     code: str
@@ -69,10 +73,13 @@ class Asked:
     stdin: bytes = b""
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
+    grants: tuple[Given, ...] = ()
 
     def encode(self) -> bytes:
         """As bytes."""
-        return msgspec.msgpack.encode([self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant])
+        return msgspec.msgpack.encode(
+            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.grants]
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Asked:
@@ -82,13 +89,13 @@ class Asked:
             BadRequest: they are none, or name limits that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, grants = msgspec.msgpack.decode(data, type=_Shape)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, grants)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, tuple[Given, ...]]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -164,27 +171,6 @@ def decode_outcome(data: bytes) -> Ran:
     return Ran(value, text, error_text, told, duration_ms)
 
 
-Runner = Callable[[Asked], Awaitable[Ran]]
-
-
-class _State:
-    """Of this process.
-
-    Attributes:
-        runner: carries out `run`; None: this is no worker.
-    """
-
-    runner: Runner | None = None
-
-
-_state = _State()
-
-
-def let_run(runner: Runner) -> None:
-    """Say who carries out `run`; the runtime of a worker does."""
-    _state.runner = runner
-
-
 async def run(
     code: str,
     *,
@@ -192,7 +178,7 @@ async def run(
     stdin: str | bytes = "",
     limits: Limits | Mapping[str, Any] | None = None,
     tenant: str = "",
-    grants: Mapping[str, Any] | None = None,
+    grants: Mapping[str, Grant] | None = None,
 ) -> Ran:
     """Run code in a sandbox of its own: a process without files, network, environment, or anything else of this one.
 
@@ -205,26 +191,28 @@ async def run(
         stdin: what it reads there.
         limits: what it may use; `Limits`, or some of its fields by name.
         tenant: whose code it is, if that matters: those of different tenants share no zygote. At most 200 characters.
-        grants: what it may do besides; not there yet.
+        grants: what it may do besides, of `homing.grants`, by its name in the `env` of the code.
 
     Raises:
-        BadRequest: a limit that cannot be, or a tenant's name that is too long.
+        BadRequest: a limit that cannot be, a tenant's name that is too long, or a grant that cannot be.
+        Forbidden: a grant gives more than the application has itself.
+        GrantEnded: a grant was revoked.
         TooLarge: code, arguments or stdin are over 4 MiB.
         TypeError: an argument that cannot be sent.
         Overloaded: too many runs of the tenant wait already.
         Unavailable: the node cannot start sandboxes just now.
-        NotSupported: this code does not run in a worker; or grants are given.
+        NotSupported: this code does not run in a worker.
 
     Example:
         >>> ran = await homing.run("n * 2", args={"n": 21})  # doctest: +SKIP
         >>> ran.result  # doctest: +SKIP
         42
     """
-    if grants:
-        raise NotSupported("grants to sandboxes")
-    if _state.runner is None:
-        raise NotSupported("run is for the code of an application, in a worker")
+    runner = sandbox_runner.current()
     if not isinstance(limits, Limits):
         limits = limits_of(cast("Mapping[str, Any]", limits or {}))
     given = stdin.encode() if isinstance(stdin, str) else bytes(stdin)
-    return await _state.runner(Asked(code, to_stored(dict(args or {})), given, limits, tenant))
+    opened = granting.given(grants or {})
+    if opened and "env" in (args or {}):
+        raise BadRequest("grants are in env, so no argument can have that name")
+    return await runner.call_sandbox(Asked(code, to_stored(dict(args or {})), given, limits, tenant, opened))

@@ -100,9 +100,9 @@ def test_bytes_that_are_no_value_are_an_error_of_the_code():
         assert isinstance(decode_outcome(encode_outcome((forged, b"", b"", None, 1.0))).error, SandboxNoValue)
 
 
-async def test_run_is_for_workers_and_knows_no_grants_yet(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("homing.sandboxes._state.runner", None)  # which a test of workers may have left
+async def test_run_is_for_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("homing.sandbox_runner._state.runner", None)  # which a test of workers may have left
     with pytest.raises(NotSupported):
         await homing.run("1")
     with pytest.raises(NotSupported):
-        await homing.run("1", grants={"x": 1})
+        await homing.grants.named("x").revoke()

@@ -43,6 +43,8 @@ def test_classes_variables_and_what_is_not_built() -> None:
         "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
         "crons": ["* * * * *"],
         "fetch_hosts": ["api.example.com"],
+        "grants": {},
+        "secrets": [],
         "workflows": {
             "ORDERS": {"name": "orders", "class": "Order", "steps_max": 10_000},
             "LONG": {"name": "long", "class": "Order", "steps_max": 25_000},

@@ -1,24 +1,28 @@
-"""What is kept of each request under a grant."""
+"""What is kept of each call under a grant."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 OK, REFUSED, FAILED, CUT, LEFT = "ok", "refused", "failed", "cut", "left"
+OUTCOMES = (OK, REFUSED, FAILED, CUT, LEFT)
+
+HTTP = "http"
 
 
 @dataclass(slots=True, kw_only=True)
 class AuditRecord:
-    """One request, granted or not. It has no secret, no header, no query and no body in it.
+    """One call, granted or not. It has no secret, no header, no query, no argument and no body in it.
 
     Attributes:
         at_ms: when it was asked for, in milliseconds of Unix time.
         holder: who asked.
         grant_id: under which of the node's open grants.
         grant: the grant's own name.
-        method: as it was asked for, cut; empty if it cannot be printed.
+        kind: what it grants: `http`, or what `homing_node.broker.object_grant` has.
+        method: as it was asked for, cut; empty if it cannot be printed. Under a grant to an object, the operation.
         host, port: where to, as the broker read it; empty and 0 if it could not.
-        path: of the URL, cut.
+        path: of the URL, cut. Under a grant to an object, its class and its name, or its id.
         outcome: `ok`: the answer has passed, whole. `refused`: nothing was sent. `failed`: the other side cannot be
         reached, or
             does not answer as it should. `cut`: it was ended on the way. `left`: whoever asked wanted no more of it.
@@ -33,6 +37,7 @@ class AuditRecord:
     holder: str
     grant_id: str
     grant: str
+    kind: str
     method: str = ""
     host: str = ""
     port: int = 0

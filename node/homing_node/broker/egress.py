@@ -21,7 +21,8 @@ from homing_node.broker.audit import AuditRecord
 from homing_node.broker.credentials import Credentials
 from homing_node.broker.meter import Room
 from homing_node.broker.network import Network, System
-from homing_node.broker.open_grant import GrantUse, OpenGrant
+from homing_node.broker.open_grant import OpenGrant
+from homing_node.broker.opened import GrantUse
 from homing_node.broker.outcomes import error_of
 from homing_node.broker.policy import OutboundGrant, check_within
 from homing_node.broker.running import Running
@@ -46,7 +47,8 @@ class Egress:
         self._running = Running()
 
     def open(
-        self, grant: OutboundGrant, *, holder: str, fetch_hosts: Sequence[str], secrets: Mapping[str, str]
+        self, grant: OutboundGrant, *, holder: str, fetch_hosts: Sequence[str], secrets: Mapping[str, str],
+        on_end: Callable[[OpenGrant], None] | None = None,
     ) -> OpenGrant:  # fmt: skip
         """Open a grant, until it is revoked or closed, or expires.
 
@@ -55,6 +57,7 @@ class Egress:
             holder: who may, for audits.
             fetch_hosts: where the giver may send requests itself: no grant gives more than that.
             secrets: the giver's, by name; only those that the grant names are kept.
+            on_end: told when it is over.
 
         Raises:
             Forbidden: the giver does not have all of that to give, or a secret is not there.
@@ -66,7 +69,7 @@ class Egress:
             raise error_of(refusal) from None
         opened = OpenGrant(
             grant, holder, credentials, network=self._network, room=self._room, audit=self._audit,
-            on_end=self._ended, on_rest=self._rests,
+            on_end=lambda opened: self._ended(opened, on_end), on_rest=self._rests,
         )  # fmt: skip
         self._open[opened.id] = opened
         return opened
@@ -86,8 +89,10 @@ class Egress:
         await self._running.settle()
         self._network.close()
 
-    def _ended(self, opened: OpenGrant) -> None:
+    def _ended(self, opened: OpenGrant, tell: Callable[[OpenGrant], None] | None) -> None:
         self._open.pop(opened.id, None)
+        if tell is not None:
+            tell(opened)
         self._running.start(opened.close_connections())
 
     def _rests(self, opened: OpenGrant) -> None:

@@ -17,6 +17,7 @@ BY_HTTP = frozenset((wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT))
 OUTBOUND = 11  # the kind of a call: a request to the outside
 SANDBOX = 12  # code is to run in a sandbox
 LOADER = 15  # the code of a dynamic worker, or a call of one
+REVOKE = "revoke"  # the method of a SANDBOX that takes back what a run was granted
 FLOW, TAKEN = 12, 13  # both ways: a piece of a stream that flows, and how much of one was taken
 GIVE_UP = 14  # both ways: nobody waits for a call any more; and it had not begun, and does not
 OF_EVENT, OF_CALL = 0, 1  # with what it flows: an event or its answer, or a call that an activation made or its answer

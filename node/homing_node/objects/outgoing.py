@@ -12,9 +12,9 @@ from homing.flow import streams_per_value_max
 from homing.ids import ObjectId
 from homing_node.clock import Clock
 from homing_node.objects import limits, replies
-from homing_node.objects.activation import PendingCall, drop
+from homing_node.objects.activation import Activation, PendingCall, drop
 from homing_node.objects.call_streams import CallStreams
-from homing_node.objects.frames import LOADER, OUTBOUND, REPLY, SANDBOX
+from homing_node.objects.frames import LOADER, OUTBOUND, REPLY, REVOKE, SANDBOX
 from homing_node.objects.ports import CallPort, DialerPort, LoaderPort, OutboundPort, PoolPort, SandboxPort, WorkerPort
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
@@ -28,12 +28,14 @@ class Maker(NamedTuple):
         act_id: the activation; 0: the entrypoint.
         caller: tells it from those of other workers.
         sockets: under which its sockets are known: its object's id, or the key of an entrypoint.
+        of: the activation; None: the entrypoint.
     """
 
     worker: WorkerPort
     act_id: int
     caller: int
     sockets: bytes
+    of: Activation | None = None
 
 
 class _Caller:
@@ -163,7 +165,7 @@ class OutgoingCalls:
         elif pending.kind == OUTBOUND and self.outbound is not None:
             self.outbound.submit(pending, maker.worker.fetch_hosts)
         elif pending.kind == SANDBOX and self.sandboxes is not None:
-            self.sandboxes.submit(pending)
+            self._to_sandboxes(self.sandboxes, maker, pending)
         elif self.port is None or pending.kind >= OUTBOUND:
             self._refuse(pending, Unavailable("this node does not know yet where objects are"))
         elif pending.class_name not in self._pool.classes():
@@ -172,6 +174,14 @@ class OutgoingCalls:
             self.port.list(pending)
         else:
             self.port.submit(pending)
+
+    def _to_sandboxes(self, sandboxes: SandboxPort, maker: Maker, pending: Pending) -> None:
+        if maker.caller not in self._callers:
+            self._refuse(pending, Unavailable("who asked for this run has ended"))
+        elif pending.method == REVOKE:
+            sandboxes.revoke(pending)
+        else:
+            sandboxes.submit(pending, maker.worker, _holder(maker.of), self._pool.classes())
 
     def _refuse(self, pending: Pending, error: HomingError) -> None:
         pending.error = error
@@ -214,6 +224,14 @@ class OutgoingCalls:
         drop(self._callers, caller)
         if self.loader is not None:
             self.loader.owner_gone(caller)
+        sandboxes = self.sandboxes
+        for pending in mine.calls.values() if mine is not None and sandboxes is not None else ():
+            if pending.kind == SANDBOX and sandboxes is not None:
+                sandboxes.give_up(pending)  # nobody is there any more who could take back what it was granted
+
+
+def _holder(act: Activation | None) -> str:
+    return f"{act.class_name}/{act.name or act.object.hex()}" if act is not None else "the entrypoint"
 
 
 def asks_for_socket(headers: Sequence[tuple[str, str]]) -> bool:

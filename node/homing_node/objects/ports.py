@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from homing.wire.v1 import call_pb2 as wire
@@ -33,6 +33,16 @@ class WorkerPort(Protocol):
     @property
     def fetch_hosts(self) -> Sequence[str]:
         """Where its code may send requests."""
+        ...
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The names of secrets that its grants may use."""
+        ...
+
+    @property
+    def grants(self) -> Mapping[str, Mapping[str, Any]]:
+        """The grants that its configuration has, by name."""
         ...
 
     def send(self, message: tuple[Any, ...]) -> None:
@@ -115,6 +125,10 @@ class CallPort(Protocol):
         """Take a call; its `on_done` is called once, possibly before this returns."""
         ...
 
+    def cancel(self, pending: Pending, /) -> None:
+        """Nobody waits for a call any more; its `on_done` is not called."""
+        ...
+
     def list(self, pending: Pending, /) -> None:
         """Take a question for a page of a class's objects, above the id that it names; as `submit`."""
         ...
@@ -139,8 +153,23 @@ class DialerPort(Protocol):
 class SandboxPort(Protocol):
     """Who runs code in sandboxes."""
 
-    def submit(self, pending: Pending, /) -> None:
-        """Take what is asked for (`homing.sandboxes.Asked`); its `on_done` is called once."""
+    def submit(self, pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str], /) -> None:
+        """Take what is asked for (`homing.sandboxes.Asked`); its `on_done` is called once.
+
+        Args:
+            pending: the run.
+            worker: whose code asks: what it is granted is its application's to give.
+            holder: who asks, for audits.
+            classes: of the application's objects.
+        """
+        ...
+
+    def revoke(self, pending: Pending, /) -> None:
+        """Take back what was granted under a key; its `on_done` is called once."""
+        ...
+
+    def give_up(self, pending: Pending, /) -> None:
+        """End a run: nobody waits for it, and nobody could take back what it was granted."""
         ...
 
 

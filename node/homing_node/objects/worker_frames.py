@@ -96,7 +96,8 @@ class FrameHost(SlotHost):
             maker = Maker(worker, 0, -worker.id, key_of(worker))
             self.outgoing.made(maker, self._stateless.running(worker, call_id), call)()
         elif (act := self._heard(worker, act_id)) is not None:
-            send = self.outgoing.made(Maker(worker, act_id, act_id, act.object), act.calls.get(call_id), call)
+            maker = Maker(worker, act_id, act_id, act.object, act)
+            send = self.outgoing.made(maker, act.calls.get(call_id), call)
             self.gate.hold_call(act.slot, act.last_lsn, send)
 
     def _on_turn(

@@ -9,6 +9,10 @@ stdin_bytes_max = 4 * 1024 * 1024
 tenant_chars_max = 200
 frames_max = 2_000  # of a sandbox, beside one for every KiB of its output
 frame_overhead_bytes = 64 * 1024  # of all of these
+grant_bytes_max = 256 * 1024 * 1024  # of all asks of a run that has grants
+grant_frames_max = 20_000
+answers_queued_bytes_max = 16 * 1024 * 1024  # that a run has asked for and does not read
+refusal_chars_max = 4_000
 
 # --- one sandbox ---
 cpu_look_s_min = 0.01

@@ -10,7 +10,9 @@ from typing import Any
 
 from homing.errors import HomingError, Unavailable
 from homing.sandboxes import Asked, Outcome
+from homing_node.broker.grants import Hand
 from homing_node.sandboxes import limits
+from homing_node.sandboxes.asks import Asks
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.inside.child import EXIT_NOT_SEALED
 from homing_node.sandboxes.sandbox import Conversation, Sandbox, frames_max_for
@@ -46,13 +48,15 @@ class Run:
         asked: what is run.
         sandbox: where.
         wall_s: how long it may take.
+        hand: its grants, which end with it.
 
     Attributes:
         outcome: its end; a `HomingError` where the sandbox could not be had.
     """
 
-    def __init__(self, number: int, asked: Asked, sandbox: Sandbox, wall_s: float) -> None:
-        self.number, self.asked, self.sandbox = number, asked, sandbox
+    def __init__(self, number: int, asked: Asked, sandbox: Sandbox, wall_s: float, hand: Hand) -> None:
+        self.number, self.asked, self.sandbox, self._hand = number, asked, sandbox, hand
+        self._asks: Asks | None = None
         self._loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self.began_s = time.perf_counter()
@@ -66,12 +70,17 @@ class Run:
         """Send the code."""
         asked, given = self.asked, self.asked.limits
         sandbox = self.sandbox
-        bytes_max = given.output_bytes + given.result_bytes + limits.frame_overhead_bytes
-        conversation = Conversation(
-            sandbox, bytes_max, frames_max_for(given.output_bytes), self._on_message, self._on_close
-        )  # fmt: skip
+        bytes_max = partial_max = given.output_bytes + given.result_bytes + limits.frame_overhead_bytes
+        frames_max = frames_max_for(given.output_bytes)
+        if self._hand:
+            bytes_max += limits.grant_bytes_max
+            partial_max += talk.asks_bytes_at_once_max
+            frames_max += limits.grant_frames_max
+        conversation = Conversation(sandbox, bytes_max, frames_max, self._on_message, self._on_close, partial_max)
+        if self._hand:
+            self._asks = Asks(self._hand, conversation.send, lambda: conversation.queued_bytes)
         sandbox.run = conversation
-        conversation.begin((talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes))
+        conversation.begin((talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, self._hand.offers))
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
@@ -93,6 +102,8 @@ class Run:
             if cause == talk.MEMORY:
                 message = f"it wanted more than {self.asked.limits.memory_bytes} bytes of memory"
             self._end([_CODES[cause], message, _LIMITS.get(cause, error_type), trace])
+        elif kind == talk.ASK and self._asks is not None:
+            self._asks.take(*parts)
         else:
             raise ValueError("an unknown kind")
 
@@ -168,6 +179,9 @@ class Run:
         self._cpu.cancel()
         if self.sandbox.run is not None:
             self.sandbox.run.stop()
+        if self._asks is not None:
+            self._asks.close()
+        self._hand.close()
         self.sandbox.kill()
 
     @property

@@ -91,10 +91,11 @@ class Conversation:
 
     Args:
         sandbox: the channel is its.
-        bytes_max: what may come in all, and what unfinished messages may hold.
+        bytes_max: what may come in all.
         frames_max: in so many frames.
         on_message: gets each; it may raise `BadFrame`.
         on_close: called once, when the other side has closed, or broke a bound; with why.
+        partial_bytes_max: what may have come of messages that are not whole yet.
     """
 
     __slots__ = (
@@ -104,12 +105,12 @@ class Conversation:
 
     def __init__(
         self, sandbox: Sandbox, bytes_max: int, frames_max: int,
-        on_message: Callable[[list[Any]], None], on_close: Callable[[str], None],
+        on_message: Callable[[list[Any]], None], on_close: Callable[[str], None], partial_bytes_max: int,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._bytes, self._frames = bytes_max, frames_max
         self._on_message, self._on_close = on_message, on_close
-        self._inbox = Inbox(message_bytes_max=bytes_max)
+        self._inbox = Inbox(message_bytes_max=partial_bytes_max)
         self._outbox = Outbox()
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
@@ -124,16 +125,17 @@ class Conversation:
         self.send(message)
 
     def send(self, message: tuple[Any, ...]) -> None:
-        """Send a message; nothing happens where the other side has gone."""
-        if not self._closed:
-            self._outbox.put(message)
-            if not self._writing:
-                self._write()
+        """Send a message, as soon as the sandbox takes it; nothing happens when nobody listens any more."""
+        if self._closed:
+            return
+        self._outbox.put(message)
+        if not self._writing:
+            self._write()
 
     @property
-    def unsent_bytes(self) -> int:
-        """What the other side has not read yet."""
-        return len(self._unsent) + self._outbox.queued_bytes
+    def queued_bytes(self) -> int:
+        """What was sent and is still in this process."""
+        return self._outbox.queued_bytes + len(self._unsent)
 
     def drained(self) -> asyncio.Future[None]:
         """Done when everything is written, or nothing will be any more."""
@@ -162,6 +164,7 @@ class Conversation:
             return
         except OSError:
             self._unsent = memoryview(b"")  # the reader hears of the end
+            self._outbox = Outbox()
         self._write_no_more()
 
     def _write_no_more(self) -> None:

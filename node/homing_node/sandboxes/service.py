@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,8 +15,11 @@ import structlog
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
 from homing.observability.catalogue import SOURCES
 from homing.sandboxes import Asked, Outcome, encode_outcome
+from homing_node.broker.grants import Giver, Grants, Hand
+from homing_node.broker.object_grant import Origin
 from homing_node.broker.running import Running
 from homing_node.metrics import NodeMetrics
+from homing_node.objects.ports import WorkerPort
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
@@ -60,6 +63,9 @@ class Residents(Protocol):
         ...
 
 
+_NOBODY = Giver("nobody")
+
+
 class _Waiting(NamedTuple):
     tenant: str
     go: asyncio.Future[None]
@@ -73,6 +79,7 @@ class Sandboxes:
         metrics: of the node.
         quotas: of tenants.
         spares: sandboxes that wait, of each tenant.
+        grants: of the node; None: those that stand on nothing.
 
     Attributes:
         residents: sandboxes that stay; None: there are none.
@@ -80,9 +87,10 @@ class Sandboxes:
 
     def __init__(
         self, spec: Callable[[], JailSpec], metrics: NodeMetrics, quotas: Quotas | None = None,
-        spares: int = limits.spares,
+        spares: int = limits.spares, grants: Grants | None = None,
     ) -> None:  # fmt: skip
         self._metrics = metrics
+        self.grants = grants or Grants()
         self._admission = Admission(quotas or Quotas())
         starts = {source: metrics.registry.counter("homing_sandbox_starts_total", source) for source in SOURCES}
         self.fleet = Fleet(spec, spares, starts, lambda: not self._admission.waiting)
@@ -90,6 +98,7 @@ class Sandboxes:
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
         self._running = Running()
+        self._submitted: dict[int, asyncio.Task[None]] = {}  # by the identity of the call that asks for it
         self._due: asyncio.TimerHandle | None = None
         self.residents: Residents | None = None
         for state, read in (
@@ -109,42 +118,69 @@ class Sandboxes:
         for run in list(self._runs.values()):
             run.fail(Unavailable("the node stops"))
         await self._running.end()
+        await self.grants.close()
         self.fleet.close()
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def submit(self, pending: Pending) -> None:
-        """Run what an object asks for; `on_done` of the call is called once."""
-        self._running.start(self._answer(pending))
+    def submit(self, pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str]) -> None:
+        """See `homing_node.objects.ports.SandboxPort`."""
+        origin = Origin(pending.chain, pending.request_id, pending.traceparent)
+        giver = Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
+        task = self._running.start(self._answer(pending, giver))
+        self._submitted[id(pending)] = task
+        task.add_done_callback(lambda _: self._submitted.pop(id(pending)))
 
-    async def _answer(self, pending: Pending) -> None:
+    def revoke(self, pending: Pending) -> None:
+        """See `homing_node.objects.ports.SandboxPort`."""
+        self.grants.revoke_all(pending.body)
+        pending.on_done(pending)
+
+    def give_up(self, pending: Pending) -> None:
+        """See `homing_node.objects.ports.SandboxPort`."""
+        task = self._submitted.get(id(pending))
+        if task is not None:
+            task.cancel()
+
+    async def _answer(self, pending: Pending, giver: Giver) -> None:
         try:
             left_s = pending.deadline_s - time.monotonic()
-            pending.answer = encode_outcome(await self.run(Asked.decode(pending.body), left_s))
+            pending.answer = encode_outcome(await self.run(Asked.decode(pending.body), giver, left_s))
         except HomingError as error:
             pending.error = error
         except asyncio.CancelledError:
-            pending.error = Unavailable("the node stops")
+            pending.error = Unavailable("the node stops, or nobody waits for the run any more")
         except Exception:  # a fault in one run ends that run only
             _log.exception("a run failed")
             pending.error = HomingError("the node failed on this run")
         pending.on_done(pending)
 
-    async def run(self, asked: Asked, left_s: float = math.inf) -> Outcome:
+    async def run(self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf) -> Outcome:
         """Run code in a sandbox.
 
         Args:
             asked: the code, and what it may use.
+            giver: whose grants it gets.
             left_s: how long anybody waits for it, in seconds.
 
         Raises:
             TooLarge, BadRequest: it asks for what cannot be.
+            Forbidden, NotFound: it is to be granted what the giver does not have.
             Overloaded: the tenant, or the node, runs too much already.
             Unavailable: no sandbox could be had.
         """
         _check(asked)
+        number = next(self._numbers)
+        # Opened before anything is awaited: what is revoked while the run waits for its turn is found among them.
+        hand = self.grants.open(asked.grants, giver, f"run {number}")
+        try:
+            return await self._run(number, asked, hand, left_s)
+        finally:
+            hand.close()
+
+    async def _run(self, number: int, asked: Asked, hand: Hand, left_s: float) -> Outcome:
         sandbox = await self.take(asked.tenant, asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1)
-        run = Run(next(self._numbers), asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)))
+        run = Run(number, asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)), hand)
         self._runs[run.number] = run
         sandbox.on_end = lambda status: self._ended(run, status)
         if sandbox.ended:

@@ -14,6 +14,7 @@ from homing.cron import Schedule
 from homing.errors import ConfigurationError
 from homing_node.broker.hosts import check_host
 from homing_node.workers import limits
+from homing_node.workers.app_grants import read_grants, read_secrets
 
 # Kinds whose entries have their names under another key than `binding`.
 _NAMED = {"send_email": "name"}
@@ -47,7 +48,8 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         the same of a database, and the folder of its migrations; `assets`: the name of the static assets, if they have
         one; `services`: name to the application it is `of`, if not of this one, its class of entrypoints and their
         `props`; `loaders`: the names of loaders of dynamic workers; `crons`: schedules of its cron triggers;
-        `fetch_hosts`: where it may send requests; `missing`: name to the kind of binding that this version does not
+        `fetch_hosts`: where it may send requests; `secrets`: names of those that its grants may use; `grants`: those
+        that runs are given by name (`app_grants`); `missing`: name to the kind of binding that this version does not
         have; and `objects`, name to class, and `workflows`, name to a
         workflow's name, class and limit of steps, where the file names any: else every class is bound under its own
         name.
@@ -58,7 +60,7 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
         >>> sorted(read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc"))
-        ['assets', 'crons', 'd1', 'fetch_hosts', 'kv', 'loaders', 'missing', 'services', 'vars']
+        ['assets', 'crons', 'd1', 'fetch_hosts', 'grants', 'kv', 'loaders', 'missing', 'secrets', 'services', 'vars']
     """
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
@@ -79,7 +81,10 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     _check_names((name for part in found.values() for name, _ in part), file)
     bindings: dict[str, Any] = {kind: dict(part) for kind, part in found.items()}
     bindings["crons"] = _crons(values.get("triggers", {}), file)
-    bindings["fetch_hosts"] = _fetch_hosts(values.get("homing", {}), file)
+    settings: object = values.get("homing", {})
+    bindings["fetch_hosts"] = hosts = _fetch_hosts(settings, file)
+    bindings["secrets"] = secrets = read_secrets(settings, file)
+    bindings["grants"] = read_grants(settings, hosts, secrets, file)
     try:
         msgspec.msgpack.encode(bindings)
     except (ValueError, OverflowError, RecursionError) as error:

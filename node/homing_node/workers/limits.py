@@ -9,6 +9,8 @@ app_depth_max = 64
 app_config_bytes_max = 1024 * 1024
 app_crons_max = 100
 app_hosts_max = 1_000
+app_secrets_max = 100  # names
+app_grants_max = 100
 
 # --- the packages of the application ---
 requirements_max = 500

@@ -363,6 +363,11 @@ class WorkerPool:
         return [(percent, generation.version) for percent, generation in self._serving]
 
     @property
+    def bindings(self) -> Mapping[str, Any]:
+        """What the configuration of the application says that serves first."""
+        return self._serving[0][1].bundle.bindings if self._serving else {}
+
+    @property
     def crons(self) -> list[str]:
         """The schedules of the newest version's cron triggers."""
         return self._serving[0][1].bundle.bindings["crons"] if self._serving else []

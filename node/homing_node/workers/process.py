@@ -134,6 +134,16 @@ class WorkerProcess:
         return self._spec.bindings.get("fetch_hosts", ())
 
     @property
+    def secrets(self) -> Sequence[str]:
+        """The names of secrets that grants of its code may use; it has none of their values."""
+        return self._spec.bindings.get("secrets", ())
+
+    @property
+    def grants(self) -> Mapping[str, Mapping[str, Any]]:
+        """The grants that its configuration has, by name."""
+        return self._spec.bindings.get("grants", {})
+
+    @property
     def version(self) -> str:
         """The version of its code, as deployments name it."""
         return self._spec.version

@@ -20,6 +20,7 @@ KIND_FETCH = 2
 KIND_DEFAULT = 3
 KIND_METHOD = 5
 KIND_LIST = 10
+KIND_GRANTED = 13
 
 
 class Lane:
@@ -55,7 +56,7 @@ class Pending:
     """What is asked, where it is, and what came back.
 
     Attributes:
-        kind: 1 RPC, 2 FETCH, 3 DEFAULT, 5 METHOD, as on the wire; 10 LIST, which goes to no object.
+        kind: 1 RPC, 2 FETCH, 3 DEFAULT, 5 METHOD, 13 GRANTED, as on the wire; 10 LIST, which goes to no object.
         chain: of a call that an object makes: names the call that began the chain of which it is a part.
         lane, order, before: of such a call: what it must not overtake, its number there, and that of the call before.
         activation, target: of a call of something that was passed by reference: who passed it, and its number there.

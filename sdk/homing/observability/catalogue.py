@@ -65,5 +65,7 @@ CATALOGUE: dict[str, Entry] = {
         "counter", "Runs by where their sandbox came from, and zygotes that were started cold.", ("source",)
     ),
     "homing_sandbox_start_seconds": Entry("histogram", "Time to start a sandbox.", (), SECONDS),
-    "homing_grant_calls_total": Entry("counter", "Calls made through grants."),
+    "homing_grant_calls_total": Entry(
+        "counter", "Calls that code in sandboxes made under grants.", ("kind", "outcome")
+    ),
 }

@@ -30,6 +30,7 @@ from tests.simulation.node.lists import (
     encode_list,
 )
 
+from homing_node.broker.grants import Giver
 from homing_node.objects.frames import ABORT, CALL, CLOSE, CLOSED, EVENT, OPEN, PAGES, REPLY, SOCKETS, TURN
 from homing_node.workers.inside.channel import ALARM, ANSWER, FAILURE, MESSAGE, METHOD, RESULT, SOCKET_CLOSE
 from homing_node.workers.looks import Looks
@@ -55,7 +56,8 @@ class Worker:
         self.pid = number
         self._force = force
         self.classes = force.classes()
-        self.fetch_hosts = ()
+        self.fetch_hosts = self.secrets = ()
+        self.grants: dict[str, Any] = {}
         self.version = ""
         self._loop: Any = asyncio.get_running_loop()
         self._acts: dict[int, Act] = {}
@@ -244,6 +246,9 @@ class Workforce:
 
     def classes(self) -> set[str]:
         return {CLASS}
+
+    def giver(self) -> Giver:
+        return Giver("the gateway")
 
     def crons(self) -> list[str]:
         return []

@@ -11,11 +11,14 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import dynamic, limits
+from homing_node.sandboxes.inside.asking import Asker
+from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
@@ -116,12 +119,13 @@ def rehearse() -> None:
 
 
 def perform(
-    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None]
+    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
+    granted: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Run code, and send what it prints and what becomes of it."""
+    """Run code, and send what it prints and what becomes of it; `granted`: names that it finds defined, too."""
     sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
     sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
-    answer = evaluate(code, from_stored(arguments), result_bytes_max)
+    answer = evaluate(code, from_stored(arguments) | (granted or {}), result_bytes_max)
     _flush(out, err)
     try:
         send(answer)
@@ -133,19 +137,31 @@ class _Channel:
     """The sandbox's end: it waits for whatever it does."""
 
     def __init__(self) -> None:
-        self.inbox = Inbox()
+        self._inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
+        self._came: deque[list[Any]] = deque()
 
-    def receive(self) -> list[list[Any]]:
-        """The next messages, one at least; the process ends where the node has gone."""
-        while True:
-            data = os.read(CHANNEL_FD, limits.read_bytes)
-            if not data:
-                os._exit(0)
-            messages = self.inbox.feed(data)
-            if messages:
-                return messages
+    def receive(self) -> list[Any]:
+        """The next message; the process ends where the node has gone."""
+        while not self._came:
+            self._read()
+        return self._came.popleft()
+
+    def come(self) -> Sequence[list[Any]]:
+        """What has come, without waiting for more."""
+        poll = select.poll()
+        poll.register(CHANNEL_FD, select.POLLIN)
+        if poll.poll(0):
+            self._read()
+        messages, self._came = self._came, deque()
+        return messages
+
+    def _read(self) -> None:
+        data = os.read(CHANNEL_FD, limits.read_bytes)
+        if not data:
+            os._exit(0)
+        self._came.extend(self._inbox.feed(data))
 
     def send(self, message: Message) -> None:
         """Write a message."""
@@ -159,12 +175,13 @@ class _Channel:
 
 def _serve() -> None:
     channel = _Channel()
-    first, *rest = channel.receive()
+    first = channel.receive()
     if first[0] == CODE:
-        dynamic.serve(first, rest, channel.inbox, CHANNEL_FD, channel.send)
+        dynamic.serve(first, channel.come, channel.send)
     elif first[0] == RUN:
-        _, code, arguments, given, result_bytes_max = first
-        perform(code, arguments, given, result_bytes_max, channel.send)
+        _, code, arguments, given, result_bytes_max, offers = first
+        granted = {"env": env_of(offers, Asker(channel.send, channel.come))} if offers else None
+        perform(code, arguments, given, result_bytes_max, channel.send, granted)
         os._exit(0)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 CHANNEL_FD = 3
 
-# Node to sandbox: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have
-RUN = 1
+# Node to sandbox. What else a node may say one day has numbers from 4 on.
+RUN = 1  # code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, what is granted
+ANSWER = 2  # to an ask: its number, bytes of the value (`homing.values.to_stored`)
+REFUSAL = 3  # to an ask: its number, code, message and type of the error, seconds after which to try again (0: none)
 
 # The same, to a sandbox that is a dynamic worker (`homing.loading_frames`)
 CODE = 10  # bytes, whether it is the last: a part of its code
@@ -19,6 +21,9 @@ CANCEL = 12  # number: nobody waits for this call any more
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
 RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
+ASK = (
+    4  # its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
+)
 
 # The same, from a dynamic worker
 RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)
@@ -40,3 +45,9 @@ MISFIT = "misfit"  # arguments that do not fit
 CANCELLED = "cancelled"
 START = "start:"  # before another cause: the worker's code could not be loaded, and it takes no calls
 CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE, RESULT_BYTES))
+
+# What one sandbox may ask; more is no accident, and its end. The sandbox's own side waits before it comes to that.
+asks_at_once_max = 16
+ask_bytes_max = 8 * 1024 * 1024 + 64 * 1024  # of the arguments of one
+asks_bytes_at_once_max = 16 * 1024 * 1024  # of those that have no answer yet
+operation_chars_max = 100

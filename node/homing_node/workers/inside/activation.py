@@ -23,6 +23,7 @@ from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.channel import (
     ALARM,
     FAILURE,
+    GRANTED,
     MESSAGE,
     METHOD,
     OF_EVENT,
@@ -161,6 +162,8 @@ class Activation(Ringing):
             function, arguments = self._ring, _RING_NOW if event[4] else _NO_ARGUMENTS
         elif event[3] in _ON_SOCKETS:
             function, arguments = calls.prepare_socket(self._kind, event, self.sockets())
+        elif event[3] == GRANTED:
+            function, arguments = calls.prepare_granted(self._kind, event, self.open_database)
         else:
             function, arguments = calls.prepare(self._kind, event, self._host.stubs, self._outgoing)
         if function is None:

@@ -79,6 +79,15 @@ _PRAGMAS_ARGUMENT = frozenset(
 )
 
 
+# What they tell of a schema, whoever may only read it may know.
+_PRAGMAS_OF_READERS = frozenset(
+    ("foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_list", "table_xinfo")
+)
+_READS_OF_READERS = frozenset(
+    (apsw.SQLITE_FUNCTION, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_SELECT)
+)  # fmt: skip
+
+
 def _is_hidden(name: str | None) -> bool:
     return name is not None and name[: len(HIDDEN_PREFIX)].lower() == HIDDEN_PREFIX
 
@@ -106,16 +115,35 @@ def allows(action: int, first: str | None, second: str | None, database: str | N
     return not _is_hidden(first) and not (_is_hidden(second) and action != apsw.SQLITE_READ)
 
 
-class Guard:
-    """The authorizer of one connection: it checks while `user` is set and lets the runtime's own statements pass."""
+def reads(action: int, first: str | None, second: str | None, database: str | None) -> bool:
+    """Whether SQL that may change nothing may contain this action; the arguments are SQLite's.
 
-    __slots__ = ("user",)
+    Example:
+        >>> reads(apsw.SQLITE_READ, "guests", "name", "main"), reads(apsw.SQLITE_DELETE, "guests", None, "main")
+        (True, False)
+    """
+    if action == apsw.SQLITE_PRAGMA:
+        return (first or "").lower() in _PRAGMAS_OF_READERS and not _is_hidden(second)
+    return action in _READS_OF_READERS and allows(action, first, second, database)
+
+
+class Guard:
+    """The authorizer of one connection: it checks while `user` is set and lets the runtime's own statements pass.
+
+    Attributes:
+        user: the statement that is prepared is an object's.
+        reading: and may change nothing.
+    """
+
+    __slots__ = ("reading", "user")
 
     def __init__(self) -> None:
-        self.user = False
+        self.user = self.reading = False
 
     def __call__(self, action: int, first: str | None, second: str | None, database: str | None, by: str | None) -> int:
         """Called by SQLite when a statement is prepared."""
+        if self.user and self.reading:
+            return apsw.SQLITE_OK if reads(action, first, second, database) else apsw.SQLITE_DENY
         if not self.user or allows(action, first, second, database):
             return apsw.SQLITE_OK
         # A plain ANALYZE goes over every table; it passes over the runtime's own instead of failing.

@@ -13,12 +13,13 @@ from homing.http import Headers, Request, Response
 from homing.sockets import PassedSocket, SocketEvent
 from homing.streams import ReadableStream, RequestTooLarge
 from homing.values import decode_arguments, encode_result
-from homing_node.workers.inside import failures, limits, testing
+from homing_node.workers.inside import failures, granted, limits, testing
 from homing_node.workers.inside.channel import (
     ALARM,
     ANSWER,
     DEFAULT,
     FETCH,
+    GRANTED,
     METHOD,
     RESULT,
     RPC,
@@ -35,6 +36,7 @@ Event = list[Any]
 _now_ns = time.monotonic_ns
 _PLAIN = frozenset((RPC, ALARM, RUN))  # whose results are values without references
 _METHODS = frozenset((RPC, METHOD, RUN))  # events that call a function by its name
+_MISFITS = _METHODS | {GRANTED}  # and those whose arguments may not fit what they call
 
 
 class ConstructorFailed(Exception):
@@ -79,6 +81,16 @@ def prepare(
     except (TypeError, ValueError) as error:
         return None, ("bad-request", failures.message_of(error), "")
     return kind.fetch, ((kind.adapt(request),), {})
+
+
+def prepare_granted(kind: ObjectClass, event: Event, database: granted.Open) -> tuple[Callable[..., Any] | None, Any]:
+    """As `prepare`, for what code in a sandbox has the object do under a grant."""
+    try:
+        return granted.prepare(kind.methods, event[4], event[5], database)
+    except LookupError:
+        return None, ("not-found", f"{kind.name} has no method {event[4]}", "")
+    except ValueError as error:
+        return None, ("bad-request", failures.message_of(error), "")
 
 
 def _request_of(event: Event, body: bytes | ReadableStream) -> Request:
@@ -168,7 +180,9 @@ def effect_of(
     if kind in _PLAIN:
         return (event[2], RESULT, _bounded(encode_result(result)), started_ns, _now_ns()), ()
     streams: list[ReadableStream] = []
-    if kind == METHOD:
+    if kind == GRANTED:
+        status, payload = RESULT, _bounded(granted.result(result))
+    elif kind == METHOD:
         status, payload = RESULT, _bounded(stubs.encode_result(result, streams))
     elif kind in (FETCH, DEFAULT):
         status, payload = ANSWER, _answer_of(result, streams, sockets)
@@ -236,7 +250,7 @@ def _bounded(data: bytes) -> bytes:
 
 def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfit: bool = True) -> Effect:
     """The effect that answers an event whose code raised; `may_misfit`: it may be that the arguments did not fit."""
-    if may_misfit and event[3] in _METHODS and failures.is_misfit(error):
+    if may_misfit and event[3] in _MISFITS and failures.is_misfit(error):
         return failures.failure(event[2], "bad-request", failures.message_of(error), "", started_ns, _now_ns())
     return failures.of_error(event[2], error, started_ns, _now_ns())
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import apsw
@@ -121,6 +122,58 @@ class Database(Transactions):
             return names
         return names
 
+    def of_stranger(
+        self, query: str, bindings: Sequence[SqlValue], *, read_only: bool
+    ) -> Iterator[dict[str, SqlValue]]:
+        """Run SQL of somebody without trust to its end: not for long, and not for more rows than can be answered.
+
+        Args:
+            query, bindings: as `execute`; where it may only read, one statement.
+            read_only: the authorizer refuses whatever could change something.
+
+        Raises:
+            StorageError: SQLite refused it, it took too long, or its rows are too large.
+        """
+        until_s = time.monotonic() + limits.granted_s_max
+        self._connection.set_progress_handler(lambda: time.monotonic() > until_s, limits.look_steps)
+        try:
+            if read_only:
+                return iter(self._read(query, bindings))
+            cursor = self.execute(query, bindings)
+            rows = _bounded(cursor.raw())
+            return iter([dict(zip(cursor.column_names, row, strict=False)) for row in rows])
+        except StorageError as error:
+            if time.monotonic() > until_s:
+                raise StorageError(f"the query took longer than {limits.granted_s_max:g} s") from error
+            raise
+        finally:
+            self._connection.set_progress_handler(None)
+
+    def _read(self, query: str, bindings: Sequence[SqlValue]) -> list[dict[str, SqlValue]]:
+        names: list[str] = []
+        statements = 0
+
+        def trace(cursor: Cursor, _text: str, _bindings: object) -> bool:
+            nonlocal statements
+            statements += 1
+            names[:] = [column[0] for column in cursor.get_description()]
+            return statements == 1 and cursor.is_readonly
+
+        self.begin()
+        cursor = self._connection.cursor()
+        cursor.exec_trace = trace
+        self._guard.user = self._guard.reading = True
+        try:  # not cached: what was prepared for others was judged by other rules
+            rows = _bounded(cursor.execute(query, bindings, can_cache=False, prepare_flags=_OBJECTS_OWN))
+        except apsw.ExecTraceAbort:
+            raise StorageError("this grant is for one statement, which only reads") from None
+        except (apsw.Error, OverflowError) as error:
+            self._after_error()
+            raise mapped_error(error) from None
+        finally:
+            self._guard.user = self._guard.reading = False
+        return [dict(zip(names, row, strict=False)) for row in rows]
+
     @property
     def database_size(self) -> int:
         """In bytes, the open transaction's pages included."""
@@ -208,6 +261,18 @@ class Database(Transactions):
         if self._has_kv is None:
             self._has_kv = self.run_own(_KV_EXISTS, ()).fetchone() is not None
         return self._has_kv
+
+
+def _bounded(rows: Iterable[tuple[SqlValue, ...]]) -> list[tuple[SqlValue, ...]]:
+    """All rows; raises `StorageError` where their values are too large together."""
+    found: list[tuple[SqlValue, ...]] = []
+    size = 0
+    for row in rows:
+        size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
+        if size > limits.granted_rows_bytes_max:
+            raise StorageError(f"the rows have over {limits.granted_rows_bytes_max} bytes: ask for fewer, with LIMIT")
+        found.append(row)
+    return found
 
 
 def _check_key(key: object) -> None:

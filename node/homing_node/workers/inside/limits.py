@@ -55,6 +55,11 @@ look_s_max = 10.0
 look_steps = 10_000  # of SQLite's, after which it is seen whether that is over
 look_bytes_max = 1024 * 1024  # of the values in an answer
 
+# Grants to an object, of code in sandboxes
+granted_s_max = 1.0  # of a query: the object waits meanwhile
+granted_rows_bytes_max = 4 * 1024 * 1024  # of the values in an answer
+granted_keys_max = 1_000  # of one list
+
 # Logs
 log_line_bytes_max = 8 * 1024
 log_lines_per_s_max = 500  # of one worker; what is dropped is counted in one line

@@ -22,9 +22,21 @@ from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, LIST, LOADER, METHOD, OF_CALL, OUTBOUND, SANDBOX
+from homing_node.workers.inside.channel import (
+    FAILURE,
+    FETCH,
+    LIST,
+    LOADER,
+    METHOD,
+    OF_CALL,
+    OUTBOUND,
+    REVOKE,
+    SANDBOX,
+)
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
+
+_NOWHERE = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)  # of what is for no object
 
 Made = tuple[Any, ...]
 """A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target; and, where
@@ -264,17 +276,23 @@ class Stubs:
         return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)
 
     def call_sandbox(self, asked: Asked) -> asyncio.Future[Ran]:
-        """Have code run in a sandbox; see `homing.run`."""
+        """See `homing.sandbox_runner.Runner`."""
         body = asked.encode()
         _bound(body)
-        nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
-        return self._caller().outgoing().begin(SANDBOX, nowhere, "", body, lambda answer, _: decode_outcome(answer))
+        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, "", body, lambda answer, _: decode_outcome(answer))
+
+    def revoke_grant(self, key: bytes) -> asyncio.Future[None]:
+        """See `homing.sandbox_runner.Runner`."""
+        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, REVOKE, key, _done)
+
+    def own_address(self) -> tuple[str, ObjectId]:
+        """See `homing.sandbox_runner.Runner`."""
+        return self._caller().address()
 
     def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
         """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading_frames`."""
         _bound(body)
-        nowhere = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)
-        return self._caller().outgoing().begin(LOADER, nowhere, what, body, lambda answer, _: answer)
+        return self._caller().outgoing().begin(LOADER, _NOWHERE, what, body, lambda answer, _: answer)
 
     def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
         caller, body, headers = self._caller(), request.homing_body, request.headers.raw()
@@ -325,6 +343,10 @@ def target_of(outgoing: Outgoing | None, number: int, method: str) -> Callable[.
         return found
     function = getattr(cast("type[Any]", type(found)), method, None)
     return MethodType(function, found) if isinstance(function, FunctionType) else None
+
+
+def _done(_payload: Any, _streams: Sequence[ReadableStream]) -> None:
+    """The result of what has none."""
 
 
 def _failed(future: asyncio.Future[Any]) -> bool:

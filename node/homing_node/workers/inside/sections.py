@@ -42,6 +42,14 @@ class Sections(TurnKeeper):
         self._database = Database(self._content, self._on_begin)
         return Storage(self._database, self)
 
+    def open_database(self) -> Database:
+        """The object's database, opened at its first use, whoever uses it first."""
+        if self._database is None:
+            _ = self._context.storage  # which the object's code then finds open
+        if self._database is None:
+            raise Aborted
+        return self._database
+
     @property
     def alarms(self) -> Alarms:
         """See `homing.storage_engine.Coordinator`."""

@@ -14,7 +14,7 @@ from homing.errors import BadRequest
 from homing.http import let_fetch
 from homing.ids import ObjectId
 from homing.levels import ERROR, WARNING
-from homing.sandboxes import let_run
+from homing.sandbox_runner import let_run
 from homing.sockets import let_accept
 from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits, testing
@@ -102,7 +102,7 @@ class Worker:
             return
         self.env = self._application.env
         let_fetch(self.stubs.call_outbound)
-        let_run(self.stubs.call_sandbox)
+        let_run(self.stubs)
         let_accept(self.stubs.accept_socket)
         if self._application.default is not None:
             self._activations[0] = Entrypoint(self, self._application.default, self._application.site)

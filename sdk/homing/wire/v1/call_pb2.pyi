@@ -22,6 +22,7 @@ class CallKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALL_KIND_LIST: _ClassVar[CallKind]
     CALL_KIND_OUTBOUND: _ClassVar[CallKind]
     CALL_KIND_SANDBOX: _ClassVar[CallKind]
+    CALL_KIND_GRANTED: _ClassVar[CallKind]
 
 class FlowEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -58,6 +59,7 @@ CALL_KIND_RUN: CallKind
 CALL_KIND_LIST: CallKind
 CALL_KIND_OUTBOUND: CallKind
 CALL_KIND_SANDBOX: CallKind
+CALL_KIND_GRANTED: CallKind
 FLOW_END_UNSPECIFIED: FlowEnd
 FLOW_END_WHOLE: FlowEnd
 FLOW_END_BROKEN: FlowEnd
@@ -780,3 +782,77 @@ class RunFacts(_message.Message):
     age_ms: int
     cpu_ms: int
     def __init__(self, number: _Optional[int] = ..., tenant: _Optional[str] = ..., pid: _Optional[int] = ..., age_ms: _Optional[int] = ..., cpu_ms: _Optional[int] = ...) -> None: ...
+
+class GrantsRequest(_message.Message):
+    __slots__ = ("revoke", "audit")
+    REVOKE_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    revoke: str
+    audit: bool
+    def __init__(self, revoke: _Optional[str] = ..., audit: bool = ...) -> None: ...
+
+class GrantsReply(_message.Message):
+    __slots__ = ("failure", "grants", "records")
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    failure: Failure
+    grants: _containers.RepeatedCompositeFieldContainer[GrantFacts]
+    records: _containers.RepeatedCompositeFieldContainer[GrantRecord]
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., grants: _Optional[_Iterable[_Union[GrantFacts, _Mapping]]] = ..., records: _Optional[_Iterable[_Union[GrantRecord, _Mapping]]] = ...) -> None: ...
+
+class GrantFacts(_message.Message):
+    __slots__ = ("id", "name", "kind", "holder", "calls", "sent_bytes", "received_bytes", "left_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    kind: str
+    holder: str
+    calls: int
+    sent_bytes: int
+    received_bytes: int
+    left_ms: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., holder: _Optional[str] = ..., calls: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
+
+class GrantRecord(_message.Message):
+    __slots__ = ("at_ms", "holder", "grant_id", "grant", "kind", "method", "host", "port", "path", "outcome", "rule", "detail", "status", "sent_bytes", "received_bytes", "took_ms")
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    GRANT_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOOK_MS_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    holder: str
+    grant_id: str
+    grant: str
+    kind: str
+    method: str
+    host: str
+    port: int
+    path: str
+    outcome: str
+    rule: str
+    detail: str
+    status: int
+    sent_bytes: int
+    received_bytes: int
+    took_ms: float
+    def __init__(self, at_ms: _Optional[int] = ..., holder: _Optional[str] = ..., grant_id: _Optional[str] = ..., grant: _Optional[str] = ..., kind: _Optional[str] = ..., method: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., path: _Optional[str] = ..., outcome: _Optional[str] = ..., rule: _Optional[str] = ..., detail: _Optional[str] = ..., status: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., took_ms: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,156 @@
+"""`env` in a sandbox: for each grant an object whose methods ask for what it grants. Nothing of a grant is in it but
+its name, its place and its operations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from homing.http import Headers
+from homing.values import from_stored, to_stored
+from homing_node.sandboxes.inside.asking import Asker
+
+HeadersLike = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+class Env(SimpleNamespace):
+    """What a run was granted, as attributes: `env.items`."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __getattr__(self, name: str) -> Any:
+        granted = ", ".join(self) or "nothing"
+        raise AttributeError(f"there is no grant {name}; there is {granted}")
+
+
+class _Granted:
+    """One grant."""
+
+    def __init__(self, asker: Asker, place: int, name: str) -> None:
+        self._asker, self._place, self._name = asker, place, name
+
+    def __repr__(self) -> str:
+        return f"<grant {self._name}>"
+
+    async def _call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        return from_stored(await self._asker.ask(self._place, operation, to_stored([list(args), kwargs])))
+
+
+class Answer:
+    """An answer of the outside.
+
+    Attributes:
+        status: the status code.
+        headers: its fields.
+    """
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status, self.headers, self._body = status, headers, body
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200 to 299."""
+        return 200 <= self.status < 300
+
+    async def bytes(self) -> bytes:
+        """The body."""
+        return self._body
+
+    async def text(self) -> str:
+        """The body as UTF-8 text; what is not UTF-8 is replaced."""
+        return self._body.decode(errors="replace")
+
+    async def json(self) -> Any:
+        """The value of the body's JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self._body)
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self._body)} bytes)"
+
+
+class Http(_Granted):
+    """Requests to the outside."""
+
+    async def fetch(
+        self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: str | bytes | None = b""
+    ) -> Answer:
+        """Send a request."""
+        data = body.encode() if isinstance(body, str) else bytes(body or b"")
+        said = [method.upper(), url, [list(field) for field in Headers(headers).raw()], data]
+        status, answered, content = from_stored(await self._asker.ask(self._place, "fetch", to_stored(said)))
+        return Answer(status, Headers((name, value) for name, value in answered), content)
+
+
+class Stub(_Granted):
+    """Calls of an object's methods."""
+
+    def __init__(self, asker: Asker, place: int, name: str, operations: Sequence[str]) -> None:
+        super().__init__(asker, place, name)
+        self._operations = operations
+
+    def __dir__(self) -> list[str]:
+        return list(self._operations)
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        if method.startswith("_") or method not in self._operations:
+            raise AttributeError(f"{self._name} is not granted {method}; it is {', '.join(self._operations)}")
+
+        def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+            return self._call(method, *args, **kwargs)
+
+        return call
+
+
+class Sql(_Granted):
+    """SQL over an object's database."""
+
+    async def exec(self, query: str, *bindings: Any) -> list[dict[str, Any]]:
+        """Run a query; its rows."""
+        return await self._call("exec", query, *bindings)
+
+
+class Kv(_Granted):
+    """An object's key-value pairs."""
+
+    async def get(self, key: str) -> Any:
+        """The value under a key, or None."""
+        return await self._call("get", key)
+
+    async def list(self, **options: Any) -> dict[str, Any]:
+        """Keys and their values, in order: `prefix`, `start`, `start_after`, `end`, `reverse`, `limit`."""
+        return dict(await self._call("list", **options))
+
+    async def put(self, key: str, value: Any) -> None:
+        """Keep a value under a key."""
+        await self._call("put", key, value)
+
+    async def delete(self, key: str) -> bool:
+        """Forget a key; returns whether it was there."""
+        return await self._call("delete", key)
+
+
+def env_of(offers: Sequence[Sequence[Any]], asker: Asker) -> Env:
+    """What a run finds as `env`.
+
+    Args:
+        offers: of each grant its name, its kind and its operations.
+        asker: asks the node.
+    """
+    found: dict[str, Any] = {}
+    for place, (name, kind, operations) in enumerate(offers):
+        if kind == "stub":
+            found[name] = Stub(asker, place, name, operations)
+        else:
+            found[name] = _KINDS[kind](asker, place, name)
+    return Env(**found)
+
+
+_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {"http": Http, "sql": Sql, "kv": Kv}
