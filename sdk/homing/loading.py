@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from homing.errors import BadRequest, NotSupported, TooLarge
+from homing.grants import Grant, gateway
 
 _MIB = 1024 * 1024
 
@@ -28,6 +29,7 @@ SUB_REQUESTS_MAX = 1_000
 TENANT_CHARS_MAX = 200
 ID_CHARS_MAX = 512
 TAILS_MAX = 8
+GLOBAL_OUTBOUND = "global_outbound"  # the name of the grant that is for all requests
 
 PY, TEXT, JSON, DATA = "py", "text", "json", "data"
 _JAVASCRIPT = frozenset(("js", "cjs", "wasm"))
@@ -92,10 +94,10 @@ class WorkerCode:
         main_module: the name of the module that has its entrypoints; it is one of Python.
         modules: by name, `main.py` or `lib/prices.py`: the text of a Python module; or `{"py": …}`, `{"text": …}`,
             `{"json": …}` or `{"data": bytes}`.
-        env: what the worker has as `env`: values that objects can store.
+        env: what the worker has as `env`: values that objects can store, and grants of `homing.grants`.
         limits: of each call.
-        global_outbound: where each request that the worker's code sends goes: something with `fetch`. None: nowhere,
-            `fetch` raises.
+        global_outbound: where each request that the worker's code sends goes: a grant of `homing.grants.http`; or an
+            object, by a stub or as `self`, whose `fetch` gets all of them. None: nowhere, `fetch` raises.
         tails: stubs with a method `tail`; it gets a list with what became of a call, after each.
         compatibility_date, compatibility_flags: are taken, and change nothing.
         tenant: whose code it is: see `homing.run`.
@@ -122,6 +124,8 @@ class WorkerCode:
     compatibility_flags: Sequence[str] = ()
     tenant: str = ""
     checked: Mapping[str, Module] = field(init=False)
+    grants: Mapping[str, Grant] = field(init=False)
+    values: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         modules = _modules(self.modules)
@@ -134,6 +138,14 @@ class WorkerCode:
         if len(self.tails) > TAILS_MAX:
             raise BadRequest(f"at most {TAILS_MAX} tails")
         object.__setattr__(self, "checked", modules)
+        grants = {name: value for name, value in self.env.items() if isinstance(value, Grant)}
+        values = {name: value for name, value in self.env.items() if name not in grants}
+        if GLOBAL_OUTBOUND in self.env:
+            raise BadRequest(f"env can have nothing that is named {GLOBAL_OUTBOUND}")
+        if self.global_outbound is not None:
+            grants[GLOBAL_OUTBOUND] = gateway(self.global_outbound)
+        object.__setattr__(self, "grants", grants)
+        object.__setattr__(self, "values", values)
         object.__setattr__(self, "limits", limits_of(self.limits))
 
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from homing.errors import BadRequest, TooLarge
+from homing.grants import Given
 from homing.loading import ENV_BYTES_MAX, WorkerCode
 from homing.values import to_stored
 
-Packed = tuple[str, list[tuple[str, str, bytes]], bytes, bool]
-"""A worker's code as its sandbox gets it: the main module, modules, `env` (`homing.values.to_stored`), and whether its
-requests go anywhere."""
+Packed = tuple[str, list[tuple[str, str, bytes]], bytes]
+"""A worker's code as its sandbox gets it: the main module, modules, and the values of `env` (`homing.values`)."""
 
 
 def encode_code(code: WorkerCode) -> bytes:
@@ -26,11 +26,11 @@ def encode_code(code: WorkerCode) -> bytes:
         TooLarge: its `env` is over 1 MiB.
         TypeError: a value in it cannot be sent.
     """
-    env = to_stored(dict(code.env))
+    env = to_stored(dict(code.values))
     if len(env) > ENV_BYTES_MAX:
         raise TooLarge(f"an env of {len(env)} bytes; at most {ENV_BYTES_MAX}")
     modules = [(name, module.kind, module.content) for name, module in code.checked.items()]
-    packed: Packed = (code.main_module, modules, env, code.global_outbound is not None)
+    packed: Packed = (code.main_module, modules, env)
     return msgspec.msgpack.encode(packed)
 
 
@@ -51,6 +51,7 @@ class Part(NamedTuple):
         tenant: whose it is.
         cpu_ms, sub_requests: of each call (`CallLimits`).
         tailed: whether answers tell what became of their calls.
+        grants: what the worker may do besides, in the first part.
         size: of the whole code, in bytes.
         at: where this part begins; 0: the worker begins.
         data: it.
@@ -61,6 +62,7 @@ class Part(NamedTuple):
     cpu_ms: int
     sub_requests: int
     tailed: bool
+    grants: tuple[Given, ...]
     size: int
     at: int
     data: bytes

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import msgspec
 
 from homing.errors import BadRequest, Forbidden, NotFound, Overloaded
-from homing.grants import HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_name
+from homing.grants import FETCH, HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_name
 from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.egress import Egress
@@ -177,7 +177,7 @@ class Grants:
                 )
             )
             operations: Sequence[str] = OpenHttpGrant.OPERATIONS
-        elif kind in (STUB, SQL, KV):
+        elif kind in (STUB, SQL, KV, FETCH):
             wanted = object_grant({**says, "name": given.name, "kind": kind})
             if wanted.class_name not in giver.classes:
                 raise NotFound(f"there is no class {wanted.class_name[:100]}")

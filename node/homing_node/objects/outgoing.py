@@ -15,7 +15,16 @@ from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, PendingCall, drop
 from homing_node.objects.call_streams import CallStreams
 from homing_node.objects.frames import LOADER, OUTBOUND, REPLY, REVOKE, SANDBOX
-from homing_node.objects.ports import CallPort, DialerPort, LoaderPort, OutboundPort, PoolPort, SandboxPort, WorkerPort
+from homing_node.objects.ports import (
+    CallPort,
+    DialerPort,
+    LoaderPort,
+    Loading,
+    OutboundPort,
+    PoolPort,
+    SandboxPort,
+    WorkerPort,
+)
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
 
@@ -149,7 +158,11 @@ class OutgoingCalls:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
         if kind == LOADER and self.loader is not None:
             request = runner.id if runner is not None and maker.act_id == 0 else 0
-            return partial(self.loader.submit, pending, maker.caller, request, partial(self.on_line, maker))
+            loading = Loading(
+                maker.caller, request, maker.worker, _holder(maker.of), self._pool.classes(),
+                partial(self.on_line, maker),
+            )  # fmt: skip
+            return partial(self._load, self.loader, pending, loading)
         return partial(self._send, maker, pending)
 
     def _inherit(self, pending: Pending, runner: PendingCall) -> None:
@@ -174,6 +187,12 @@ class OutgoingCalls:
             self.port.list(pending)
         else:
             self.port.submit(pending)
+
+    def _load(self, loader: LoaderPort, pending: Pending, loading: Loading) -> None:
+        if loading.owner not in self._callers:
+            self._refuse(pending, Unavailable("who asked for this has ended"))
+        else:
+            loader.submit(pending, loading)
 
     def _to_sandboxes(self, sandboxes: SandboxPort, maker: Maker, pending: Pending) -> None:
         if maker.caller not in self._callers:

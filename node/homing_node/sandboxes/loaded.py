@@ -6,14 +6,16 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from homing.errors import Overloaded
+from homing.errors import Overloaded, SandboxLimit
 from homing.levels import CRITICAL
 from homing.loading import CallLimits
 from homing.loading_frames import FAILED, RESPONSE, VALUE, Answer, Call, Event, FailureParts
+from homing_node.broker.grants import Hand
 from homing_node.sandboxes import limits
+from homing_node.sandboxes.asks import Asks
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.runs import cpu_s_of
 from homing_node.sandboxes.sandbox import Conversation, Sandbox
@@ -34,6 +36,38 @@ _CODES = {
 _LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
 _OUTCOMES = {"cpu_ms": "exceededCpu", "memory_bytes": "exceededMemory"}
 OnLine = Callable[[int, str], None]
+
+
+class CountedHand(Hand):
+    """What was granted, of which only so many uses are left.
+
+    Attributes:
+        left: asks that may still be made; none before there is a call.
+    """
+
+    def __init__(self, hand: Hand) -> None:
+        super().__init__()
+        self.offers = hand.offers
+        self.left = 0
+        self._hand = hand
+
+    def __len__(self) -> int:
+        return len(self._hand)
+
+    def ask(self, place: int, operation: str, arguments: bytes) -> Awaitable[bytes]:
+        """See `Hand`.
+
+        Raises:
+            SandboxLimit: none is left.
+        """
+        if self.left <= 0:
+            raise SandboxLimit("more requests and calls than this call may make", error_type="sub_requests")
+        self.left -= 1
+        return self._hand.ask(place, operation, arguments)
+
+    def close(self) -> None:
+        """See `Hand`."""
+        self._hand.close()
 
 
 class _Call:
@@ -57,6 +91,7 @@ class LoadedWorker:
         number: names it on this node.
         tenant: whose it is.
         sandbox: where it lives.
+        hand: what it was granted, which ends with it.
         on_end: called once, when it takes no more calls.
         on_line: gets a line that no call printed: level and text.
         most: what each call may use.
@@ -68,7 +103,7 @@ class LoadedWorker:
     """
 
     def __init__(
-        self, number: int, tenant: str, sandbox: Sandbox, on_end: Callable[[], None], on_line: OnLine,
+        self, number: int, tenant: str, sandbox: Sandbox, hand: Hand, on_end: Callable[[], None], on_line: OnLine,
         most: CallLimits, *, tailed: bool,
     ) -> None:  # fmt: skip
         self.number, self.tenant, self.sandbox = number, tenant, sandbox
@@ -86,8 +121,10 @@ class LoadedWorker:
         self.ended = False
         self.began_s = time.perf_counter()
         self._conversation = sandbox.run = Conversation(
-            sandbox, limits.loaded_message_bytes_max, 0, self._on_message, self._on_close
+            sandbox, limits.loaded_message_bytes_max, 0, self._on_message, self._on_close, self._partial_max(hand)
         )  # fmt: skip
+        self._hand = CountedHand(hand)
+        self._asks = Asks(self._hand, self._conversation.send, lambda: self._conversation.queued_bytes)
         self._look = self._loop.call_later(limits.cpu_look_s_min, self._look_at_cpu)
 
     # -- its code -------------------------------------------------------------------------------------------------
@@ -96,7 +133,7 @@ class LoadedWorker:
         """Send a part of its code, and wait until it is there."""
         for at in range(0, max(1, len(data)), limits.code_message_bytes):
             piece = data[at : at + limits.code_message_bytes]
-            message = (talk.CODE, piece, last and at + len(piece) >= len(data))
+            message = (talk.CODE, piece, last and at + len(piece) >= len(data), self._hand.offers)
             if first:
                 self._conversation.begin(message)
                 first = False
@@ -138,7 +175,7 @@ class LoadedWorker:
             BadRequest: limits that cannot be.
             Overloaded: it does not read what it was sent before.
         """
-        if self._conversation.unsent_bytes > limits.loaded_unsent_bytes_max:
+        if self._conversation.queued_bytes > limits.loaded_unsent_bytes_max:
             raise Overloaded("the dynamic worker does not take its calls", cause="calls", retry_after_s=1.0)
         lower = CallLimits(asked.cpu_ms, asked.sub_requests).lower(self._most)
         asked = asked._replace(cpu_ms=lower.cpu_ms, sub_requests=lower.sub_requests)
@@ -151,6 +188,7 @@ class LoadedWorker:
             self._conversation.send(message)
         except MessageTooLarge as error:
             raise Overloaded(str(error), cause="calls") from error
+        self._hand.left = asked.sub_requests + (self._hand.left if self.busy else 0)
         self._cpu_max_s = max(self._cpu_max_s if self.busy else 0.0, used_s + asked.cpu_ms / 1e3)
         self._calls[number] = call
         wall_s = max(0.0, min(left_s, limits.loaded_call_s_max))
@@ -164,7 +202,12 @@ class LoadedWorker:
         """Bound what may come: of each call what it may return and print, and something for what goes on beside."""
         count = len(self._calls) + len(self._given_up) + 1
         each = limits.loaded_message_bytes_max + limits.log_bytes_max * 2
-        self._conversation.allow(count * each, count * limits.loaded_frames_max)
+        asks = limits.grant_bytes_max if self._hand else 0
+        self._conversation.allow(count * each + asks, count * limits.loaded_frames_max)
+
+    @staticmethod
+    def _partial_max(hand: Hand) -> int:
+        return limits.loaded_message_bytes_max + (talk.asks_bytes_at_once_max if hand else 0)
 
     def _settle(self, number: int, answer: Answer, outcome: str = "ok") -> None:
         call = self._calls.pop(number)
@@ -205,7 +248,9 @@ class LoadedWorker:
     def _take(self, kind: int, number: int, *parts: Any) -> None:
         if type(number) is not int:
             raise TypeError("no number")
-        if kind == talk.LINE:
+        if kind == talk.ASK:
+            self._asks.take(number, *parts)
+        elif kind == talk.LINE:
             self._line(number, *parts)
         elif kind not in (talk.RETURN, talk.RESPOND, talk.FAIL):
             raise ValueError("an unknown kind")
@@ -292,6 +337,8 @@ class LoadedWorker:
         for timer in self._given_up.values():
             timer.cancel()
         self._conversation.stop()
+        self._asks.close()
+        self._hand.close()
         outcome = _OUTCOMES.get(failed[2], "exception" if failed[0] != "sandbox-died" else "died")
         for number in list(self._calls):
             self._settle(number, Answer(FAILED, failure=failed), outcome)

@@ -15,12 +15,14 @@ import structlog
 from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
 from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
 from homing.loading_frames import NEEDED, Answer, Call, Part, decode_call, decode_part, encode
+from homing_node.broker.grants import Hand
 from homing_node.broker.running import Running
+from homing_node.objects.ports import Loading
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.bounds import Bounds, Group
 from homing_node.sandboxes.loaded import LoadedWorker
 from homing_node.sandboxes.sandbox import Sandbox
-from homing_node.sandboxes.service import Sandboxes, SandboxFacts
+from homing_node.sandboxes.service import Sandboxes, SandboxFacts, giver_of
 from homing_placement.routing.pending import Pending
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -75,16 +77,17 @@ class Loader:
         self._alive: dict[int, LoadedWorker] = {}  # by number, those that only end their calls included
         self._running = Running()
 
-    def submit(self, pending: Pending, owner: int, request: int, on_line: OnLine) -> None:
-        """Take what an object or an entrypoint asks for; `on_done` is called once."""
-        self._running.start(self._answer(pending, Group(owner, request), on_line))
+    def submit(self, pending: Pending, loading: Loading) -> None:
+        """See `homing_node.objects.ports.LoaderPort`."""
+        self._running.start(self._answer(pending, loading))
 
-    async def _answer(self, pending: Pending, group: Group, on_line: OnLine) -> None:
+    async def _answer(self, pending: Pending, loading: Loading) -> None:
+        group = Group(loading.owner, loading.request)
         try:
             if pending.method == CALL:
-                pending.answer = encode(await self._call(decode_call(pending.body), pending, group, on_line))
+                pending.answer = encode(await self._call(decode_call(pending.body), pending, group, loading.on_line))
             elif pending.method == PART:
-                await self._part(decode_part(pending.body), group.owner, on_line)
+                await self._part(decode_part(pending.body), pending, loading)
             elif pending.method == DROP:
                 self._drop(self._entries.get((group.owner, pending.body.decode(errors="replace"))), "its code failed")
             else:
@@ -100,10 +103,10 @@ class Loader:
 
     # -- code -----------------------------------------------------------------------------------------------------
 
-    async def _part(self, part: Part, owner: int, on_line: OnLine) -> None:
-        key = (owner, part.key)
+    async def _part(self, part: Part, pending: Pending, loading: Loading) -> None:
+        key = (loading.owner, part.key)
         try:
-            entry = await self._begun(part, key, on_line) if part.at == 0 else self._entries.get(key)
+            entry = await self._begun(part, key, pending, loading) if part.at == 0 else self._entries.get(key)
             if entry is None or entry.worker is None or entry.ready.done() or part.at != entry.have:
                 raise BadRequest("a part of the code of a worker that is not on its way")
             entry.have += len(part.data)
@@ -119,7 +122,7 @@ class Loader:
             entry.ready.set_result(None)
         self._rest(entry)
 
-    async def _begun(self, part: Part, key: _Key, on_line: OnLine) -> _Entry:
+    async def _begun(self, part: Part, key: _Key, pending: Pending, loading: Loading) -> _Entry:
         """The place of a worker whose code comes, with a sandbox in it."""
         if len(part.key) > ID_CHARS_MAX + 8 or len(part.tenant) > TENANT_CHARS_MAX:
             raise BadRequest(f"an id has at most {ID_CHARS_MAX} characters, a tenant's name {TENANT_CHARS_MAX}")
@@ -131,19 +134,33 @@ class Loader:
         entry.size = part.size
         spare = limits.loaded_memory_bytes
         memory = spare if part.size <= spare // 16 else spare + 4 * part.size
-        sandbox = await self._sandboxes.take(part.tenant, memory, limits.loaded_cpu_s)
-        if entry.over or sandbox.ended:
-            sandbox.on_end = lambda _: self._sandboxes.leave(part.tenant)
-            if sandbox.ended:
-                sandbox.on_end(0)
-            sandbox.kill()
-            raise Unavailable("the sandbox was lost, or nobody waits for this worker any more")
-        self._settle_in(entry, part, sandbox, on_line)
+        number = self._sandboxes.next_number()
+        giver = giver_of(pending, loading.worker, loading.holder, loading.classes)
+        # Opened before anything is awaited: what is revoked meanwhile is found among them.
+        hand = self._sandboxes.grants.open(part.grants, giver, f"worker {number}")
+        try:
+            sandbox = await self._sandboxes.take(part.tenant, memory, limits.loaded_cpu_s)
+            if entry.over or sandbox.ended:
+                self._give_back(sandbox, part.tenant)
+                raise Unavailable("the sandbox was lost, or nobody waits for this worker any more")
+        except BaseException:
+            hand.close()
+            raise
+        self._settle_in(entry, number, part, sandbox, hand, loading.on_line)
         return entry
 
-    def _settle_in(self, entry: _Entry, part: Part, sandbox: Sandbox, on_line: OnLine) -> None:
+    def _give_back(self, sandbox: Sandbox, tenant: str) -> None:
+        """A sandbox that nobody needs any more."""
+        if sandbox.ended:
+            self._sandboxes.leave(tenant)
+        sandbox.on_end = lambda _: self._sandboxes.leave(tenant)
+        sandbox.kill()
+
+    def _settle_in(
+        self, entry: _Entry, number: int, part: Part, sandbox: Sandbox, hand: Hand, on_line: OnLine
+    ) -> None:  # fmt: skip
         worker = entry.worker = LoadedWorker(
-            self._sandboxes.next_number(), part.tenant, sandbox, lambda: self._drop(entry, "it has ended"),
+            number, part.tenant, sandbox, hand, lambda: self._drop(entry, "it has ended"),
             lambda level, text: on_line("", level, text), CallLimits(part.cpu_ms, part.sub_requests),
             tailed=part.tailed,
         )  # fmt: skip

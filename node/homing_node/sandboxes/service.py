@@ -125,9 +125,7 @@ class Sandboxes:
 
     def submit(self, pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str]) -> None:
         """See `homing_node.objects.ports.SandboxPort`."""
-        origin = Origin(pending.chain, pending.request_id, pending.traceparent)
-        giver = Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
-        task = self._running.start(self._answer(pending, giver))
+        task = self._running.start(self._answer(pending, giver_of(pending, worker, holder, classes)))
         self._submitted[id(pending)] = task
         task.add_done_callback(lambda _: self._submitted.pop(id(pending)))
 
@@ -294,6 +292,12 @@ class Sandboxes:
             self.residents.kill(number)
         else:
             raise NotFound(f"no run {number} goes on here")
+
+
+def giver_of(pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str]) -> Giver:
+    """Whose grants are given; see `homing_node.objects.ports.SandboxPort.submit`."""
+    origin = Origin(pending.chain, pending.request_id, pending.traceparent)
+    return Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
 
 
 def _check(asked: Asked) -> None:

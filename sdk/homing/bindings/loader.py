@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from inspect import isawaitable
 from typing import Any
 
+from homing import grants as granting
 from homing.errors import BadRequest, Unavailable, from_wire, sandbox_error
 from homing.http import Headers, Request, Response, as_request
 from homing.loading import ID_CHARS_MAX, CallLimits, WorkerCode, limits_of, worker_code
@@ -131,16 +132,17 @@ class WorkerStub:
     async def _load(self) -> None:
         try:
             code = await self._ask()
-            data = encode_code(code)
+            data, grants = encode_code(code), granting.given(code.grants)
         except BaseException:
             await self._caller.call_loader("drop", self._key.encode())  # whoever waits for it may try
             raise
         limits, tailed = code.limits, bool(code.tails)
         for at, piece in pieces_of(data, CODE_PART_BYTES):
             part = Part(
-                self._key, code.tenant, limits.cpu_ms, limits.sub_requests, tailed, len(data), at, piece
+                self._key, code.tenant, limits.cpu_ms, limits.sub_requests, tailed, grants, len(data), at, piece
             )  # fmt: skip
             await self._caller.call_loader("part", encode(part))
+            grants = ()
 
     async def _ask(self) -> WorkerCode:
         """The code, as its callback gives it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
+from inspect import isawaitable
 from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
@@ -45,7 +46,6 @@ _FACED = (
     Alarm,
     ScheduledController,
     Env,
-    WorkerLoader,
     WorkerStub,
     SocketEvent,
     WebSocket,
@@ -284,6 +284,28 @@ class Stub(Fetcher):
         return self._target.name
 
 
+class Loader:
+    """A loader of dynamic workers; stubs in the code that it is given are those of homing."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: WorkerLoader) -> None:
+        self._target = target
+
+    def load(self, code: Any) -> Any:
+        """See `WorkerLoader`."""
+        return faced(self._target.load(plain(code)))
+
+    def get(self, worker_id: str | None, callback: Callable[[], Any]) -> Any:
+        """See `WorkerLoader`."""
+
+        async def code() -> Any:
+            given = callback()
+            return plain(await given if isawaitable(given) else given)
+
+        return faced(self._target.get(worker_id, code))
+
+
 class _Fetched:
     """The response of a request that is under way, for whoever awaits it."""
 
@@ -308,6 +330,8 @@ def faced(value: Any) -> Any:
         return JsArray(faced(item) for item in value)
     if kind is DurableObjectStub:
         return Stub(value)
+    if kind is WorkerLoader:
+        return Loader(value)
     if kind is Service or kind is Assets or kind is LoadedEntrypoint:
         return Fetcher(value)
     return Camel(value) if isinstance(value, _FACED) else value
@@ -315,7 +339,7 @@ def faced(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """What a faced value stands for, and all that is in it."""
-    if isinstance(value, (Camel, Fetcher)):
+    if isinstance(value, (Camel, Fetcher, Loader)):
         return object.__getattribute__(value, "_target")
     if isinstance(value, dict):
         entries = dict(cast("dict[Any, Any]", value))  # without the names that entries hide

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from inspect import isawaitable, isclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn
 
 from homing.compat import ENV, waiting
-from homing.errors import Forbidden
+from homing.errors import BadRequest, Forbidden
 from homing.http import Headers, Redirect, Request, Response, let_fetch
 from homing.levels import ERROR
-from homing.loading import import_name
+from homing.loading import GLOBAL_OUTBOUND, import_name
 from homing.loading_frames import decode_code, decode_request
 from homing.objects import Env, ExecutionContext, WorkerEntrypoint
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import limits, talk
+from homing_node.sandboxes.inside.asking import Asker
+from homing_node.sandboxes.inside.env import Gateway, Http, env_of
 from homing_node.sandboxes.inside.modules import Finder
 from homing_node.sandboxes.inside.telling import message_of, trace_of
 from homing_node.workers.inside import failures
-from homing_node.workers.inside.framing import Inbox
 from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.output import Output, logging_at_levels
 from homing_node.workers.inside.turns import current_event
@@ -46,6 +47,9 @@ class _Misfit(Exception):
 
 class _TooLong(Exception):
     """A result is longer than it may be."""
+
+
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 class _NoValue(Exception):
@@ -67,6 +71,7 @@ class Worker:
 
     def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self._send, self._loop = send, loop
+        self._asker = Asker(send)
         self._code = bytearray()
         self._finder = Finder(())
         self._main = ""
@@ -82,20 +87,24 @@ class Worker:
         if kind == talk.CODE:
             self._code += message[1]
             if message[2]:
-                self._unpack()
+                self._unpack(message[3])
         elif kind == talk.CALL:
             self._begin(*message[1:])
         elif kind == talk.CANCEL and message[1] in self._calls:
             self._calls[message[1]].cancel()
+        elif kind in (talk.ANSWER, talk.REFUSAL):
+            self._asker.hear(message)
 
-    def _unpack(self) -> None:
-        self._main, modules, env, _ = decode_code(self._code)
+    def _unpack(self, offers: list[list[Any]]) -> None:
+        self._main, modules, env = decode_code(self._code)
         self._code = bytearray()
         self._finder = Finder(modules)
         given: dict[str, Any] = from_stored(env)
+        given.update(vars(env_of(offers, self._asker)))
+        outbound = given.pop(GLOBAL_OUTBOUND, None)
         self._env = Env(**given)
         self._finder.install()
-        let_fetch(_no_fetch)
+        let_fetch(partial(_through, outbound) if isinstance(outbound, (Http, Gateway)) else _no_fetch)
         vars(ENV).update(given)
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -225,14 +234,22 @@ async def _no_fetch(request: Request, redirect: Redirect) -> Response:
     raise Forbidden(f"this worker may send no requests: it has no global_outbound ({request.url[:200]})")
 
 
-def serve(first: list[Any], rest: list[list[Any]], inbox: Inbox, channel: int, send: Send) -> NoReturn:
+async def _through(outbound: Http | Gateway, request: Request, redirect: Redirect) -> Response:
+    """Send a request by what was granted for all of them. No redirect is followed: it is an answer."""
+    body = await request.bytes()
+    answer = await outbound.fetch(request.url, method=request.method, headers=request.headers.raw(), body=body)
+    if redirect == "error" and answer.status in _REDIRECTS:
+        raise BadRequest(f"{request.url[:200]} answers with a redirect")
+    return Response(await answer.bytes(), status=answer.status, headers=answer.headers)
+
+
+def serve(first: list[Any], come: Callable[[], Sequence[list[Any]]], send: Send) -> NoReturn:
     """Be a dynamic worker until the node has gone.
 
     Args:
-        first, rest: messages that have come.
-        inbox: what came after them of a message.
-        channel: the descriptor; reading from it waits.
-        send: writes a message to it.
+        first: the first message.
+        come: gives those that have come, without waiting.
+        send: writes a message.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -241,15 +258,12 @@ def serve(first: list[Any], rest: list[list[Any]], inbox: Inbox, channel: int, s
     sys.stdout, sys.stderr = Output("stdout", worker.line), Output("stderr", worker.line)
 
     def readable() -> None:
-        data = os.read(channel, limits.read_bytes)
-        if not data:
-            os._exit(0)
-        for message in inbox.feed(data):
+        for message in come():
             worker.take(message)
 
-    for message in (first, *rest):
-        worker.take(message)
-    loop.add_reader(channel, readable)
+    worker.take(first)
+    readable()  # what came with it is in no socket any more
+    loop.add_reader(talk.CHANNEL_FD, readable)
     with logging_at_levels():
         while True:
             try:

@@ -89,6 +89,19 @@ class Http(_Granted):
         return Answer(status, Headers((name, value) for name, value in answered), content)
 
 
+class Gateway(_Granted):
+    """Requests to an object's `fetch`."""
+
+    async def fetch(
+        self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: str | bytes | None = b""
+    ) -> Answer:
+        """Send a request."""
+        data = body.encode() if isinstance(body, str) else bytes(body or b"")
+        said = [method.upper(), url, [list(field) for field in Headers(headers).raw()], data]
+        status, answered, content = await self._call("fetch", *said)
+        return Answer(status, Headers((name, value) for name, value in answered), content)
+
+
 class Stub(_Granted):
     """Calls of an object's methods."""
 
@@ -153,4 +166,6 @@ def env_of(offers: Sequence[Sequence[Any]], asker: Asker) -> Env:
     return Env(**found)
 
 
-_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {"http": Http, "sql": Sql, "kv": Kv}
+_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {
+    "http": Http, "fetch": Gateway, "sql": Sql, "kv": Kv,
+}  # fmt: skip

@@ -13,7 +13,7 @@ ANSWER = 2  # to an ask: its number, bytes of the value (`homing.values.to_store
 REFUSAL = 3  # to an ask: its number, code, message and type of the error, seconds after which to try again (0: none)
 
 # The same, to a sandbox that is a dynamic worker (`homing.loading_frames`)
-CODE = 10  # bytes, whether it is the last: a part of its code
+CODE = 10  # bytes, whether it is the last: a part of its code; what is granted, as for RUN
 CALL = 11  # number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have
 CANCEL = 12  # number: nobody waits for this call any more
 
@@ -21,9 +21,8 @@ CANCEL = 12  # number: nobody waits for this call any more
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
 RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
-ASK = (
-    4  # its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
-)
+# Its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
+ASK = 4
 
 # The same, from a dynamic worker
 RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)

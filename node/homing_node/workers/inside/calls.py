@@ -86,7 +86,9 @@ def prepare(
 def prepare_granted(kind: ObjectClass, event: Event, database: granted.Open) -> tuple[Callable[..., Any] | None, Any]:
     """As `prepare`, for what code in a sandbox has the object do under a grant."""
     try:
-        return granted.prepare(kind.methods, event[4], event[5], database)
+        return granted.prepare(
+            kind.methods, (kind.fetch, kind.adapt) if kind.fetch else None, event[4], event[5], database
+        )
     except LookupError:
         return None, ("not-found", f"{kind.name} has no method {event[4]}", "")
     except ValueError as error:
