@@ -197,6 +197,39 @@ class Named(WorkerEntrypoint):
     assert found == [200, {"method": "PUT", "user": 7, "k": 1}, {"total": 5}]
 
 
+def test_without_an_outbound_nothing_goes_out(host: Any) -> None:
+    text = "from workers import fetch; return (await fetch('https://a.example/')).status"
+    name, message, error_type, _ = host.granted(small(text), "none")
+    assert (name, error_type) == ("SandboxError", "Forbidden")
+    assert "no global_outbound" in message
+
+
+def test_every_request_goes_through_the_outbound(host: Any) -> None:
+    text = "from workers import fetch; a = await fetch('https://a.example/x', method='POST', body='b',"
+    text += " headers={'x-in': 'i'}); return [a.status, a.headers.get('x-a'), await a.text()]"
+    assert host.granted(small(text), "self") == [202, "b", "own POST b"]
+    assert host.granted(small(text), "stub") == [200, None, "gateway saw https://a.example/x i"]
+
+
+def test_what_is_granted_can_be_called_and_nothing_else(host: Any) -> None:
+    assert host.granted(small("return await self.env.own.told('hi')"), "none") == ["hi", {"user": 7}]
+    assert host.granted(small("return await self.env.pairs.get('key')"), "none") == "value"
+    for text in ("self.env.own.events()", "self.env.pairs.put('key', 1)", "self.env.nothing"):
+        assert host.granted(small(f"return await {text}"), "none")[0] == "SandboxError"
+
+
+def test_calls_of_a_call_are_counted(host: Any) -> None:
+    name, _, error_type, _ = host.granted(small("for n in range(4): await self.env.own.told('x')"), "none")
+    assert (name, error_type) == ("SandboxError", "SandboxLimit")
+    assert host.granted(small("for n in range(3): await self.env.own.told('x')"), "none") is None
+
+
+def test_a_grant_is_revoked_while_its_worker_runs(host: Any) -> None:
+    text = "import asyncio; await asyncio.sleep(1); return await self.env.own.told('late')"
+    name, _, error_type, _ = host.granted(small(text), "revoke")
+    assert (name, error_type) == ("SandboxError", "GrantEnded")
+
+
 def test_tails_are_told_what_became_of_each_call(host: Any, cluster: Cluster) -> None:
     code = small("print('a line'); import sys; print('worse', file=sys.stderr); return 1")
     text = code["modules"]["m.py"] + "    def boom(self): 1 / 0\n    def loop(self):\n        while True: pass\n"

@@ -70,6 +70,8 @@ FORGED = {
     "a line of no level": frames((13, 1, "high", "text")),
     "a line that is no text": frames((13, 1, 20, b"text")),
     "a true number": frames((10, True, b"\xc0")),
+    "an ask under a grant that is not its own": frames((4, 1, 0, "fetch", b"")),
+    "an answer to an ask": frames((2, 1, b"")),
 }
 
 
@@ -300,7 +302,16 @@ async def test_an_object_may_not_confuse_the_node(node: Workers) -> None:
     key = await node.load(main("return 1"))
 
     def part(**given: object) -> bytes:
-        whole = {"key": "x", "tenant": "", "cpu_ms": 1, "sub_requests": 0, "tailed": False, "size": 1, "at": 0}
+        whole = {
+            "key": "x",
+            "tenant": "",
+            "cpu_ms": 1,
+            "sub_requests": 0,
+            "tailed": False,
+            "grants": (),
+            "size": 1,
+            "at": 0,
+        }
         return encode(Part(**{**whole, "data": b"", **given}))  # type: ignore[arg-type] - any of them may be wrong
 
     for what, body in (

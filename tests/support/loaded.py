@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from homing.errors import sandbox_error
@@ -14,6 +15,7 @@ from homing.loading import worker_code
 from homing.loading_frames import FAILED, Answer, Call, Part, decode_answer, encode, encode_code, pieces_of
 from homing.values import from_stored, to_stored
 from homing_node.objects.frames import LOADER
+from homing_node.objects.ports import Loading
 from homing_node.sandboxes.loader import Loader
 from homing_node.sandboxes.service import Sandboxes
 from homing_placement.routing.pending import Pending
@@ -40,7 +42,9 @@ class Workers:
         done = asyncio.Event()
         deadline_s = time.monotonic() + wait_s
         pending = Pending(LOADER, "", "", b"", 0, what, body, "req", deadline_s, 0, lambda _: done.set())
-        self.loader.submit(pending, owner, request, lambda *line: self.lines.append(line))
+        nobody: Any = SimpleNamespace(fetch_hosts=(), secrets=(), grants={})
+        loading = Loading(owner, request, nobody, "an object", (), lambda *line: self.lines.append(line))
+        self.loader.submit(pending, loading)
         async with asyncio.timeout(30):
             await done.wait()
         if pending.error is not None:
@@ -56,7 +60,7 @@ class Workers:
         for at, piece in pieces_of(data, 1 << 20):
             most = checked.limits
             part = Part(
-                key, checked.tenant, most.cpu_ms, most.sub_requests, bool(checked.tails), len(data), at, piece
+                key, checked.tenant, most.cpu_ms, most.sub_requests, bool(checked.tails), (), len(data), at, piece
             )  # fmt: skip
             await self.ask("part", encode(part), owner)
         return key

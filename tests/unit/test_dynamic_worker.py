@@ -68,8 +68,8 @@ class Sandbox:
     def load(self, main: str, **more: Any) -> None:
         given = {"main_module": "main.py", "modules": {"main.py": main, **more}, "env": {"K": [1]}}
         data = encode_code(worker_code(given))
-        self.worker.take([talk.CODE, data[:5], False])
-        self.worker.take([talk.CODE, data[5:], True])
+        self.worker.take([talk.CODE, data[:5], False, []])
+        self.worker.take([talk.CODE, data[5:], True, []])
 
     def call(self, method: str, *args: Any, body: bytes | None = None, most: int = 1_000, entrypoint: str = "") -> int:
         self._number += 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from homing.errors import BadRequest, HomingError, NotSupported, TooLarge
+from homing.grants import Given, Grant, http
 from homing.loading import (
     CODE_BYTES_MAX,
     CPU_MS_DEFAULT,
@@ -119,6 +120,9 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
     "a long tenant": ({"tenant": "x" * 201}, BadRequest),
     "many tails": ({"tails": [None] * 9}, BadRequest),
     "no dict": ([], BadRequest),
+    "an env of a name that is taken": ({"env": {"global_outbound": 1}}, BadRequest),
+    "requests through nothing": ({"global_outbound": object()}, TypeError),
+    "requests through a grant of something else": ({"global_outbound": Grant("kv", {})}, TypeError),
 }
 
 
@@ -128,7 +132,7 @@ def test_what_cannot_be_code_is_refused(what: str) -> None:
     if isinstance(given, dict) and what not in ("no main module", "no modules"):
         given = {"main_module": "main.py", **given}
         given["modules"] = {**given.get("modules", {}), **MAIN}
-    with pytest.raises(HomingError) as caught:
+    with pytest.raises((HomingError, TypeError)) as caught:
         worker_code(given)
     assert type(caught.value) is kind
 
@@ -149,6 +153,12 @@ def test_limits_of_size_are_at_their_edge() -> None:
         encode_code(WorkerCode("main.py", MAIN, {"a": object()}))
 
 
+def test_grants_are_parted_from_values() -> None:
+    items = http("a.example", methods=["GET"], paths=["/**"])
+    code = WorkerCode("main.py", MAIN, {"n": 1, "items": items}, global_outbound=items)
+    assert (dict(code.values), dict(code.grants)) == ({"n": 1}, {"items": items, "global_outbound": items})
+
+
 def test_the_lower_limit_counts() -> None:
     assert CallLimits(10, 3).lower(CallLimits(5, 7)) == CallLimits(5, 3)
     assert limits_of(None) == CallLimits(CPU_MS_MAX, SUB_REQUESTS_MAX)
@@ -157,10 +167,10 @@ def test_the_lower_limit_counts() -> None:
 
 def test_all_of_it_travels() -> None:
     code = WorkerCode("main.py", {"main.py": "x", "a": {"data": b"\xff"}}, {"n": 2**70})
-    main, modules, env, outbound = decode_code(encode_code(code))
-    assert (main, modules, outbound) == ("main.py", [("main.py", "py", b"x"), ("a", "data", b"\xff")], False)
+    main, modules, env = decode_code(encode_code(code))
+    assert (main, modules) == ("main.py", [("main.py", "py", b"x"), ("a", "data", b"\xff")])
     assert from_stored(env) == {"n": 2**70}
-    part = Part("k", "ada", 1, 2, True, 5, 0, b"hello")
+    part = Part("k", "ada", 1, 2, True, (Given("a", b"k", "http", b""),), 5, 0, b"hello")
     assert decode_part(encode(part)) == part
     call = Call("k", "E", b"p", 5, 6, "m", b"b")
     assert decode_call(encode(call)) == call

@@ -47,7 +47,30 @@ class Host(DurableObject):
         answer = await entry.fetch("https://any.example/path?q=1", method="POST", headers={"x-in": "1"}, body=b"body")
         return [answer.status, answer.headers.get("x-out"), await answer.text()]
 
-    def loaded(self):
+    async def granted(self, code, how, method="run"):
+        """A worker with grants: to this object's own methods, its pairs, and where its requests go."""
+        own = homing.grants.stub(self, ["loaded", "told"], props={"user": 7})
+        env = {"own": own, "pairs": homing.grants.kv(self)}
+        outbound = {"self": self, "stub": self.env.GATEWAY.get_by_name("g")}.get(how)
+        self.ctx.storage.kv.put("key", "value")
+        code = {**code, "env": env, "global_outbound": outbound}
+        entry = self.env.LOADER.load(code).get_entrypoint(limits={"sub_requests": 3})
+        running = asyncio.ensure_future(getattr(entry, method)())
+        if how == "revoke":
+            await asyncio.sleep(0.3)
+            await own.revoke()
+        try:
+            return await running
+        except homing.HomingError as error:
+            return error_of(error)
+
+    def told(self, text, props=None):
+        return [text, props]
+
+    async def fetch(self, request):
+        return Response(f"own {request.method} {await request.text()}", status=202, headers={"x-a": "b"})
+
+    def loaded(self, props=None):
         return self.loads
 
     async def several(self, code, count):
@@ -69,6 +92,11 @@ class Host(DurableObject):
 
     def events(self):
         return self.ctx.storage.kv.get("events") or []
+
+
+class Gateway(DurableObject):
+    async def fetch(self, request):
+        return Response(f"gateway saw {request.url} {request.headers.get('x-in')}")
 
 
 class Foreign(CloudflareObject):
