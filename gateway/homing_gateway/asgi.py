@@ -42,6 +42,7 @@ from homing_placement.routing.pending import Pending
 
 _log = structlog.get_logger("homing.gateway")
 
+LINES = b"application/x-ndjson"
 _STREAMED = frozenset((Kind.BACKUP, Kind.EXPORT, Kind.TAIL))
 _LABELS = {Kind.RPC: "rpc", Kind.FETCH: "fetch", Kind.DEFAULT: "default"}
 
@@ -90,7 +91,7 @@ class App:
         try:
             exchange.route = self._gateway.router.parse(scope["raw_path"])
             self._gateway.doorkeeper.admit(exchange.route, scope["method"], asked)
-            if exchange.route.kind in _STREAMED:
+            if exchange.route.kind in _STREAMED or self._followed(exchange):
                 await self._stream(exchange, send)
                 self._record(exchange, None, time.monotonic_ns())
                 return
@@ -130,13 +131,22 @@ class App:
             await exchange.stream(send, frames, b"application/octet-stream")
             return
         if exchange.route.kind is Kind.TAIL:
-            await exchange.stream(send, self._tails.follow(exchange.query), b"application/x-ndjson")
+            await exchange.stream(send, self._tails.follow(exchange.query), LINES)
+            return
+        if exchange.route.kind is Kind.SANDBOX:
+            exchange.asked.check_json()
+            followed = await self._sandboxes.follow(await exchange.body(RUN_BYTES_MAX))
+            await exchange.stream(send, followed.lines, LINES, on_gone=followed.stop)
             return
         exported = await self._states.export(exchange.route)
         try:
             await exchange.stream(send, exported.pages, b"application/vnd.sqlite3", exported.size)
         finally:
             exported.close()
+
+    def _followed(self, exchange: Exchange) -> bool:
+        """Whether it wants what code prints as it prints it."""
+        return exchange.route.kind is Kind.SANDBOX and exchange.verb == "POST" and exchange.accepts(LINES)
 
     async def _answer(self, exchange: Exchange) -> Answer:
         kind = exchange.route.kind

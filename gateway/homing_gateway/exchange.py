@@ -77,6 +77,10 @@ class Exchange:
         """The path as it came, without its query."""
         return self._scope["raw_path"]
 
+    def accepts(self, kind: bytes) -> bool:
+        """Whether the client names this media type in `Accept`."""
+        return any(name == b"accept" and kind in value for name, value in self._scope["headers"])
+
     def problem(self, error: HomingError) -> Answer:
         """The answer of an error."""
         allow = self.route.verbs if isinstance(error, MethodNotAllowed) else None
@@ -170,8 +174,9 @@ class Exchange:
         return message.get("body", b"")
 
     async def stream(
-        self, send: Send, frames: AsyncGenerator[bytes], content_type: bytes, size: int | None = None
-    ) -> None:
+        self, send: Send, frames: AsyncGenerator[bytes], content_type: bytes, size: int | None = None,
+        on_gone: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
         """Answer with frames as they come, no faster than the client takes them.
 
         Args:
@@ -179,13 +184,14 @@ class Exchange:
             frames: the body; where they raise a `HomingError`, the connection ends before the body does.
             content_type: of the body.
             size: of the body, if it is known.
+            on_gone: as of `pour`.
         """
         headers = [(b"content-type", content_type), (b"x-request-id", self.request_id.encode("ascii"))]
         if size is not None:
             headers.append((b"content-length", b"%d" % size))
         async with contextlib.aclosing(frames):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self.pour(send, frames, STREAM_STALLED_S)
+            await self.pour(send, frames, STREAM_STALLED_S, on_gone)
 
     async def pour(
         self, send: Send, frames: AsyncGenerator[bytes], stalled_s: float,

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import codecs
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import grpc
 import msgspec
 
-from homing.errors import BadRequest, NotFound, SandboxNoValue, Unavailable
+from homing.errors import BadRequest, HomingError, NotFound, SandboxNoValue, Unavailable
 from homing.sandboxes import Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error
 from homing_gateway.limits import RUN_S_MAX
+from homing_gateway.streams import next_part
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.link import NodeLink
 from homing_placement.routing.listing import every_link
 
 RUN_CODE = "/homing.wire.v1.Calls/RunCode"
 RUNS = "/homing.wire.v1.Calls/Runs"
+_Reading = grpc.aio.UnaryStreamCall[call_pb2.RunCodeRequest, bytes]
+_OUTPUTS = {1: "stdout", 2: "stderr"}
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,6 +37,18 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     stdin: str = ""
     limits: dict[str, int | float] = {}
     tenant: str = ""
+
+
+class Followed(NamedTuple):
+    """A run that is followed.
+
+    Attributes:
+        lines: of JSON: one for each piece of what it prints, and one at its end.
+        stop: nobody follows it any more.
+    """
+
+    lines: AsyncGenerator[bytes]
+    stop: Callable[[], object]
 
 
 class Sandboxes:
@@ -48,15 +68,31 @@ class Sandboxes:
             BadRequest: the body is none, or names limits that cannot be.
             TooLarge, Overloaded, Unavailable: as the node says.
         """
-        asked = _asked(body)
+        reading = self._begin(_asked(body))
+        async with contextlib.aclosing(_steps(reading)) as steps:
+            ended = await anext(steps)
+        return msgspec.json.encode(_told_of(decode_outcome(ended.outcome)))
+
+    async def follow(self, body: bytes) -> Followed:
+        """Begin to run code on some node, and follow it.
+
+        Raises:
+            BadRequest, TooLarge, Overloaded, Unavailable: as `run`, where it says so before anything is printed.
+        """
+        reading = self._begin(replace(_asked(body), streamed=True))
+        steps = _steps(reading)
+        try:
+            return Followed(_lines(steps, await anext(steps)), reading.cancel)
+        except BaseException:
+            await steps.aclose()
+            raise
+
+    def _begin(self, asked: Asked) -> _Reading:
         link = self._forwarder.any_link()
         if link is None:
             raise Unavailable("no node can be reached")
-        request = call_pb2.RunCodeRequest(asked=asked.encode())
-        reply = await link.ask(RUN_CODE, request, call_pb2.RunCodeReply, RUN_S_MAX)
-        if reply.HasField("failure"):
-            raise as_error(reply.failure)
-        return _json_of(decode_outcome(reply.outcome))
+        begin = link.channel.unary_stream(RUN_CODE, call_pb2.RunCodeRequest.SerializeToString, bytes)
+        return begin(call_pb2.RunCodeRequest(asked=asked.encode()), timeout=RUN_S_MAX)
 
     async def runs(self) -> dict[str, object]:
         """What runs on every node.
@@ -100,7 +136,45 @@ def _asked(body: bytes) -> Asked:
     return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant)
 
 
-def _json_of(ran: Ran) -> bytes:
+async def _steps(reading: _Reading) -> AsyncGenerator[call_pb2.RunCodeReply]:
+    """What a node says of a run: pieces of what it prints, and at last its outcome."""
+    try:
+        while data := await next_part(reading):
+            step = call_pb2.RunCodeReply.FromString(data)
+            if step.HasField("failure"):
+                raise as_error(step.failure)
+            yield step
+            if step.outcome:
+                return
+    finally:
+        reading.cancel()
+    raise Unavailable("the node ended in the middle of the run")
+
+
+async def _lines(
+    steps: AsyncGenerator[call_pb2.RunCodeReply], step: call_pb2.RunCodeReply
+) -> AsyncGenerator[bytes]:  # fmt: skip
+    """A run as lines of JSON, from its first step on."""
+    new = codecs.getincrementaldecoder("utf-8")
+    texts = {number: (name, new("replace")) for number, name in _OUTPUTS.items()}
+    async with contextlib.aclosing(steps):
+        while not step.outcome:
+            name, decoder = texts[step.output_stream]
+            if text := decoder.decode(step.output):
+                yield msgspec.json.encode({name: text}) + b"\n"
+            try:
+                step = await anext(steps)
+            except HomingError as error:  # too late for a status
+                yield msgspec.json.encode({"error": {"code": error.code, "message": error.message}}) + b"\n"
+                return
+        for name, decoder in texts.values():
+            if text := decoder.decode(b"", final=True):
+                yield msgspec.json.encode({name: text}) + b"\n"
+    told = _told_of(decode_outcome(step.outcome))
+    yield msgspec.json.encode({name: told[name] for name in ("result", "error", "duration_ms")}) + b"\n"
+
+
+def _told_of(ran: Ran) -> dict[str, object]:
     error = ran.error
     try:
         result = to_json(ran.result)
@@ -109,12 +183,10 @@ def _json_of(ran: Ran) -> bytes:
     told = None if error is None else {
         "code": error.code, "message": error.message, "type": error.error_type, "traceback": error.traceback,
     }  # fmt: skip
-    return msgspec.json.encode(
-        {
-            "result": msgspec.Raw(result), "stdout": ran.stdout, "stderr": ran.stderr, "error": told,
-            "duration_ms": round(ran.duration_ms, 3),
-        }
-    )  # fmt: skip
+    return {
+        "result": msgspec.Raw(result), "stdout": ran.stdout, "stderr": ran.stderr, "error": told,
+        "duration_ms": round(ran.duration_ms, 3),
+    }  # fmt: skip
 
 
 def _row(link: NodeLink, facts: call_pb2.RunFacts) -> dict[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import grpc
@@ -133,7 +133,7 @@ def _gone(error: BaseException) -> BaseException:
     return error if cancellation.is_own(error) else Unavailable("the slot's owner went away", retry_after_s=1.0)
 
 
-async def next_part(reading: SlotReading) -> bytes:
+async def next_part(reading: grpc.aio.UnaryStreamCall[Any, bytes]) -> bytes:
     """The next message; empty at the end.
 
     Raises:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any, cast
 
 import grpc
 
@@ -26,12 +28,27 @@ class SandboxService:
     def __init__(self, sandboxes: Sandboxes, giver: Callable[[], Giver]) -> None:
         self._sandboxes, self._giver = sandboxes, giver
 
-    async def _run(self, request: wire.RunCodeRequest, _: object) -> wire.RunCodeReply:
+    async def _run(self, request: wire.RunCodeRequest, context: Any) -> None:
+        printed: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()  # at most what the run may print
+
+        def on_output(stream: int, data: bytes) -> None:
+            printed.put_nowait((stream, data))
+
         try:
-            outcome = await self._sandboxes.run(Asked.decode(request.asked), self._giver())
+            asked = Asked.decode(request.asked)
+            live = on_output if asked.streamed else None
+            running = asyncio.ensure_future(self._sandboxes.run(asked, self._giver(), on_output=live))
+            running.add_done_callback(lambda _: printed.put_nowait(None))
+            try:
+                while (piece := await printed.get()) is not None:
+                    await context.write(wire.RunCodeReply(output_stream=piece[0], output=piece[1]))
+                outcome = await running
+            finally:
+                running.cancel()  # whoever asked has gone
         except HomingError as error:
-            return wire.RunCodeReply(failure=replies.failure_of(error))
-        return wire.RunCodeReply(outcome=encode_outcome(outcome))
+            await context.write(wire.RunCodeReply(failure=replies.failure_of(error)))
+        else:
+            await context.write(wire.RunCodeReply(outcome=encode_outcome(outcome)))
 
     async def _runs(self, request: wire.RunsRequest, _: object) -> wire.RunsReply:
         try:
@@ -51,8 +68,13 @@ class SandboxService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What the node's gRPC server serves for gateways."""
+        run = grpc.unary_stream_rpc_method_handler(
+            cast(Any, self._run),
+            request_deserializer=wire.RunCodeRequest.FromString,
+            response_serializer=wire.RunCodeReply.SerializeToString,
+        )
         methods = {
-            "RunCode": unary(self._run, wire.RunCodeRequest, wire.RunCodeReply),
+            "RunCode": run,
             "Runs": unary(self._runs, wire.RunsRequest, wire.RunsReply),
         }
         return grpc.method_handlers_generic_handler("homing.wire.v1.Calls", methods)

@@ -65,6 +65,7 @@ class Asked:
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
+        streamed: what it prints is wanted as it prints it.
         grants: what it may do besides.
     """
 
@@ -73,12 +74,13 @@ class Asked:
     stdin: bytes = b""
     limits: Limits = field(default_factory=Limits)
     tenant: str = ""
+    streamed: bool = False
     grants: tuple[Given, ...] = ()
 
     def encode(self) -> bytes:
         """As bytes."""
         return msgspec.msgpack.encode(
-            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.grants]
+            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.streamed, self.grants]
         )
 
     @classmethod
@@ -89,13 +91,13 @@ class Asked:
             BadRequest: they are none, or name limits that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant, grants = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, streamed, grants = msgspec.msgpack.decode(data, type=_Shape)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant, grants)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, tuple[Given, ...]]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...]]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -215,4 +217,4 @@ async def run(
     opened = granting.given(grants or {})
     if opened and "env" in (args or {}):
         raise BadRequest("grants are in env, so no argument can have that name")
-    return await runner.call_sandbox(Asked(code, to_stored(dict(args or {})), given, limits, tenant, opened))
+    return await runner.call_sandbox(Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened))

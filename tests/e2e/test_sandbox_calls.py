@@ -117,6 +117,66 @@ def test_http_tells_of_a_result_that_json_cannot_say(http: httpx.Client) -> None
     assert told["error"]["code"] == "sandbox-no-value"
 
 
+def followed(http: httpx.Client, code: str, **asked: Any) -> Generator[tuple[float, dict[str, Any]]]:
+    """The lines of a run that is followed, and when each came."""
+    headers = {"accept": "application/x-ndjson"}
+    with http.stream("POST", RUNS, json={"code": code, **asked}, headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        for line in answer.iter_lines():
+            yield time.monotonic(), json.loads(line)
+
+
+def test_what_is_printed_comes_as_it_is_printed(http: httpx.Client) -> None:
+    """Broken by: keeping it until the end; decoding each piece by itself, which cuts characters in two."""
+    code = """
+import sys, time
+print("one")
+time.sleep(0.5)
+print("two", file=sys.stderr)
+sys.stdout.buffer.write(b"\\xc3")
+sys.stdout.flush()
+time.sleep(0.5)
+sys.stdout.buffer.write(b"\\xa9")
+7
+"""
+    lines = list(followed(http, code))
+    assert [line for _, line in lines[:-1]] == [{"stdout": "one\n"}, {"stderr": "two\n"}, {"stdout": "é"}]
+    assert lines[1][0] - lines[0][0] > 0.3
+    assert (lines[-1][1]["result"], lines[-1][1]["error"]) == (7, None)
+
+
+def test_many_lines_come_whole(http: httpx.Client) -> None:
+    """Broken by: sending each line by itself, however many there are: the run would break the bound on its frames."""
+    lines = [line for _, line in followed(http, "for n in range(30_000): print(n)")]
+    assert "".join(line["stdout"] for line in lines[:-1]) == "".join(f"{n}\n" for n in range(30_000))
+    assert lines[-1]["error"] is None
+
+
+def test_what_goes_wrong_is_the_last_line_or_the_status(http: httpx.Client) -> None:
+    *printed, last = [line for _, line in followed(http, "print('x' * 100)\n1 / 0")]
+    assert printed == [{"stdout": "x" * 100 + "\n"}]
+    assert last["error"]["type"] == "ZeroDivisionError"
+    *printed, last = [line for _, line in followed(http, "while True: print('x' * 99)", limits={"output_bytes": 1000})]
+    assert sum(len(line["stdout"]) for line in printed) == 1000
+    assert (last["error"]["code"], last["error"]["type"]) == ("sandbox-limit", "output_bytes")
+    headers = {"accept": "application/x-ndjson"}
+    assert http.post(RUNS, json={"code": "1", "limits": {"none": 1}}, headers=headers).status_code == 400
+    assert http.post(RUNS, json={"code": "#" * (5 << 20)}, headers=headers).status_code == 413
+
+
+def test_who_goes_away_ends_the_run(http: httpx.Client) -> None:
+    """Broken by: a node that goes on with what nobody follows."""
+    lines = followed(http, "import time\nprint(1)\ntime.sleep(50)", limits={"wall_s": 60})
+    assert next(lines)[1] == {"stdout": "1\n"}
+    assert len(http.get(RUNS).json()["runs"]) == 1
+    lines.close()
+    deadline = time.monotonic() + 5
+    while http.get(RUNS).json()["runs"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_the_command_line_runs_shows_and_ends(cluster: Cluster, http: httpx.Client, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("print('hello')\nn + 1")
     done = command(cluster, "run", str(tmp_path / "code.py"), "--arg", "n=41")

@@ -9,7 +9,6 @@ from typing import Any
 
 from homing.sandboxes import Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
-from homing_node.broker.grants import Grants
 from homing_node.metrics import NodeMetrics
 from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
@@ -21,12 +20,11 @@ ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
 
 @contextlib.asynccontextmanager
 async def sandboxes(
-    policy: Policy | None = None, program: str = ZYGOTE, wheels: Wheels | None = None, grants: Grants | None = None,
-    **options: Any,
-) -> AsyncIterator[Sandboxes]:  # fmt: skip
+    policy: Policy | None = None, program: str = ZYGOTE, wheels: Wheels | None = None, **options: Any
+) -> AsyncIterator[Sandboxes]:
     """A node's sandboxes; ended at the end."""
     jails = ZygoteJails(wheels=wheels, policy=policy, program=program)
-    found = Sandboxes(jails.spec, NodeMetrics(0.015), grants=grants, **options)
+    found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)
     try:

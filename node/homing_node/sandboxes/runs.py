@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from homing.errors import HomingError, Unavailable
@@ -30,6 +31,8 @@ _CODES = {
 _LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
 _STATUS_OF_SIGNALS = 128
 
+OnOutput = Callable[[int, bytes], None]
+
 
 def cpu_s_of(pid: int) -> float:
     """CPU time of a process, in seconds.
@@ -49,18 +52,23 @@ class Run:
         sandbox: where.
         wall_s: how long it may take.
         hand: its grants, which end with it.
+        on_output: is given what it prints, and which of its streams that is, as it comes; else it is in the outcome.
 
     Attributes:
         outcome: its end; a `HomingError` where the sandbox could not be had.
     """
 
-    def __init__(self, number: int, asked: Asked, sandbox: Sandbox, wall_s: float, hand: Hand) -> None:
+    def __init__(
+        self, number: int, asked: Asked, sandbox: Sandbox, wall_s: float, hand: Hand,
+        on_output: OnOutput | None = None,
+    ) -> None:  # fmt: skip
         self.number, self.asked, self.sandbox, self._hand = number, asked, sandbox, hand
         self._asks: Asks | None = None
         self._loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self.began_s = time.perf_counter()
         self._output: dict[int, list[bytes]] = {talk.STDOUT: [], talk.STDERR: []}
+        self._on_output = on_output or self._keep
         self._output_left = asked.limits.output_bytes
         self._cores = os.cpu_count() or 1
         self._wall = self._loop.call_later(wall_s, self._limit, "wall_s", f"it took more than {wall_s:g} s")
@@ -80,7 +88,8 @@ class Run:
         if self._hand:
             self._asks = Asks(self._hand, conversation.send, lambda: conversation.queued_bytes)
         sandbox.run = conversation
-        conversation.begin((talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, self._hand.offers))
+        what = talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, asked.streamed, self._hand.offers
+        conversation.begin(what)
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
@@ -93,7 +102,7 @@ class Run:
     def _take(self, kind: int, *parts: Any) -> None:
         if kind == talk.OUTPUT:
             stream, data = parts
-            self._print(self._output[stream], data)
+            self._print(stream, data)
         elif kind == talk.RESULT:
             (data,) = parts
             self._result(data)
@@ -107,14 +116,17 @@ class Run:
         else:
             raise ValueError("an unknown kind")
 
-    def _print(self, stream: list[bytes], data: Any) -> None:
-        if type(data) is not bytes:
-            raise TypeError("output that is no bytes")
-        stream.append(data[: self._output_left])
+    def _print(self, stream: Any, data: Any) -> None:
+        if type(data) is not bytes or stream not in self._output:
+            raise TypeError("output that is no bytes, or of no stream")
+        self._on_output(stream, data[: self._output_left])
         self._output_left -= len(data)
         if self._output_left < 0:
             most = self.asked.limits.output_bytes
             self._limit("output_bytes", f"it printed more than {most} bytes")
+
+    def _keep(self, stream: int, data: bytes) -> None:
+        self._output[stream].append(data)
 
     def _result(self, data: Any) -> None:
         if type(data) is not bytes:

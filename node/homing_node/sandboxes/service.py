@@ -23,7 +23,7 @@ from homing_node.objects.ports import WorkerPort
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
-from homing_node.sandboxes.runs import Run
+from homing_node.sandboxes.runs import OnOutput, Run
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import JailSpec
 from homing_placement.routing.pending import Pending
@@ -153,13 +153,16 @@ class Sandboxes:
             pending.error = HomingError("the node failed on this run")
         pending.on_done(pending)
 
-    async def run(self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf) -> Outcome:
+    async def run(
+        self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf, on_output: OnOutput | None = None
+    ) -> Outcome:
         """Run code in a sandbox.
 
         Args:
             asked: the code, and what it may use.
             giver: whose grants it gets.
             left_s: how long anybody waits for it, in seconds.
+            on_output: see `Run`.
 
         Raises:
             TooLarge, BadRequest: it asks for what cannot be.
@@ -172,13 +175,16 @@ class Sandboxes:
         # Opened before anything is awaited: what is revoked while the run waits for its turn is found among them.
         hand = self.grants.open(asked.grants, giver, f"run {number}")
         try:
-            return await self._run(number, asked, hand, left_s)
+            return await self._run(number, asked, hand, left_s, on_output)
         finally:
             hand.close()
 
-    async def _run(self, number: int, asked: Asked, hand: Hand, left_s: float) -> Outcome:
+    async def _run(
+        self, number: int, asked: Asked, hand: Hand, left_s: float, on_output: OnOutput | None
+    ) -> Outcome:  # fmt: skip
         sandbox = await self.take(asked.tenant, asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1)
-        run = Run(number, asked, sandbox, max(0.0, min(asked.limits.wall_s, left_s)), hand)
+        wall_s = max(0.0, min(asked.limits.wall_s, left_s))
+        run = Run(number, asked, sandbox, wall_s, hand, on_output)
         self._runs[run.number] = run
         sandbox.on_end = lambda status: self._ended(run, status)
         if sandbox.ended:

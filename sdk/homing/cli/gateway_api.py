@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -96,15 +96,27 @@ class GatewayApi:
         """
         return self._ask("POST", path, query, None if value is None else [msgspec.json.encode(value)])
 
-    @contextmanager
-    def stream(self, path: str, **query: str | int) -> Generator[Iterator[bytes]]:
+    def stream(self, path: str, **query: str | int) -> AbstractContextManager[Iterator[bytes]]:
         """The body of a successful answer, as it comes.
 
         Raises:
             HomingError: as `get`; `Unavailable` also where the body breaks off.
         """
+        return self._stream("GET", path, params=query)
+
+    def post_for_lines(self, path: str, value: object) -> AbstractContextManager[Iterator[bytes]]:
+        """Post a value, and ask for lines of JSON, as they come.
+
+        Raises:
+            HomingError: as `stream`.
+        """
+        headers = {"content-type": "application/json", "accept": "application/x-ndjson"}
+        return self._stream("POST", path, content=msgspec.json.encode(value), headers=headers)
+
+    @contextmanager
+    def _stream(self, verb: str, path: str, **asked: Any) -> Generator[Iterator[bytes]]:
         try:
-            with self._client.stream("GET", path, params=query, timeout=self._silence_s) as answer:
+            with self._client.stream(verb, path, timeout=self._silence_s, **asked) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _as_error(answer)

@@ -105,5 +105,7 @@ TAIL_AGAIN_S = 1.0
 TAIL_LINE_BYTES_MAX = 131_072
 """Of one event as JSON; a message is shorter, but may have to be written with escapes."""
 
+RUN_LINE_BYTES_MAX = 128 << 20
+"""Of what one may return, as JSON: a byte can become six."""
 RUN_TIMEOUT_S = 150.0
 """A run in a sandbox is waited for this long: above what one may take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import click
 import msgspec
 
 from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.limits import RUN_TIMEOUT_S
+from homing.cli.limits import RUN_LINE_BYTES_MAX, RUN_TIMEOUT_S
+from homing.cli.output import LineSplitter
 from homing.cli.tables import table
 from homing.errors import BadRequest
 
@@ -21,10 +23,12 @@ class _Error(msgspec.Struct):
     traceback: str = ""
 
 
-class _Ran(msgspec.Struct):
-    result: Any = None
+class _Line(msgspec.Struct):
+    """What it printed since, or what became of it."""
+
     stdout: str = ""
     stderr: str = ""
+    result: Any = None
     error: _Error | None = None
 
 
@@ -51,7 +55,7 @@ def sandbox() -> None:
 def run(
     file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, url: str, token: str, as_json: bool
 ) -> None:
-    """Run FILE in a sandbox, and show what it printed and its result; `-` reads standard input."""
+    """Run FILE in a sandbox, and show what it prints, as it prints it, and its result; `-` reads standard input."""
     code = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     asked = {
         "code": code,
@@ -59,19 +63,29 @@ def run(
         "limits": dict(_pair(each) for each in limits),
         "tenant": tenant,
     }
-    with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S) as api:
-        answer = api.send_json("/sandbox", asked)
-    if as_json:
-        click.echo(answer)
-        return
-    ran = msgspec.json.decode(answer, type=_Ran)
-    click.echo(ran.stdout, nl=False)
-    click.echo(ran.stderr, nl=False, err=True)
-    if ran.error is not None:
-        click.echo(ran.error.traceback or f"{ran.error.code}: {ran.error.message}", err=True)
+    with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S, silence_s=RUN_TIMEOUT_S) as api:
+        if as_json:
+            click.echo(api.send_json("/sandbox", asked))
+            return
+        with api.post_for_lines("/sandbox", asked) as body:
+            ended = _follow(body)
+    if ended.error is not None:
+        click.echo(ended.error.traceback or f"{ended.error.code}: {ended.error.message}", err=True)
         sys.exit(1)
-    if ran.result is not None:
-        click.echo(msgspec.json.encode(ran.result))
+    if ended.result is not None:
+        click.echo(msgspec.json.encode(ended.result))
+
+
+def _follow(body: Iterator[bytes]) -> _Line:
+    """Show what a run prints until it ends; returns what became of it."""
+    line = _Line()
+    splitter = LineSplitter(RUN_LINE_BYTES_MAX)
+    for data in body:
+        for text in splitter.feed(data):
+            line = msgspec.json.decode(text, type=_Line)
+            click.echo(line.stdout, nl=False)
+            click.echo(line.stderr, nl=False, err=True)
+    return line
 
 
 @sandbox.command("ps")

@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -53,10 +54,29 @@ class Output(io.RawIOBase):
         return len(piece)
 
 
-def text_output(send: Callable[[Message], None], stream: int) -> io.TextIOWrapper:
-    """A text stream that gathers what is printed into pieces."""
+class LiveText(io.TextIOWrapper):
+    """A text stream whose lines are sent as they are printed; when there are many, some at a time."""
+
+    _lines_left = limits.live_lines
+    _due_s = 0.0
+
+    def write(self, text: str, /) -> int:
+        """Write text, and send what there is if it is time."""
+        count = super().write(text)
+        if "\n" in text:
+            now_s = time.monotonic()
+            self._lines_left -= 1
+            if self._lines_left >= 0 or now_s >= self._due_s:
+                self._due_s = now_s + limits.live_pause_s
+                self.flush()
+        return count
+
+
+def text_output(send: Callable[[Message], None], stream: int, *, live: bool = False) -> io.TextIOWrapper:
+    """A text stream that gathers what is printed into pieces; with `live`, into small ones."""
     buffered = io.BufferedWriter(Output(send, stream), limits.output_piece_bytes)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")
+    kind = LiveText if live else io.TextIOWrapper
+    return kind(buffered, encoding="utf-8", errors="backslashreplace")
 
 
 def live(order: Order, channel: int, seal: Seal) -> NoReturn:
@@ -120,11 +140,15 @@ def rehearse() -> None:
 
 def perform(
     code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
-    granted: Mapping[str, Any] | None = None,
+    *, live: bool = False, granted: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Run code, and send what it prints and what becomes of it; `granted`: names that it finds defined, too."""
+    """Run code, and send what it prints, with `live` as it prints it, and what becomes of it.
+
+    `granted` are names that it finds defined, beside its arguments.
+    """
     sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
-    sys.stdout, sys.stderr = out, err = text_output(send, STDOUT), text_output(send, STDERR)
+    out, err = (text_output(send, each, live=live) for each in (STDOUT, STDERR))
+    sys.stdout, sys.stderr = out, err
     answer = evaluate(code, from_stored(arguments) | (granted or {}), result_bytes_max)
     _flush(out, err)
     try:
@@ -179,9 +203,9 @@ def _serve() -> None:
     if first[0] == CODE:
         dynamic.serve(first, channel.come, channel.send)
     elif first[0] == RUN:
-        _, code, arguments, given, result_bytes_max, offers = first
+        _, code, arguments, given, result_bytes_max, live, offers = first
         granted = {"env": env_of(offers, Asker(channel.send, channel.come))} if offers else None
-        perform(code, arguments, given, result_bytes_max, channel.send, granted)
+        perform(code, arguments, given, result_bytes_max, channel.send, live=live, granted=granted)
         os._exit(0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 output_piece_bytes = 16 * 1024
+live_lines = 1_000  # of each stream that is followed are sent at once; from then on what there is, now and then
+live_pause_s = 0.2
 read_bytes = 256 * 1024
 message_chars_max = 4_000
 traceback_chars_max = 16_000

@@ -748,12 +748,16 @@ class RunCodeRequest(_message.Message):
     def __init__(self, asked: _Optional[bytes] = ...) -> None: ...
 
 class RunCodeReply(_message.Message):
-    __slots__ = ("failure", "outcome")
+    __slots__ = ("failure", "outcome", "output", "output_stream")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_STREAM_FIELD_NUMBER: _ClassVar[int]
     failure: Failure
     outcome: bytes
-    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., outcome: _Optional[bytes] = ...) -> None: ...
+    output: bytes
+    output_stream: int
+    def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., outcome: _Optional[bytes] = ..., output: _Optional[bytes] = ..., output_stream: _Optional[int] = ...) -> None: ...
 
 class RunsRequest(_message.Message):
     __slots__ = ("end",)
