@@ -67,7 +67,7 @@ class Deploys:
         """
         try:
             wish = msgspec.json.decode(body, type=_Wish)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:  # msgspec's own are; and text that is no UTF-8 has one of another kind
             raise BadRequest(f"the body says which version is to serve: {error}") from error
         now_ms = int(time.time() * 1_000)
         how: Callable[[Deployment], Deployment] = (

@@ -90,9 +90,10 @@ class ObjectState:
         """
         try:
             query = msgspec.json.decode(body, type=_Query).query
-        except msgspec.MsgspecError as error:
+            size = len(query.encode())
+        except ValueError as error:  # msgspec's own are; and text that is no Unicode has others
             raise BadRequest(f'a query is {{"query": "SELECT …"}}: {error}') from error
-        if len(query.encode()) > QUERY_BYTES_MAX:
+        if size > QUERY_BYTES_MAX:
             raise TooLarge(f"a query has at most {QUERY_BYTES_MAX} bytes")
         request = call_pb2.QueryRequest(slot=route.slot, object=route.object_id, query=query)
 

@@ -417,6 +417,21 @@ SCOPES = [
             (b"GET /_homing/readyz", b""), (b"GET /_homing/healthz", b""), (b"PATCH /_homing/healthz", b""),
         )
     ),
+    *(
+        b"\x01" + line + b"\nauthorization: Bearer secret\nhost: localhost\ncontent-type: application/json\n" + rest
+        for line, rest in (
+            (b"POST /_homing/v1/objects/C/a/sql", b'\n{"query": "SELECT 1"}'),
+            (b"POST /_homing/v1/objects/C/a/sql", b'\n{"query": "\\ud800"}'),
+            (b"PUT /_homing/v1/objects/C/a/import?replace=1", b"\nSQLite format 3"),
+            (b"GET /_homing/v1/deployment", b"\n"), (b"POST /_homing/v1/deployment", b'\n{"version": "1"}'),
+            (b"POST /_homing/v1/versions?id=1", b"\nx"),
+            (b"GET /_homing/v1/sandbox", b"\n"), (b"DELETE /_homing/v1/sandbox/n1/7", b"\n"),
+            (b"DELETE /_homing/v1/sandbox/n9/7", b"\n"),
+            (b"POST /_homing/v1/sandbox", b'\n{"code": "n", "args": {"n": 1}, "limits": {"wall_s": 1}}'),
+            (b"POST /_homing/v1/sandbox", b'accept: application/x-ndjson\n\n{"code": "1"}'),
+            (b"POST /_homing/v1/sandbox", b"\n{}"),
+        )
+    ),
     b"\x08GET /page" + _LOCAL + b"\n",
     b"\x18GET /page" + _LOCAL + b"\n",
     b"\x20GET /page" + _LOCAL + b"\n",

@@ -67,7 +67,7 @@ def test_nothing_is_wanted(files: dict[str, bytes]):
 @pytest.mark.parametrize(
     "line",
     ["-r more.txt", "-e .", ".", "./a.whl", "a @ file:///etc/a.whl", "https://x/a.tar.gz", "--pre", "a b", "a --pre",
-     "git+https://x/y", "a==1 --hash=sha256:ab --no-binary=:all:"],
+     "git+https://x/y", "a==1 --hash=sha256:ab --no-binary=:all:", r"a; python_version > '\n-e .\n'"],
 )  # fmt: skip
 def test_a_line_that_leads_elsewhere_is_refused(line: str):
     """Options and addresses would let an application choose where the host looks and what it builds."""

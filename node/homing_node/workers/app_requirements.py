@@ -109,7 +109,8 @@ def _checked(line: str, file: str) -> str:
         requirement = Requirement(_HASH.sub("", line))
     except InvalidRequirement:
         requirement = None
-    if requirement is None or requirement.url is not None:
+    # A marker may hold what is written as an escape, a line end too; pip would read what follows as a line of its own.
+    if requirement is None or requirement.url is not None or not str(requirement).isprintable():
         raise ConfigurationError(
             f"{file} has {line[:200]!r}; it can list packages by name and version, as in flask==3.1.2"
         )
