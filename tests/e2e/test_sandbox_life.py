@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from homing_node.sandboxes.jails import ZygoteJails
 from homing_node.sandboxes.service import Sandboxes
+from homing_node.workers.jail import JailSpec
 from homing_node.workers.jail_cgroups import prepare_cgroups
 from homing_node.workers.jail_system import children_of, parent_of, status_of
 from jailed import dead, python
@@ -87,6 +91,22 @@ async def test_after_kills_runs_go_on_and_nothing_is_left(victim: str):
     after = (descriptors(), mounts(), groups(), set(children_of(os.getpid())))
     assert after[1:] == before[1:]
     assert after[0] <= before[0] + 2, "descriptors that the loop keeps for itself, and no more"
+
+
+async def test_a_node_that_stops_while_a_zygote_is_about_to_start_leaves_none(monkeypatch: pytest.MonkeyPatch):
+    """Broken by: `Fleet._start` without its look at whether the node stops; `sandboxes` then never ends."""
+    begun, calls, make = threading.Event(), itertools.count(), ZygoteJails.spec
+
+    def slow(jails: ZygoteJails) -> JailSpec:
+        if next(calls):  # the tenant has its zygote: this one is for whoever comes next
+            begun.set()
+            time.sleep(0.5)
+        return make(jails)
+
+    monkeypatch.setattr(ZygoteJails, "spec", slow)
+    async with sandboxes() as node:
+        await run(node, "1")
+        assert await asyncio.to_thread(begun.wait, 10)
 
 
 @pytest.mark.parametrize("number", range(max(1, CYCLES // 6)))
