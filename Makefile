@@ -57,7 +57,7 @@ chaos: setup ## hurt processes, disks and the network under load: SECONDS=180
 bench: setup ## the project's benchmarks; COMPARE=path also runs that program
 	@exec $(BIN)/python benchmarks/run.py $(if $(COMPARE),--compare $(COMPARE))
 
-bench-sandbox: setup ## from new code to its first result, with many siblings; loads a second; memory of each
+bench-sandbox: setup ## from new code to its first result, beside many siblings and workerd; loads a second; memory of each
 	@exec $(BIN)/python benchmarks/sandboxes/run.py
 
 operations: setup ## what is promised to operators, measured: ONLY=rolling,big_restart BEFORE=older/checkout
@@ -67,7 +67,7 @@ load: setup ## a mixed load with an HTML report, and each stage against the targ
 	@exec $(BIN)/python loadtest/run.py
 
 sandbox-cycles: setup ## kill -9 of sandboxes, zygotes, nsjails and nodes, 1,000 times each
-	@HOMING_CYCLES=1000 exec $(BIN)/python -m pytest -q tests/e2e/test_sandbox_life.py
+	@HOMING_CYCLES=1000 exec $(BIN)/python -m pytest -q -rP -k kill tests/e2e/test_sandbox_life.py tests/e2e/test_sandbox_strict.py
 
 soak: setup ## chaos in rounds, each checked by itself: HOURS=1
 	@exec $(BIN)/python tests/chaos/run.py --hours $(HOURS) --report reports/soak.md

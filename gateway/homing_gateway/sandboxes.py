@@ -13,7 +13,7 @@ import grpc
 import msgspec
 
 from homing.errors import BadRequest, HomingError, NotFound, SandboxNoValue, Unavailable
-from homing.sandboxes import Asked, Ran, decode_outcome, limits_of
+from homing.sandboxes import PYTHON, Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error
@@ -37,6 +37,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     stdin: str = ""
     limits: dict[str, int | float] = {}
     tenant: str = ""
+    language: str = PYTHON
 
 
 class Followed(NamedTuple):
@@ -132,8 +133,8 @@ def _asked(body: bytes) -> Asked:
         stored = to_stored(arguments)
         stdin = given.stdin.encode()
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant: {error}') from error
-    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant)
+        raise BadRequest(f'a run is {{"code": "…"}}, with args, stdin, limits, tenant, language: {error}') from error
+    return Asked(given.code, stored, stdin, limits_of(given.limits), given.tenant, language=given.language)
 
 
 async def _steps(reading: _Reading) -> AsyncGenerator[call_pb2.RunCodeReply]:
@@ -197,4 +198,5 @@ def _row(link: NodeLink, facts: call_pb2.RunFacts) -> dict[str, object]:
         "pid": facts.pid,
         "age_ms": facts.age_ms,
         "cpu_ms": facts.cpu_ms,
+        "memory_bytes": facts.memory_bytes,
     }

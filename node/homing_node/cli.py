@@ -11,6 +11,7 @@ from homing.errors import HomingError
 from homing.locations import read_jurisdictions
 from homing.tuning import tune_process
 from homing_node import limits
+from homing_node.sandboxes.policy import SandboxPolicy
 from homing_node.settings import NodeSettings, tls_from
 
 
@@ -61,6 +62,12 @@ from homing_node.settings import NodeSettings, tls_from
 @click.option("--cache-dir", envvar="HOMING_CACHE_DIR", default=None, help="Where the files of jails are made ready.")
 @click.option("--nsjail", envvar="HOMING_NSJAIL", default=None, help="Another nsjail, by absolute path.")
 @click.option(
+    "--sandbox-strict", envvar="HOMING_SANDBOX_STRICT", default="", help="Tenants whose runs get jails of their own."
+)
+@click.option(
+    "--sandbox-without", envvar="HOMING_SANDBOX_WITHOUT", default="", help="Layers that may be lacking: uids,cgroups."
+)
+@click.option(
     "--sandbox-requirements",
     envvar="HOMING_SANDBOX_REQUIREMENTS",
     default=None,
@@ -93,11 +100,13 @@ def node(**options: object) -> None:
 
     etcd = str(options.pop("etcd"))
     jurisdictions = str(options.pop("jurisdictions"))
+    strict, without = (str(options.pop(name)) for name in ("sandbox_strict", "sandbox_without"))
     tls = tls_from(*(_text(options.pop(name)) for name in ("tls_cert", "tls_key", "tls_ca")))
     try:
         settings = NodeSettings(
             etcd=tuple(url.strip() for url in etcd.split(",") if url.strip()),
             tls=tls,
+            sandboxes=SandboxPolicy.read(strict, without),
             jurisdictions=read_jurisdictions(jurisdictions),
             **options,  # pyright: ignore[reportArgumentType] - click has checked the types
         )
@@ -112,11 +121,17 @@ def _text(value: object) -> str | None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option(
+    "--sandbox-without", envvar="HOMING_SANDBOX_WITHOUT", default="", help="Layers that may be lacking: uids,cgroups."
+)
+def doctor(sandbox_without: str) -> None:
     """Say whether this machine can build jails, and what is missing."""
     from homing_node.doctor import examine  # noqa: PLC0415 - starts a jail; only when asked
 
-    findings = examine()
+    try:
+        findings = examine(sandboxes=SandboxPolicy.read("", sandbox_without))
+    except HomingError as error:
+        raise click.ClickException(error.message) from error
     for finding in findings:
         click.echo(f"{'ok ' if finding.ok else 'NO '} {finding.name}: {finding.detail}")
         if not finding.ok and finding.hint:

@@ -13,7 +13,8 @@ from pathlib import Path
 from homing.errors import HomingError
 from homing.sandboxes import Asked
 from homing_node.metrics import NodeMetrics
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
+from homing_node.sandboxes.policy import SandboxPolicy
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers import limits
 from homing_node.workers.jail import Jail, JailSpec, explain_exit, nsjail_binary, spawn
@@ -47,12 +48,15 @@ class Finding:
     hint: str = ""
 
 
-def examine(cache_dir: str | None = None, nsjail: str | None = None) -> list[Finding]:
+def examine(
+    cache_dir: str | None = None, nsjail: str | None = None, sandboxes: SandboxPolicy | None = None
+) -> list[Finding]:
     """Look at everything that a jail needs, and build one. Call it from the main thread, outside an event loop.
 
     Args:
         cache_dir: as `PoolConfig.cache_dir`.
         nsjail: as `PoolConfig.nsjail`.
+        sandboxes: as `NodeSettings.sandboxes`.
 
     Example:
         >>> [finding.name for finding in examine() if not finding.ok]
@@ -67,7 +71,7 @@ def examine(cache_dir: str | None = None, nsjail: str | None = None) -> list[Fin
         _cgroups,
         _rlimits,
         lambda: _jail(cache_dir, nsjail),
-        lambda: _sandbox(cache_dir, nsjail),
+        lambda: _sandbox(SandboxJails(cache_dir, nsjail, sandboxes)),
     ]
     return [look() for look in looks]
 
@@ -224,24 +228,25 @@ async def _look_at(jail: Jail) -> str | None:
     return ""
 
 
-def _sandbox(cache_dir: str | None, nsjail: str | None) -> Finding:
+def _sandbox(jails: SandboxJails) -> Finding:
     name = "a sandbox"
     try:
-        asyncio.run(_run_code(ZygoteJails(cache_dir, nsjail)))
+        asyncio.run(_run_code(jails))
     except (HomingError, OSError) as error:
         return Finding(name, False, str(error), "Objects run; code that they give to `homing.run` does not.")
-    if os.geteuid() != 0:
-        return Finding(name, True, "ran code; all sandboxes share this user's uid", "Run the node as root.")
+    lacking = "; ".join(f"{layer}: {why}" for layer, why in jails.lacking.items())
+    if lacking:
+        return Finding(name, True, f"ran code, without a layer, as it was told to: {lacking}", "Run the node as root.")
     return Finding(name, True, "ran code, under a uid of its own")
 
 
-async def _run_code(jails: ZygoteJails) -> None:
+async def _run_code(jails: SandboxJails) -> None:
     """Run a line in a sandbox.
 
     Raises:
         HomingError: it came to nothing.
     """
-    sandboxes = Sandboxes(jails.spec, NodeMetrics(1.0))
+    sandboxes = Sandboxes(jails, NodeMetrics(1.0))
     serving = asyncio.ensure_future(sandboxes.serve())
     await asyncio.sleep(0)
     try:

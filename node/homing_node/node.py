@@ -42,7 +42,7 @@ from homing_node.objects.images import apply_batch
 from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
 from homing_node.sandbox_service import SandboxService
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.loader import Loader
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.sandboxes.wheels import read_wheels
@@ -119,10 +119,10 @@ class Node:
         self.verifier = Verifier(self.log, self.metrics)
         self.outbound = self.host.outgoing.outbound = Outbound()
         self.dialer = self.host.outgoing.dialer = Dialer(self.host.sockets)
-        self.jails = ZygoteJails(settings.cache_dir, settings.nsjail, wheels)
+        self.jails = SandboxJails(settings.cache_dir, settings.nsjail, settings.sandboxes, wheels)
         calls = partial(self.metrics.registry.counter, "homing_grant_calls_total")
         grants = Grants(self.host.outgoing, settings.secret, lambda kind, outcome: calls(kind, outcome).add())
-        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails.spec, self.metrics, grants=grants)
+        self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails, self.metrics, grants=grants)
         self.loader = self.host.outgoing.loader = Loader(self.sandboxes)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed

@@ -60,9 +60,9 @@ class SandboxService:
             runs=[
                 wire.RunFacts(
                     number=each.number, tenant=each.tenant, pid=each.pid, age_ms=int(each.age_s * 1e3),
-                    cpu_ms=int(each.cpu_s * 1e3),
+                    cpu_ms=int(each.cpu_s * 1e3), memory_bytes=each.memory_bytes,
                 )
-                for each in self._sandboxes.list()
+                for each in await asyncio.to_thread(self._sandboxes.list)
             ]
         )  # fmt: skip
 

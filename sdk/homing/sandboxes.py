@@ -17,6 +17,8 @@ from homing.errors import BadRequest, SandboxError, sandbox_error
 from homing.grants import Given, Grant
 from homing.values import from_stored, to_stored
 
+PYTHON, JAVASCRIPT, TYPESCRIPT = LANGUAGES = ("python", "javascript", "typescript")
+
 _MIB = 1024 * 1024
 
 LIMITS_MAX: Mapping[str, float] = {
@@ -60,13 +62,14 @@ class Asked:
     """One run, as it is asked for.
 
     Attributes:
-        code: Python.
+        code: what runs.
         arguments: names that it finds defined.
         stdin: what it reads there.
         limits: of the run.
         tenant: whose code it is.
         streamed: what it prints is wanted as it prints it.
         grants: what it may do besides.
+        language: of the code, one of `LANGUAGES`.
     """
 
     code: str
@@ -76,11 +79,25 @@ class Asked:
     tenant: str = ""
     streamed: bool = False
     grants: tuple[Given, ...] = ()
+    language: str = PYTHON
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise BadRequest(f"there is no language {self.language[:100]!r}; there are {', '.join(LANGUAGES)}")
 
     def encode(self) -> bytes:
         """As bytes."""
         return msgspec.msgpack.encode(
-            [self.code, self.arguments, self.stdin, asdict(self.limits), self.tenant, self.streamed, self.grants]
+            [
+                self.code,
+                self.arguments,
+                self.stdin,
+                asdict(self.limits),
+                self.tenant,
+                self.streamed,
+                self.grants,
+                self.language,
+            ]
         )
 
     @classmethod
@@ -88,16 +105,18 @@ class Asked:
         """Out of bytes.
 
         Raises:
-            BadRequest: they are none, or name limits that cannot be.
+            BadRequest: they are none, or name limits or a language that cannot be.
         """
         try:
-            code, arguments, stdin, limits, tenant, streamed, grants = msgspec.msgpack.decode(data, type=_Shape)
+            code, arguments, stdin, limits, tenant, streamed, grants, language = msgspec.msgpack.decode(
+                data, type=_Shape
+            )
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadRequest(f"this asks for no run: {error}") from error
-        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants)
+        return cls(code, arguments, stdin, limits_of(limits), tenant, streamed, grants, language)
 
 
-_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...]]
+_Shape = tuple[str, bytes, bytes, dict[str, int | float], str, bool, tuple[Given, ...], str]
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:
@@ -180,6 +199,7 @@ async def run(
     stdin: str | bytes = "",
     limits: Limits | Mapping[str, Any] | None = None,
     tenant: str = "",
+    language: str = PYTHON,
     grants: Mapping[str, Grant] | None = None,
 ) -> Ran:
     """Run code in a sandbox of its own: a process without files, network, environment, or anything else of this one.
@@ -188,15 +208,16 @@ async def run(
     raises is in what is returned; only what keeps it from being run is raised.
 
     Args:
-        code: Python. `await` is allowed at its top; where it ends with an expression, that is its result.
+        code: what to run. `await` is allowed at its top; where it ends with an expression, that is its result.
         args: names that it finds defined: values that calls between objects can carry, but for stubs.
         stdin: what it reads there.
         limits: what it may use; `Limits`, or some of its fields by name.
         tenant: whose code it is, if that matters: those of different tenants share no zygote. At most 200 characters.
+        language: "python", "javascript", or "typescript", whose types are taken out and not checked.
         grants: what it may do besides, of `homing.grants`, by its name in the `env` of the code.
 
     Raises:
-        BadRequest: a limit that cannot be, a tenant's name that is too long, or a grant that cannot be.
+        BadRequest: a limit or a language that cannot be, a tenant's name that is too long, or a grant that cannot be.
         Forbidden: a grant gives more than the application has itself.
         GrantEnded: a grant was revoked.
         TooLarge: code, arguments or stdin are over 4 MiB.
@@ -217,4 +238,5 @@ async def run(
     opened = granting.given(grants or {})
     if opened and "env" in (args or {}):
         raise BadRequest("grants are in env, so no argument can have that name")
-    return await runner.call_sandbox(Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened))
+    asked = Asked(code, to_stored(dict(args or {})), given, limits, tenant, grants=opened, language=language)
+    return await runner.call_sandbox(asked)

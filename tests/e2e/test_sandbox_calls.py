@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,12 +64,27 @@ def test_what_goes_wrong_in_it_is_told_with_its_traceback(cluster: Cluster) -> N
     assert found["error"][:2] == ["sandbox-limit", "cpu_s"]
 
 
+def test_an_object_runs_javascript_and_typescript(cluster: Cluster) -> None:
+    run: Any = cluster.get("Runner", "a").run
+    given = {"rows": [["x", 1], ["y", 2]], "at": datetime(2026, 1, 2, tzinfo=UTC), "raw": b"\0", "big": 2**70}
+    code = "console.log(rows.length); [rows.reduce((sum, [, n]) => sum + n, 0), at, raw, big + 1n]"
+    found = run(code, given, language="javascript")
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    assert found == {"result": [3, at, b"\0", 2**70 + 1], "stdout": "2\n", "stderr": "", "error": None}
+    found = run("const n: number = await Promise.resolve(41)\nn + 1 as number", language="typescript")
+    assert (found["result"], found["error"]) == (42, None)
+    code, error_type, trace = run("function f() {\n  x()\n}\nf()", language="javascript")["error"]
+    assert (code, error_type) == ("sandbox-error", "ReferenceError")
+    assert "at f (<sandbox>:2:" in trace
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
         ({"code": "1", "limits": {"wall_s": -1}}, "BadRequest"),
         ({"code": "1", "limits": {"none": 1}}, "BadRequest"),
         ({"code": "1", "tenant": "x" * 201}, "BadRequest"),
+        ({"code": "1", "language": "ruby"}, "BadRequest"),
         ({"code": "1", "grants": {"x": 1}}, "TypeError"),
         ({"code": "#", "times": 5 << 20}, "TooLarge"),
         ({"code": "", "stdin": "x", "times": 5 << 20}, "TooLarge"),
@@ -100,6 +118,7 @@ def test_http_runs_code_and_needs_the_token(cluster: Cluster, http: httpx.Client
         (b'{"code": 1}', 400),
         (b'{"code": "1", "args": [1]}', 400),
         (b'{"code": "1", "other": 1}', 400),
+        (b'{"code": "1", "language": "ruby"}', 400),
         (b'{"code": "1", "limits": {"wall_s": 1000}}', 400),
         (b'{"code": "1", "limits": {"wall_s": "1"}}', 400),
         (b'{"code": "\\ud800"}', 400),
@@ -110,6 +129,14 @@ def test_http_runs_code_and_needs_the_token(cluster: Cluster, http: httpx.Client
 def test_http_refuses_what_is_none(http: httpx.Client, body: bytes, status: int) -> None:
     answer = http.post(RUNS, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status, answer.text
+
+
+def test_http_runs_other_languages(http: httpx.Client) -> None:
+    asked = {"code": "console.log(s); ({ b: new Uint8Array(1), n: n + 1n })", "args": {"s": "ä", "n": 2**65}}
+    told = http.post(RUNS, json=asked | {"language": "javascript"}).json()
+    assert (told["result"], told["stdout"]) == ({"b": {"$bytes": "AA=="}, "n": 2**65 + 1}, "ä\n")
+    told = http.post(RUNS, json={"code": "enum A {}", "language": "typescript"}).json()
+    assert told["error"]["code"] == "sandbox-syntax"
 
 
 def test_http_tells_of_a_result_that_json_cannot_say(http: httpx.Client) -> None:
@@ -181,6 +208,12 @@ def test_the_command_line_runs_shows_and_ends(cluster: Cluster, http: httpx.Clie
     (tmp_path / "code.py").write_text("print('hello')\nn + 1")
     done = command(cluster, "run", str(tmp_path / "code.py"), "--arg", "n=41")
     assert (done.returncode, done.stdout) == (0, "hello\n42\n")
+    for name in ("code.js", "code.mjs", "code.ts"):
+        (tmp_path / name).write_text(f"let m{': number' if name.endswith('.ts') else ''} = n\nm + 1")
+        done = command(cluster, "run", str(tmp_path / name), "--arg", "n=41")
+        assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+    done = command(cluster, "run", "-", "--language", "javascript", stdin="nothing()")
+    assert (done.returncode, "ReferenceError" in done.stderr) == (1, True)
     done = command(cluster, "run", "-", stdin="1 / 0")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
@@ -203,3 +236,39 @@ def test_the_command_line_runs_shows_and_ends(cluster: Cluster, http: httpx.Clie
         assert sleeping.wait(10) == 1
     assert command(cluster, "kill", runs[0]["node"], "999999").returncode == 1
     assert command(cluster, "kill", "nobody", "1").returncode == 1
+
+
+def test_top_is_live_on_a_terminal_and_ends_at_ctrl_c(cluster: Cluster, http: httpx.Client) -> None:
+    """Broken by: tables below each other; CPU and memory that nobody measures; a traceback at Ctrl-C."""
+    kept = "x = bytearray(8 << 20)\nwhile True: pass"
+    limits = {"cpu_s": 50, "wall_s": 50}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(http.post, RUNS, json={"code": kept, "limits": limits, "tenant": "busy"})
+        while not (runs := [each for each in http.get(RUNS).json()["runs"] if each["pid"]]):
+            time.sleep(0.05)
+        ours, theirs = os.openpty()
+        words = [sys.executable, "-m", "homing.cli", "sandbox", "top", "--url", cluster.url, "--token", TOKEN]
+        with (
+            subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs) as top,
+            os.fdopen(ours, "rb", 0) as said,
+        ):
+            os.close(theirs)
+            shown = b""
+            while shown.count(b"\x1b[H\x1b[J") < 4:
+                shown += said.read(4_096)
+            top.send_signal(signal.SIGINT)
+            assert top.wait(10) == 0
+        *_, whole, _ = shown.decode().split("\x1b[H\x1b[J")
+        header, row = whole.split("\r\n")[:2]
+        assert header.split() == ["NODE", "RUN", "TENANT", "PID", "CPU", "%", "MEMORY", "KiB", "AGE", "s"]
+        node, run, tenant, pid, cpu, memory, age = row.split()
+        assert (node, int(run), tenant, int(pid)) == (runs[0]["node"], runs[0]["run"], "busy", runs[0]["pid"])
+        assert int(cpu) > 5
+        assert 8 << 10 <= int(memory) < 24 << 10
+        assert int(age) >= 1
+        once = command(cluster, "top", "--once")
+        assert (once.returncode, once.stdout.split()[10:13]) == (0, row.split()[:3])
+        assert "\x1b" not in command(cluster, "top").stdout
+        assert json.loads(command(cluster, "top", "--json").stdout)["runs"][0]["tenant"] == "busy"
+        http.delete(f"{RUNS}/{node}/{run}")
+        assert asked.result().json()["error"]["code"] == "sandbox-died"

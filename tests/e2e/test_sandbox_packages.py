@@ -9,7 +9,7 @@ import pytest
 from homing.errors import SandboxError, Unavailable
 from homing_node.sandboxes.wheels import Wheels, read_wheels
 from homing_node.workers.app_requirements import Requirements
-from sandboxed import run, sandboxes
+from sandboxed import EVERY, run, sandboxes
 from wheels import looking_in, wheel
 
 NUMPY = Path(__file__).with_name("sandbox-requirements.txt")
@@ -23,10 +23,11 @@ drawn = np.random.default_rng(7).integers(0, 9, 3).tolist()
 """
 
 
-async def test_numpy_computes_in_a_sandbox():
+@pytest.mark.parametrize("strict", [(), EVERY], ids=["forked", "strict"])
+async def test_numpy_computes_in_a_sandbox(strict: tuple[str, ...]):
     """Broken by: importing after the path is empty; leaving numpy its threads, which do not live through a fork."""
     wheels = read_wheels(NUMPY, "numpy,numpy.random")
-    async with sandboxes(wheels=wheels) as node:
+    async with sandboxes(wheels=wheels, strict=strict) as node:
         for _ in range(2):  # forked on demand, then one that waited
             ran = await run(node, SUMS, memory_bytes=256 << 20)
             assert ran.check() == [506.0, [8, 5, 6], 1, {}]

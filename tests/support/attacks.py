@@ -14,7 +14,8 @@
     L  what a sandbox cannot import
 
 A pooled worker has no S. Where what stops it there is otherwise different, or nothing has to (`-`: it is no attack
-there, since workers may read their runtime), `pooled` says so. The targets are real: `target.py` makes them.
+there, since workers may read their runtime), `pooled` says so. A strict sandbox has the walls of both, S before those
+of a worker; `strict` says where that is different. The targets are real: `attack_targets.py` makes them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Attack:
         code: raises where it is stopped.
         layers: see above.
         pooled: the layers in a pooled worker.
+        strict: those of a sandbox in a jail of its own.
         reaches: errors that say that the kernel's code was reached, which is no less than that it works.
         machine: on which it exists; empty: on all.
     """
@@ -63,15 +65,20 @@ class Attack:
     code: str
     layers: str
     pooled: str
+    strict: str
     reaches: tuple[str, ...] = ()
     machine: str = ""
 
 
 def attack(
-    name: str, layers: str, code: str, *reaches: str, pooled: str | None = None, machine: str = ""
+    name: str, layers: str, code: str, *reaches: str, pooled: str | None = None, strict: str | None = None,
+    machine: str = "",
 ) -> Attack:  # fmt: skip
     """An attack; in a pooled worker its layers are the same but for S, unless `pooled` says otherwise."""
-    return Attack(name, code, layers, layers.replace("S", "") if pooled is None else pooled, reaches, machine)
+    pooled = layers.replace("S", "") if pooled is None else pooled
+    if strict is None:
+        strict = layers if pooled == "-" or "S" not in layers else "S" + pooled
+    return Attack(name, code, layers, pooled, strict, reaches, machine)
 
 
 FILES = (

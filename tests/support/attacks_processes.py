@@ -5,7 +5,7 @@ from __future__ import annotations
 from attacks import ENVIRONMENT, FILES, NETWORK, WRITES, Attack, attack
 
 PROCESSES = (
-    attack("fork", "S", "pid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)", pooled="J"),
+    attack("fork", "SJ", "pid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)"),
     attack(
         "clone: a process",
         "SJ",
@@ -15,10 +15,9 @@ PROCESSES = (
     attack("clone3", "SJ", "call(435, 435, buffer(88), 0)", "EINVAL"),
     attack(
         "fork and execve: a program",
-        "S",
+        "SJ",
         "import subprocess; subprocess.run([sys.executable, '-I', '-S', '-c', ''], check=True)",
         "died",
-        pooled="J",
     ),
     attack(
         "posix_spawn: a program", "SJ", "os.waitpid(os.posix_spawn(sys.executable, ['x', '-I', '-S', '-c', ''], {}), 0)"
@@ -39,7 +38,7 @@ PROCESSES = (
         "call(129, 138, T['pid'], 0, buffer(128, b'\\0' * 8 + b'\\xff\\xff\\xff\\xff'))",
     ),
     attack("pidfd_open: a process of the host", "SJP", "os.close(os.pidfd_open(T['pid']))"),
-    attack("pidfd_open: itself", "S", "os.close(os.pidfd_open(os.getpid()))", pooled="J"),
+    attack("pidfd_open: itself", "SJ", "os.close(os.pidfd_open(os.getpid()))"),
     attack("pidfd_getfd", "SJ", "call(438, 438, 0, 0, 0)", "EBADF"),
     attack("pidfd_send_signal", "SJ", "call(424, 424, 0, 0, 0, 0)", "EBADF"),
     attack(
@@ -63,6 +62,7 @@ PROCESSES = (
         "S",
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, resource.getrlimit(resource.RLIMIT_NPROC))",
         pooled="J",
+        strict="S",
     ),
     attack("wait: a child", "S", "os.waitpid(-1, os.WNOHANG)", "ECHILD", pooled="J"),
     attack("timer_create", "SJ", "call(222, 107, 1, 0, buffer(8))"),
@@ -165,7 +165,7 @@ NAMESPACES = (
     attack(
         "clone: a thread in a new user namespace", "SJ", "call(56, 220, 0x10000000 | 0x10f00, 0, 0, 0, 0)", "EINVAL"
     ),
-    attack("setns: a descriptor", "S", "call(308, 268, 0, 0x20000000)", "EINVAL", "EBADF", pooled="J"),
+    attack("setns: a descriptor", "SJ", "call(308, 268, 0, 0x20000000)", "EINVAL", "EBADF"),
     attack(
         "mount: tmpfs",
         "SJI",
@@ -219,7 +219,9 @@ KERNEL = (
     attack("landlock_create_ruleset", "SJ", "call(444, 444, 0, 0, 1)", "EOPNOTSUPP", "ENOSYS"),
     attack("seccomp: ask what there is", "SJ", "call(317, 277, 2, 0, buffer(4, b'\\0\\0\\xff\\x7f'))"),
     attack("seccomp: a filter of its own", "SJ", "call(317, 277, 1, 0, 0)", "EFAULT", "EINVAL"),
-    attack("prctl: a filter of its own", "S", "call(157, 167, 22, 2, 0, 0, 0)", "EFAULT", "EINVAL", pooled="J"),
+    attack(
+        "prctl: a filter of its own", "S", "call(157, 167, 22, 2, 0, 0, 0)", "EFAULT", "EINVAL", pooled="J", strict="S"
+    ),
     attack("prctl: its name", "SJ", "call(157, 167, 15, buffer(16, b'x'), 0, 0, 0)"),
     attack("prctl: be dumpable", "SJ", "call(157, 167, 4, 1, 0, 0, 0)"),
     attack("adjtimex", "SJ", "call(159, 171, buffer(256))"),
@@ -241,9 +243,10 @@ SHARED = (
 )
 
 IDENTITY = (
-    attack("setuid: 0", "SJI", "os.setuid(0)"),
-    attack("setgid: 0", "SJI", "os.setgid(0)"),
-    attack("setresuid: 0", "SJI", "os.setresuid(0, 0, 0)"),
+    # To 0, unless that is what the only id is called in this namespace, as it is for ordinary users: then to any other.
+    attack("setuid: another", "SJI", "os.setuid(0 if os.getuid() else 1)"),
+    attack("setgid: another", "SJI", "os.setgid(0 if os.getgid() else 1)"),
+    attack("setresuid: another", "SJI", "n = 0 if os.getuid() else 1; os.setresuid(n, n, n)"),
     attack("setgroups", "SJI", "os.setgroups([])"),
     attack(
         "capset: everything",
@@ -260,12 +263,14 @@ DESCRIPTORS = (
         "S",
         "import array, socket; a, b = socket.socketpair(); a.sendmsg([b'x'], [(1, 1, array.array('i', [0]))])",
         pooled="-",
+        strict="SJ",
     ),
     attack(
         "recvmsg: take a descriptor",
         "S",
         "import socket; a, b = socket.socketpair(); a.send(b'x'); b.recvmsg(1, 64)",
         pooled="-",
+        strict="SJ",
     ),
     attack("sendmmsg", "SJ", "import socket; a, b = socket.socketpair(); call(307, 269, a.fileno(), 0, 0, 0)"),
     attack("recvmmsg", "SJ", "import socket; a, b = socket.socketpair(); call(299, 243, a.fileno(), 0, 0, 0x40, 0)"),

@@ -121,10 +121,15 @@ def dead(pid: int) -> bool:
     return status_of(pid).get("State", "Z")[0] == "Z"
 
 
-def python(code: str) -> subprocess.Popen[str]:
-    """Another Python that runs code and can import what the tests can."""
+def python(code: str, *, reads: bool = False) -> subprocess.Popen[str]:
+    """Another Python that runs code and can import what the tests can; it reads what we write, if that is wanted."""
     setting = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-    return subprocess.Popen([sys.executable, "-c", setting + code], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", setting + code],
+        stdin=subprocess.PIPE if reads else None,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 STAND_IN_PROGRAM = "import runpy; runpy.run_path('/app/stand_in.py', run_name='__main__')"

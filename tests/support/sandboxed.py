@@ -7,24 +7,45 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from homing.sandboxes import Asked, Limits, Ran, decode_outcome, encode_outcome
+from homing.sandboxes import PYTHON, Asked, Limits, Ran, decode_outcome, encode_outcome
 from homing.values import to_stored
 from homing_node.metrics import NodeMetrics
-from homing_node.sandboxes.jails import ZygoteJails
+from homing_node.sandboxes.jails import SandboxJails
+from homing_node.sandboxes.policy import LAYERS, SandboxPolicy
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.sandboxes.wheels import Wheels
 from homing_node.workers.jail_config import Policy
 
-ZYGOTE = "from homing_node.sandboxes.inside.zygote import main; main()"
+EVERY = ("*",)
+"""Tenants."""
 
 
 @contextlib.asynccontextmanager
 async def sandboxes(
-    policy: Policy | None = None, program: str = ZYGOTE, wheels: Wheels | None = None, **options: Any
+    policy: Policy | None = None,
+    program: str = "",
+    wheels: Wheels | None = None,
+    *,
+    strict: tuple[str, ...] = (),
+    **options: Any,
 ) -> AsyncIterator[Sandboxes]:
-    """A node's sandboxes; ended at the end."""
-    jails = ZygoteJails(wheels=wheels, policy=policy, program=program)
-    found = Sandboxes(jails.spec, NodeMetrics(0.015), **options)
+    """A node's sandboxes; ended at the end.
+
+    Args:
+        policy: of the jail; by default that of this machine.
+        program: what runs in it.
+        wheels: what it can import.
+        strict: tenants who get jails of their own, which then are what the others are about.
+        options: of `Sandboxes`.
+    """
+    kind = "strict" if strict else "zygote"
+    jails = SandboxJails(
+        policy=SandboxPolicy(strict, frozenset(LAYERS)),
+        wheels=wheels,
+        walls={kind: policy} if policy else {},
+        programs={kind: program} if program else {},
+    )
+    found = Sandboxes(jails, NodeMetrics(0.015), **options)
     serving = asyncio.ensure_future(found.serve())
     await asyncio.sleep(0)
     try:
@@ -36,9 +57,12 @@ async def sandboxes(
         jails.close()
 
 
-async def run(node: Sandboxes, code: str, *, tenant: str = "", args: dict[str, Any] | None = None, **given: Any) -> Ran:
+async def run(
+    node: Sandboxes, code: str, *, tenant: str = "", args: dict[str, Any] | None = None,
+    language: str = PYTHON, **given: Any,
+) -> Ran:  # fmt: skip
     async with asyncio.timeout(30):
-        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant)
+        asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant, language=language)
         return decode_outcome(encode_outcome(await node.run(asked)))
 
 
@@ -47,8 +71,7 @@ async def sleeping(node: Sandboxes, tenant: str = "") -> tuple[asyncio.Task[Ran]
     known = {each.number for each in node.list()}
     task = asyncio.ensure_future(run(node, "import time\ntime.sleep(60)", tenant=tenant, wall_s=60))
     while True:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
         found = [each for each in node.list() if each.number not in known and each.pid]
         if found:
-            await asyncio.sleep(0.2)
             return task, found[0].pid

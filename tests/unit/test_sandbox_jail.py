@@ -89,7 +89,7 @@ def test_cpu_is_limited_where_the_host_can():
 
 
 def test_orders_and_notices_are_packets_of_one_size():
-    order, notice = Order(1, 2, 1 << 40, 5), Notice(ENDED, 1, 9, 1_000_000, 2_500)
+    order, notice = Order(1, 2, 1 << 40, 5, spare=True), Notice(ENDED, 1, 9, 1_000_000, 2_500)
     assert Order.unpack(order.pack()) == order
     assert Notice.unpack(notice.pack()) == notice
     assert (len(order.pack()), len(notice.pack())) == (ORDER_BYTES, NOTICE_BYTES)

@@ -12,6 +12,7 @@ from homing.errors import BadRequest, Forbidden
 from homing_node.broker.ranges import special
 
 _PORTS = {"http": 80, "https": 443}
+_BRACKETED = re.compile(r"\[[0-9a-f:.]+\](:\d+)?")  # an IPv6 address, and a port
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 _LOCAL = "localhost"
 
@@ -44,7 +45,8 @@ def check_host(entry: object) -> str:
     """
     text = entry.lower() if isinstance(entry, str) else ""
     host, port = _split(text)
-    if not (_is_host(host.removeprefix("*.")) and (not port or (port.isdigit() and 0 < int(port) < 65_536))):
+    whole = not text.startswith("[") or _BRACKETED.fullmatch(text) is not None
+    if not (whole and _is_host(host.removeprefix("*.")) and (not port or (port.isdigit() and 0 < int(port) < 65_536))):
         raise ValueError(f"{entry!r} is no host: write api.example.com, *.example.com or 127.0.0.1:9000")
     return text
 

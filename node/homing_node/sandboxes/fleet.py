@@ -64,6 +64,7 @@ class Fleet:
         self._spec, self._spares, self._starts, self._spare_wanted = spec, spares, starts, spare_wanted
         self._tenants: dict[str, _Tenant] = {}
         self._blank: Zygote | None = None
+        self._blank_begun = False
         self._all: set[Zygote] = set()
         self._retired: dict[Zygote, float] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -100,8 +101,8 @@ class Fleet:
         """A sandbox for one run.
 
         Raises:
-            Unavailable: no zygote could be started.
-            Overloaded: too many tenants have one.
+            Unavailable: no zygote could be started, or too many tenants have one.
+            Overloaded: it forks as fast as it can.
             JailUnavailable: this machine cannot build the jail.
         """
         tenant = self._tenant(name)
@@ -145,9 +146,7 @@ class Fleet:
         if len(self._tenants) >= limits.tenants_max:
             idle = [each for each in self._tenants.values() if self._is_idle(each)]
             if not idle:
-                raise Overloaded(
-                    f"{len(self._tenants)} tenants run code on this node", cause="sandboxes", retry_after_s=1.0
-                )
+                raise Unavailable(f"{len(self._tenants)} tenants have zygotes on this node")
             self._drop(min(idle, key=lambda each: each.used_s))
         tenant = self._tenants[name] = _Tenant(name)
         return tenant
@@ -228,19 +227,21 @@ class Fleet:
                 zygote.kill("its time is over")
         if self._blank is not None and self._is_worn(self._blank, now_s):
             self._blank.kill("its time is over")
-        if self._tenants and self._blank is None and self._group is not None:
+        if self._tenants and self._blank is None and not self._blank_begun and self._group is not None:
+            self._blank_begun = True
             self._group.create_task(self._make_blank(), name="a zygote for whoever comes next")
         elif not self._tenants and self._blank is not None:
             self._blank.kill("nobody runs code")
 
     async def _make_blank(self) -> None:
-        if self._blank is not None:
-            return
+        """One at a time: a start takes longer than a look, and a second one would be nobody's for good."""
         try:
-            self._blank = await self._start()
+            self._blank = await self._start()  # the first one waits until the runtime has been copied
             await self._blank.ready
         except HomingError as error:
             _log.error("no zygote could be started", error=str(error))
+        finally:
+            self._blank_begun = False
 
     @property
     def _blank_is_ready(self) -> bool:
@@ -277,5 +278,5 @@ class Fleet:
             return
         if zygote.takes_orders and self._spare_wanted():
             with contextlib.suppress(Unavailable):  # whoever needs one is told
-                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S))
+                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, spare=True))
         self._refill_soon(tenant)

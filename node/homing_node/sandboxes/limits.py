@@ -35,6 +35,12 @@ zygote_niceness = 5
 zygote_cpu_share = 0.9  # of all cores, for a tenant, where there are cgroups
 zygote_restart_s_min = 0.2
 
+# --- a sandbox in a jail of its own ---
+strict_max = 64  # at one time
+strict_starting_max = 4  # at one time: each is a start of Python
+strict_memory_bytes = 256 * 1024 * 1024  # beside what its code may take, where there are cgroups
+strict_processes = 32
+
 # --- the node ---
 spares = 4  # sandboxes that wait for a run, of each tenant that runs any
 spare_delay_s = 0.002  # the run that took one is not disturbed by the next one's fork

@@ -22,6 +22,7 @@ from homing_node.sandboxes.sandbox import Conversation, Sandbox
 from homing_node.workers.inside.framing import BadFrame, MessageTooLarge
 from homing_node.workers.inside.output import LineBudget
 from homing_node.workers.jail import explain_exit
+from homing_node.workers.jail_system import anonymous_bytes_of
 
 _CODES = {
     talk.RAISED: "sandbox-error",
@@ -159,9 +160,15 @@ class LoadedWorker:
         if not self._pid:
             self._pid = self.sandbox.pid
         try:
-            return cpu_s_of(self._pid) if self._pid else 0.0
+            return cpu_s_of(self._pid) - self.sandbox.cpu_before_s if self._pid else 0.0
         except OSError:
             return self.sandbox.cpu_us / 1e6
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of its own, as far as that can be seen."""
+        pid = self.sandbox.pid
+        return max(0, anonymous_bytes_of(pid) - self.sandbox.memory_before_bytes) if pid else 0
 
     def call(self, asked: Call, left_s: float, on_line: OnLine) -> asyncio.Future[Answer]:
         """Begin a call.

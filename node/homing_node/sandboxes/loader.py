@@ -294,10 +294,11 @@ class Loader:
 
     def facts(self, now_s: float) -> list[SandboxFacts]:
         """Those that live."""
-        return [
-            SandboxFacts(each.number, each.tenant, each.sandbox.pid, now_s - each.began_s, each.cpu_s)
-            for each in self._alive.values()
-        ]
+        found: list[SandboxFacts] = []
+        for each in list(self._alive.values()):
+            pid, age_s = each.sandbox.pid, now_s - each.began_s
+            found.append(SandboxFacts(each.number, each.tenant, pid, age_s, each.cpu_s, each.memory_bytes))
+        return found
 
     def kill(self, number: int) -> None:
         """End one.

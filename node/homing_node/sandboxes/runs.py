@@ -19,6 +19,7 @@ from homing_node.sandboxes.inside.child import EXIT_NOT_SEALED
 from homing_node.sandboxes.sandbox import Conversation, Sandbox, frames_max_for
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.jail import explain_exit
+from homing_node.workers.jail_system import anonymous_bytes_of
 
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of a process, in the clock ids of the kernel (include/linux/posix-timers.h)
 _CODES = {
@@ -30,6 +31,7 @@ _CODES = {
 }
 _LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
 _STATUS_OF_SIGNALS = 128
+_CORES = os.cpu_count() or 1
 
 OnOutput = Callable[[int, bytes], None]
 
@@ -70,7 +72,6 @@ class Run:
         self._output: dict[int, list[bytes]] = {talk.STDOUT: [], talk.STDERR: []}
         self._on_output = on_output or self._keep
         self._output_left = asked.limits.output_bytes
-        self._cores = os.cpu_count() or 1
         self._wall = self._loop.call_later(wall_s, self._limit, "wall_s", f"it took more than {wall_s:g} s")
         self._cpu = self._loop.call_later(self._cpu_pause(asked.limits.cpu_s), self._look_at_cpu)
 
@@ -88,8 +89,12 @@ class Run:
         if self._hand:
             self._asks = Asks(self._hand, conversation.send, lambda: conversation.queued_bytes)
         sandbox.run = conversation
-        what = talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, asked.streamed, self._hand.offers
-        conversation.begin(what)
+        conversation.begin(
+            (
+                talk.RUN, asked.code, asked.arguments, asked.stdin, given.result_bytes, asked.streamed,
+                self._hand.offers, asked.language, given.memory_bytes,
+            )
+        )  # fmt: skip
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
@@ -200,20 +205,29 @@ class Run:
     def cpu_s(self) -> float:
         """CPU that it has used, in seconds, as far as that can be seen."""
         try:
-            pid = self.sandbox.pid
-            return cpu_s_of(pid) if pid else 0.0
+            return self._cpu_s()
         except OSError:
             return 0.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it has beyond what it came with."""
+        pid = self.sandbox.pid
+        return max(0, anonymous_bytes_of(pid) - self.sandbox.memory_before_bytes) if pid else 0
+
+    def _cpu_s(self) -> float:
+        pid = self.sandbox.pid
+        return cpu_s_of(pid) - self.sandbox.cpu_before_s if pid else 0.0
 
     # -- CPU ------------------------------------------------------------------------------------------------------
 
     def _cpu_pause(self, left_s: float) -> float:
-        return max(limits.cpu_look_s_min, left_s / self._cores)  # all cores may work for it
+        return max(limits.cpu_look_s_min, left_s / _CORES)  # all cores may work for it
 
     def _look_at_cpu(self) -> None:
         most = self.asked.limits.cpu_s
         try:
-            used = cpu_s_of(self.sandbox.pid) if self.sandbox.pidfd >= 0 else 0.0
+            used = self._cpu_s()
         except OSError:
             return  # it is gone, and that is on its way here
         if used >= most:

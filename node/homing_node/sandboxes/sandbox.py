@@ -25,13 +25,16 @@ class Sandbox:
 
     Attributes:
         pidfd: of its process; -1: not known yet, or over.
+        cpu_before_s: CPU that its process had used when it came here.
+        memory_before_bytes: memory that it had when it came here, most of it its zygote's.
         on_end: called once, when it is dead and reaped, or was never forked, with the wait status.
         run: what goes on in it.
         is_leaving: whether its zygote is about to go, and it with that.
     """
 
     __slots__ = (
-        "_killed", "channel", "cpu_us", "ended", "is_leaving", "memory_kib", "number", "on_end", "pidfd", "run", "uid",
+        "_killed", "channel", "cpu_before_s", "cpu_us", "ended", "is_leaving", "memory_before_bytes", "memory_kib",
+        "number", "on_end", "pidfd", "run", "uid",
     )  # fmt: skip
 
     def __init__(self, number: int, uid: int, channel: socket.socket) -> None:
@@ -41,6 +44,8 @@ class Sandbox:
         self.pidfd = -1
         self.ended = False
         self.cpu_us = self.memory_kib = 0
+        self.cpu_before_s = 0.0
+        self.memory_before_bytes = 0
         self.on_end: Callable[[int], None] | None = None
         self.run: Conversation | None = None
         self.is_leaving: Callable[[], bool] = lambda: False

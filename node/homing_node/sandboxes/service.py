@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -23,9 +23,10 @@ from homing_node.objects.ports import WorkerPort
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
 from homing_node.sandboxes.fleet import Fleet
+from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.runs import OnOutput, Run
 from homing_node.sandboxes.sandbox import Sandbox
-from homing_node.workers.jail import JailSpec
+from homing_node.sandboxes.strict import StrictSandboxes
 from homing_placement.routing.pending import Pending
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -33,13 +34,14 @@ _log = structlog.stdlib.get_logger("homing.sandboxes")
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    """One run that goes on; times in seconds."""
+    """One run that goes on; times in seconds; memory is its own, without its zygote's."""
 
     number: int
     tenant: str
     pid: int
     age_s: float
     cpu_s: float
+    memory_bytes: int
 
 
 class Residents(Protocol):
@@ -75,7 +77,7 @@ class Sandboxes:
     """Runs code.
 
     Args:
-        spec: makes the jail of zygotes; called in a thread, when the first is needed.
+        jails: makes them, when the first is needed.
         metrics: of the node.
         quotas: of tenants.
         spares: sandboxes that wait, of each tenant.
@@ -86,14 +88,16 @@ class Sandboxes:
     """
 
     def __init__(
-        self, spec: Callable[[], JailSpec], metrics: NodeMetrics, quotas: Quotas | None = None,
+        self, jails: SandboxJails, metrics: NodeMetrics, quotas: Quotas | None = None,
         spares: int = limits.spares, grants: Grants | None = None,
     ) -> None:  # fmt: skip
         self._metrics = metrics
         self.grants = grants or Grants()
         self._admission = Admission(quotas or Quotas())
         starts = {source: metrics.registry.counter("homing_sandbox_starts_total", source) for source in SOURCES}
-        self.fleet = Fleet(spec, spares, starts, lambda: not self._admission.waiting)
+        self.fleet = Fleet(jails.zygote, spares, starts, lambda: not self._admission.waiting)
+        self.strict = StrictSandboxes(jails.strict, starts["strict"])
+        self._policy = jails.policy
         self._tickets: dict[int, _Waiting] = {}
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
@@ -110,8 +114,10 @@ class Sandboxes:
             metrics.registry.gauge("homing_sandboxes", state).read = read
 
     async def serve(self) -> None:
-        """Look after zygotes until `close`."""
-        await self.fleet.serve()
+        """Look after zygotes and jails until `close`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.strict.serve())
+            await self.fleet.serve()
 
     async def close(self) -> None:
         """End every run, and begin no other; `serve` returns when all processes are dead."""
@@ -120,6 +126,7 @@ class Sandboxes:
         await self._running.end()
         await self.grants.close()
         self.fleet.close()
+        self.strict.close()
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -210,13 +217,24 @@ class Sandboxes:
         asked_s = time.perf_counter()
         await self._admit(tenant)
         try:
-            found = self.fleet.take_now(tenant, memory_bytes, cpu_s)
-            found = found if found is not None else await self.fleet.take(tenant, memory_bytes, cpu_s)
+            found = await self._sandbox(tenant, memory_bytes, cpu_s)
             self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
             return found
         except BaseException:
             self.leave(tenant)
             raise
+
+    async def _sandbox(self, tenant: str, memory: int, cpu: int) -> Sandbox:
+        if self._policy.is_strict(tenant):
+            return await self.strict.take(memory, cpu)
+        found = self.fleet.take_now(tenant, memory, cpu)
+        if found is not None:
+            return found
+        try:
+            return await self.fleet.take(tenant, memory, cpu)
+        except Unavailable as error:
+            _log.warning("no zygote can be had; a sandbox gets a jail of its own", reason=error.message)
+            return await self.strict.take(memory, cpu)
 
     def _ended(self, run: Run, status: int) -> None:
         self._runs.pop(run.number, None)
@@ -277,12 +295,12 @@ class Sandboxes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def list(self) -> list[SandboxFacts]:
-        """The runs that go on, and sandboxes that stay."""
+        """The runs that go on, and sandboxes that stay. Each is some looks at /proc, so many are for a thread."""
         now_s = time.perf_counter()
         found = self.residents.facts(now_s) if self.residents is not None else []
-        for run in self._runs.values():
-            pid = run.sandbox.pid
-            found.append(SandboxFacts(run.number, run.asked.tenant, pid, now_s - run.began_s, run.cpu_s))
+        for run in list(self._runs.values()):
+            pid, age_s = run.sandbox.pid, now_s - run.began_s
+            found.append(SandboxFacts(run.number, run.asked.tenant, pid, age_s, run.cpu_s, run.memory_bytes))
         return found
 
     def kill(self, number: int) -> None:

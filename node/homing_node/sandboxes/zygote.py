@@ -19,6 +19,7 @@ from homing_node.sandboxes import limits
 from homing_node.sandboxes.inside.orders import ENDED, FAILED, FORKED, NOTICE_BYTES, READY, Notice, Order
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, spawn
+from homing_node.workers.jail_system import anonymous_bytes_of
 from homing_node.workers.process_output import OutputPipe
 
 _log = structlog.stdlib.get_logger("homing.sandboxes")
@@ -49,7 +50,7 @@ class Zygote:
         self._jail: Jail | None = None
         self._numbers = itertools.count(1)
         self._uids: deque[int] = deque()
-        self._own_bytes = 0
+        self._own_bytes = self._own_anonymous_bytes = 0
         self._reason = ""
         self._words: deque[str] = deque(maxlen=20)
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -131,12 +132,13 @@ class Zygote:
             self.ready.done() and not self.retired and bool(self._uids) and self.unanswered < limits.zygote_orders_max
         )
 
-    def fork(self, memory_bytes: int, cpu_s: int) -> Sandbox:
+    def fork(self, memory_bytes: int, cpu_s: int, *, spare: bool = False) -> Sandbox:
         """Order a sandbox; what is sent on its channel it reads when it is sealed.
 
         Args:
             memory_bytes: address space that its code may take.
             cpu_s: CPU after which the kernel kills it.
+            spare: nothing is to be sent on its channel yet.
 
         Raises:
             Unavailable: this zygote takes no orders.
@@ -150,7 +152,8 @@ class Zygote:
         uid = self._uids.popleft()
         sandbox = Sandbox(next(self._numbers), uid, ours)
         sandbox.is_leaving = lambda: self.retired
-        order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s)
+        sandbox.memory_before_bytes = self._own_anonymous_bytes
+        order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s, spare)
         try:
             ours.setblocking(False)
             socket.send_fds(self._jail.channel, [order.pack()], [theirs.fileno()])
@@ -219,6 +222,7 @@ class Zygote:
         self._uids.extend(range(1, count) if count > 1 else range(1, limits.running_max))
         with contextlib.suppress(OSError):
             self._own_bytes = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0]) * _PAGE_BYTES
+        self._own_anonymous_bytes = anonymous_bytes_of(self.pid)
         self.started_s = self._loop.time()
         if not self.ready.done():
             self.ready.set_result(None)

@@ -129,15 +129,19 @@ class Jail:
         stdout: read end of the program's descriptor 1, non-blocking; its owner closes it.
         stderr: the same for descriptor 2, where nsjail also says what went wrong.
         uid: the ids that the program has on the host.
+        cgroups: where nsjail has made one for this jail.
     """
 
-    def __init__(self, pid: int, channel: socket.socket, stdout: int, stderr: int, uid: WorkerUid) -> None:
+    def __init__(
+        self, pid: int, channel: socket.socket, stdout: int, stderr: int, uid: WorkerUid, cgroups: Cgroups
+    ) -> None:
         self.pid = pid
         self.inner_pid = 0
         self.channel = channel
         self.stdout = stdout
         self.stderr = stderr
         self.uid = uid
+        self.cgroups = cgroups
         self._pidfd = os.pidfd_open(pid)
         self._inner_pidfd = -1
         self._status = 0  # meaningful once _pidfd is -1
@@ -151,6 +155,8 @@ class Jail:
             await asyncio.sleep(_CHILD_POLL_S)
 
     def _look_for_inner(self) -> None:
+        if self._inner_pidfd >= 0:
+            return  # `kill` was quicker
         for child in children_of(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(child)
@@ -163,8 +169,7 @@ class Jail:
         """End the jail: kill the program, which ends nsjail; without one, nsjail itself. Idempotent."""
         if self._pidfd < 0:
             return
-        if self._inner_pidfd < 0:
-            self._look_for_inner()
+        self._look_for_inner()
         if self._inner_pidfd >= 0:
             signal_by_pidfd(self._inner_pidfd, signal.SIGKILL)
             return
@@ -174,6 +179,10 @@ class Jail:
     def _kill_nsjail(self) -> None:
         if self._pidfd >= 0:
             signal_by_pidfd(self._pidfd, signal.SIGKILL)
+
+    def program_pidfd(self) -> int:
+        """A descriptor of the program, which `find_inner` has found; the caller closes it."""
+        return os.dup(self._inner_pidfd)
 
     @property
     def program_lives(self) -> bool:
@@ -220,6 +229,7 @@ class Jail:
             if pidfd >= 0:
                 os.close(pidfd)
         self._pidfd = self._inner_pidfd = -1
+        self.cgroups.remove_jail(self.inner_pid)
         self.uid.release()
 
 
@@ -273,7 +283,7 @@ def spawn(spec: JailSpec) -> Jail:
         except OSError as error:
             raise JailUnavailable(f"nsjail cannot be started: {error}") from error
         ours.pop_all()
-        return Jail(pid, channel.dup(), stdout, stderr, uid)
+        return Jail(pid, channel.dup(), stdout, stderr, uid, spec.cgroups)
 
 
 def _arguments(spec: JailSpec) -> list[str]:

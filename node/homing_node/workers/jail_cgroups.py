@@ -6,10 +6,12 @@ it is, so the next node removes what a killed one left.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from homing_node.workers.jail_system import start_ticks_of
 _ROOT = Path("/sys/fs/cgroup")
 _NAME = re.compile(r"homing-(\d+)-(\d+)-\d+")
 _numbers = itertools.count(1)
+_PROCESSES = "homing-processes"
 _NEEDED = ("memory", "pids")
 _OPTIONS = ("mem", "pids", "cpu")  # of nsjail, for these and the one that not every pool wants
 
@@ -53,6 +56,16 @@ class Cgroups:
             return where + limits
         return []
 
+    def remove_jail(self, pid: int) -> None:
+        """Remove what is left of the group of a jail that is dead: nsjail does so itself, unless it was killed.
+
+        Args:
+            pid: of the program that was in it, after which nsjail names it.
+        """
+        for group in self.groups:
+            with suppress(OSError):  # it is gone, as it should be; else the group's own end takes it along
+                (group / f"NSJAIL.{pid}").rmdir()
+
     def remove(self) -> None:
         """Remove the group; its jails are dead, or die now."""
         for group in self.groups:
@@ -73,7 +86,7 @@ def prepare_cgroups(root: Path = _ROOT, *, cpu: bool = False) -> Cgroups:
             return _prepare_v1([root / controller for controller in (*_NEEDED, *_cpu_too(cpu=cpu))], mine, cpu=cpu)
         if (root / "cgroup.controllers").exists():
             cpu = cpu and "cpu" in (root / "cgroup.controllers").read_text().split()
-            return _prepare_v2(_candidates(root, Path("/proc/self/cgroup").read_text()), mine, cpu=cpu)
+            return _prepare_v2(candidates(root, Path("/proc/self/cgroup").read_text()), mine, cpu=cpu)
     except OSError as error:
         return Cgroups(0, reason=f"this user may not make a cgroup: {error}")
     return Cgroups(0, reason=f"no memory and pids controllers are mounted at {root}")
@@ -97,23 +110,25 @@ def _prepare_v1(mounts: list[Path], mine: str, *, cpu: bool) -> Cgroups:
     return Cgroups(1, tuple(groups), cpu=cpu)
 
 
-def _candidates(root: Path, own: str) -> list[Path]:
+def candidates(root: Path, own: str) -> list[Path]:
     """Where a group may be made: as root at the top, else below the own group, if that was delegated."""
     below = [root / line[3:].lstrip("/") for line in own.splitlines() if line.startswith("0::")]
+    below = [group.parent if group.name == _PROCESSES else group for group in below]
     return [root, *below] if os.geteuid() == 0 else below
 
 
 def _prepare_v2(candidates: list[Path], mine: str, *, cpu: bool) -> Cgroups:
     reason = "this process is in no cgroup of version 2"
+    needed = (*_NEEDED, *_cpu_too(cpu=cpu))
     for parent in candidates:
         group = parent / mine
         try:
             _sweep(parent)
             if not os.access(parent / "cgroup.procs", os.W_OK):
                 raise PermissionError(f"{parent} is not delegated to this user")
-            _enable(parent, cpu=cpu)
+            enable(parent, needed)
             group.mkdir(mode=0o755, exist_ok=True)
-            _enable(group, cpu=cpu)
+            enable(group, needed)
             return Cgroups(2, (group,), cpu=cpu)
         except OSError as error:
             _remove(group)
@@ -121,12 +136,34 @@ def _prepare_v2(candidates: list[Path], mine: str, *, cpu: bool) -> Cgroups:
     return Cgroups(0, reason=reason)
 
 
-def _enable(group: Path, *, cpu: bool) -> None:
-    """Give the groups below their memory and pids controllers, and that of CPU."""
-    needed = (*_NEEDED, *_cpu_too(cpu=cpu))
+def enable(group: Path, controllers: Sequence[str]) -> None:
+    """Give the groups below one of version 2 their controllers.
+
+    A group that gives them may have no processes itself, unless it is the host's root: one that was delegated to this
+    user, such as a service's or a container's, has, and they go to a group below it.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
     control = group / "cgroup.subtree_control"
-    if not set(needed) <= set(control.read_text().split()):
-        control.write_text(" ".join(f"+{name}" for name in needed))
+    if set(controllers) <= set(control.read_text().split()):
+        return
+    wanted = " ".join(f"+{name}" for name in controllers)
+    try:
+        control.write_text(wanted)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        _make_room(group)
+        control.write_text(wanted)
+
+
+def _make_room(group: Path) -> None:
+    leaf = group / _PROCESSES
+    leaf.mkdir(mode=0o755, exist_ok=True)
+    for pid in (group / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            (leaf / "cgroup.procs").write_text(pid)
 
 
 def _sweep(parent: Path) -> None:

@@ -14,6 +14,8 @@ from homing_node.workers import limits
 _FOLDER = Path(__file__).parent / "policies"
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 _MIB = 1024 * 1024
+# By what is to be jailed. A sandbox without a zygote has the jail of a worker, with a filter of its own.
+_CONFIGS = {"worker": "worker.cfg", "zygote": "zygote.cfg", "strict": "worker.cfg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def load_policy(machine: str | None = None, folder: Path = _FOLDER, *, of: str =
     Args:
         machine: as `uname -m` prints it; by default this machine.
         folder: where the policy files are.
-        of: what is to be jailed: "worker" or "zygote".
+        of: what is to be jailed: "worker", "zygote", or "strict", which is a sandbox without a zygote.
 
     Raises:
         JailUnavailable: there is no policy for it. A worker never runs without one.
@@ -57,7 +59,7 @@ def load_policy(machine: str | None = None, folder: Path = _FOLDER, *, of: str =
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine)
     try:
         seccomp = (folder / f"{of}.{machine}.kafel").read_text()
-        return Policy((folder / f"{of}.cfg").read_text(), seccomp)
+        return Policy((folder / _CONFIGS[of]).read_text(), seccomp)
     except OSError as error:
         raise JailUnavailable(f"there is no jail policy for {machine}: {error}") from error
 

@@ -91,6 +91,12 @@ def cpu_s_of(pid: int) -> float | None:
         return None
 
 
+def anonymous_bytes_of(pid: int) -> int:
+    """Memory of a process that is of no file, as far as it is there; 0 when it is gone."""
+    words = status_of(pid).get("RssAnon", "0 kB").split()
+    return int(words[0]) * 1024
+
+
 def status_of(pid: int) -> dict[str, str]:
     """The lines of /proc/<pid>/status by name; empty when the process is gone."""
     try:

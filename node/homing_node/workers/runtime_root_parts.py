@@ -22,7 +22,8 @@ PYTHON = "usr/bin/python3"
 LIBRARY = f"usr/{sys.platlibdir}/python{sys.version_info.major}.{sys.version_info.minor}"
 SITE_PACKAGES = f"{LIBRARY}/site-packages"
 
-FOREIGN_PACKAGES = ("apsw", "greenlet", "msgspec", "uvloop")
+FOREIGN_PACKAGES = ("apsw", "greenlet", "msgspec", "tree_sitter", "tree_sitter_typescript", "uvloop")
+FOREIGN_MODULES = ("_quickjs",)  # of one file each
 
 # Not for servers, not without a display or a disk, or there to start other programs.
 _SKIPPED_FOLDERS = frozenset(
@@ -30,7 +31,7 @@ _SKIPPED_FOLDERS = frozenset(
     | {"pydoc_data", "distutils", "venv", "curses", "dbm", "__pycache__"}
 )  # fmt: skip
 _SKIPPED_FILES = re.compile(r"config-3|turtle\.py|antigravity\.py|_test|_tkinter|_curses|_dbm|_gdbm|readline|nis\.")
-_WANTED_SUFFIXES = (".py", ".so", ".typed")
+_WANTED_SUFFIXES = (".py", ".so", ".js", ".typed")
 # Of the sdk, what needs packages that a worker does not have.
 _SDK_SKIPPED = frozenset({"cli", "testing", "wire", "v1", "__pycache__"})
 _LDD_LINE = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x")
@@ -44,7 +45,7 @@ def library_parts() -> list[Part]:
     parts += _tree(_dynload(stdlib), f"{LIBRARY}/lib-dynload", _SKIPPED_FOLDERS)
     for name in FOREIGN_PACKAGES:
         parts += _tree(_package(name), f"{SITE_PACKAGES}/{name}", frozenset({"tests", "__pycache__"}))
-    return parts
+    return parts + [(f"{SITE_PACKAGES}/{path.name}", path) for path in map(_module, FOREIGN_MODULES)]
 
 
 def own_parts() -> list[Part]:
@@ -77,6 +78,13 @@ def _package(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise JailUnavailable(f"the package {name}, which workers need, is not installed")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _module(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.origin:
+        raise JailUnavailable(f"the module {name}, which sandboxes need, is not installed")
+    return Path(spec.origin)
 
 
 def _tree(source: Path, inside: str, skipped: frozenset[str]) -> list[Part]:

@@ -109,3 +109,6 @@ RUN_LINE_BYTES_MAX = 128 << 20
 """Of what one may return, as JSON: a byte can become six."""
 RUN_TIMEOUT_S = 150.0
 """A run in a sandbox is waited for this long: above what one may take."""
+
+TOP_EVERY_S = 1.0
+"""Between two looks of `homing sandbox top`."""

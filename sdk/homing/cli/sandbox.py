@@ -10,11 +10,16 @@ from typing import Any
 import click
 import msgspec
 
+from homing.cli.ending import at_ctrl_c
 from homing.cli.gateway_api import GatewayApi, gateway_options
-from homing.cli.limits import RUN_LINE_BYTES_MAX, RUN_TIMEOUT_S
+from homing.cli.limits import RUN_LINE_BYTES_MAX, RUN_TIMEOUT_S, TOP_EVERY_S
 from homing.cli.output import LineSplitter
+from homing.cli.sandbox_top import RunRow, Top, show, watch
 from homing.cli.tables import table
 from homing.errors import BadRequest
+from homing.sandboxes import JAVASCRIPT, LANGUAGES, PYTHON, TYPESCRIPT
+
+_BY_ENDING = {".js": JAVASCRIPT, ".mjs": JAVASCRIPT, ".ts": TYPESCRIPT, ".mts": TYPESCRIPT}
 
 
 class _Error(msgspec.Struct):
@@ -32,15 +37,6 @@ class _Line(msgspec.Struct):
     error: _Error | None = None
 
 
-class _Run(msgspec.Struct):
-    node: str = ""
-    run: int = 0
-    tenant: str = ""
-    pid: int = 0
-    age_ms: int = 0
-    cpu_ms: int = 0
-
-
 @click.group("sandbox")
 def sandbox() -> None:
     """Run code that can do nothing else, and see what runs."""
@@ -51,10 +47,12 @@ def sandbox() -> None:
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=JSON", help="A name that the code finds defined.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as wall_s=2.")
 @click.option("--tenant", default="", help="Whose code it is.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Of the code; by default as FILE's name ends.")
 @gateway_options
 def run(
-    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, url: str, token: str, as_json: bool
-) -> None:
+    file: Path, arguments: tuple[str, ...], limits: tuple[str, ...], tenant: str, language: str | None, url: str,
+    token: str, as_json: bool,
+) -> None:  # fmt: skip
     """Run FILE in a sandbox, and show what it prints, as it prints it, and its result; `-` reads standard input."""
     code = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     asked = {
@@ -62,6 +60,7 @@ def run(
         "args": dict(_pair(each) for each in arguments),
         "limits": dict(_pair(each) for each in limits),
         "tenant": tenant,
+        "language": language or _BY_ENDING.get(file.suffix, PYTHON),
     }
     with GatewayApi(url, token, timeout_s=RUN_TIMEOUT_S, silence_s=RUN_TIMEOUT_S) as api:
         if as_json:
@@ -97,9 +96,31 @@ def ps(url: str, token: str, as_json: bool) -> None:
     if as_json:
         click.echo(answer)
         return
-    runs = msgspec.json.decode(answer, type=dict[str, list[_Run]])["runs"]
+    runs = _runs(answer)
     rows = [(each.node, each.run, each.tenant or "-", each.pid, each.age_ms, each.cpu_ms) for each in runs]
     click.echo(table(("NODE", "RUN", "TENANT", "PID", "AGE ms", "CPU ms"), rows))
+
+
+@sandbox.command("top")
+@click.option("--once", is_flag=True, help="Show it once, as it is where standard output is no terminal.")
+@gateway_options
+def top(once: bool, url: str, token: str, as_json: bool) -> None:
+    """Watch what runs in sandboxes, on every node: what takes most CPU first, anew each second, until Ctrl-C.
+
+    Memory is each run's own, without what it shares with its siblings.
+    """
+    with GatewayApi(url, token) as api:
+        if as_json:
+            click.echo(api.get("/sandbox"))
+        elif once or not sys.stdout.isatty():
+            click.echo(show(Top(), _runs(api.get("/sandbox"))))
+        else:
+            with at_ctrl_c():
+                watch(lambda: _runs(api.get("/sandbox")), TOP_EVERY_S)
+
+
+def _runs(answer: bytes) -> list[RunRow]:
+    return msgspec.json.decode(answer, type=dict[str, list[RunRow]])["runs"]
 
 
 @sandbox.command("kill")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -11,6 +9,7 @@ from datetime import datetime
 import click
 import msgspec
 
+from homing.cli.ending import at_ctrl_c
 from homing.cli.gateway_api import GatewayApi, gateway_options
 from homing.cli.limits import TAIL_AGAIN_S, TAIL_LINE_BYTES_MAX, TAIL_SILENCE_S
 from homing.cli.output import LineSplitter
@@ -49,19 +48,11 @@ def tail(target: str, level: str, url: str, token: str, as_json: bool) -> None:
     if target and (not class_name or target.endswith("/")):
         raise BadRequest(f"{target!r} names no class and no object; write CLASS, CLASS/NAME or CLASS/id:…")
     wanted = {"class": class_name, "name": name, "level": level}
-    before = signal.signal(signal.SIGINT, _end)
     try:
-        with GatewayApi(url, token, silence_s=TAIL_SILENCE_S) as api:
+        with at_ctrl_c(), GatewayApi(url, token, silence_s=TAIL_SILENCE_S) as api:
             _follow(api, {each: value for each, value in wanted.items() if value}, _echo if as_json else _show)
     except NotFound as error:
         raise NotFound(f"{error.message}; `homing objects ls CLASS` lists the objects of one") from error
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _end(*_: object) -> None:
-    """Ctrl-C: end at once. An exception may be lost on its way, in a destructor, and the tail would go on."""
-    os._exit(0)
 
 
 def _follow(api: GatewayApi, query: Mapping[str, str], show: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ STAGE_SECONDS = (0.000005, 0.00001, 0.000025, 0.00005, *SECONDS)
 RECORDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 DIRECTIONS = ("in", "out")
-SOURCES = ("spare", "forked", "cold")
+SOURCES = ("spare", "forked", "cold", "strict")
 STAGES = ("gateway", "forward", "queue", "execute", "commit")
 ROUTES = ("rpc", "fetch", "default", "admin")
 OUTCOMES = ("ok", "client_error", "application_error", "unavailable", "unknown")

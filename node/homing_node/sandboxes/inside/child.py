@@ -13,14 +13,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
+from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import dynamic, limits
+from homing_node.sandboxes.inside import dynamic, javascript, limits
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
+from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD, CODE, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
@@ -30,6 +32,14 @@ EXIT_NOT_SEALED = 77
 EXIT_BROKEN = 78
 
 Message = tuple[Any, ...]
+Streams = tuple[io.TextIOWrapper, io.TextIOWrapper]
+
+GOES_WELL = "import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)"
+GOES_WRONG = "1 / 0"
+
+# What `random.seed()` comes to, without the way there: each function on it costs a sandbox the copies of some pages.
+_reseed = super(random.Random, random.seed.__self__).seed
+Come = Callable[[float | None], Sequence[list[Any]]]
 
 
 class Output(io.RawIOBase):
@@ -79,22 +89,46 @@ def text_output(send: Callable[[Message], None], stream: int, *, live: bool = Fa
     return kind(buffered, encoding="utf-8", errors="backslashreplace")
 
 
-def live(order: Order, channel: int, seal: Seal) -> NoReturn:
+def text_outputs(send: Callable[[Message], None], *, live: bool = False) -> Streams:
+    """stdout and stderr."""
+    return text_output(send, STDOUT, live=live), text_output(send, STDERR, live=live)
+
+
+def text_input(given: bytes) -> io.TextIOWrapper:
+    """A text stream of bytes."""
+    return io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
+
+
+class Work(NamedTuple):
+    """What a sandbox is to do: the parts of a RUN (`talk`)."""
+
+    code: str
+    arguments: bytes
+    given: bytes
+    result_bytes_max: int
+    live: bool
+    offers: Sequence[Sequence[Any]]
+    language: str
+    memory_bytes: int
+
+
+def live(order: Order, channel: int, seal: Seal, engine: javascript.Engine) -> NoReturn:
     """Be a sandbox; called in the child of a fork.
 
     Args:
         order: what it may use.
         channel: its end of the channel.
         seal: the filter, made ready by the zygote.
+        engine: of JavaScript, in case that is what it runs.
     """
     try:
         _give_up(order, channel, seal)
     except BaseException:
         os._exit(EXIT_NOT_SEALED)
     try:
-        if not _waits():
-            rehearse()
-        _serve()
+        if order.spare:
+            rehearse(GOES_WELL)
+        _serve(engine)
     finally:
         os._exit(EXIT_BROKEN)
 
@@ -106,7 +140,7 @@ def _give_up(order: Order, channel: int, seal: Seal) -> None:
     os.closerange(CHANNEL_FD + 1, limits.files_max + 32)
     os.dup2(0, 1)  # /dev/null, opened for reading: what is written there fails
     os.dup2(0, 2)
-    random.seed()
+    _reseed()
     if order.uid:  # who gives up uid 0 has no capability any more: `kernel.keep_no_inheritable`
         os.setresgid(order.uid, order.uid, order.uid)
         os.setresuid(order.uid, order.uid, order.uid)
@@ -122,34 +156,53 @@ def _give_up(order: Order, channel: int, seal: Seal) -> None:
     seal.close()
 
 
-def _waits() -> bool:
-    """Whether there is something to do already."""
-    poll = select.poll()
-    poll.register(CHANNEL_FD, select.POLLIN)
-    return bool(poll.poll(0))
+def rehearse_giving_up() -> None:
+    """Call what `_give_up` calls, to no effect: the linker has found it then, and no sandbox has to wait for that."""
+    os.dup2(0, limits.files_max, inheritable=False)
+    os.dup2(0, limits.files_max)
+    os.closerange(limits.files_max, limits.files_max + 1)
+    os.setresgid(-1, -1, -1)
+    os.setresuid(-1, -1, -1)
+    resource.setrlimit(resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU))
 
 
-def rehearse() -> None:
+def rehearse(*codes: str) -> None:
     """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
     outbox = Outbox()
     nothing = to_stored({})
-    for code in ("import json\nprint(json.dumps({'n': [1, 'x']}))\ndef f(n):\n    return n + 1\nf(1)", "1 / 0", "2"):
-        perform(code, nothing, b"", 1_000, outbox.put)
+    printed = text_outputs(outbox.put)
+    for code in codes:
+        perform(Work(code, nothing, b"", 1_000, False, (), PYTHON, 0), None, outbox.put, printed)
         Inbox().feed(outbox.take())
 
 
 def perform(
-    code: str, arguments: bytes, given: bytes, result_bytes_max: int, send: Callable[[Message], None],
-    *, live: bool = False, granted: Mapping[str, Any] | None = None,
+    work: Work, engine: javascript.Engine | None, send: Callable[[Message], None], printed: Streams,
+    come: Come | None = None,
 ) -> None:  # fmt: skip
-    """Run code, and send what it prints, with `live` as it prints it, and what becomes of it.
+    """Run code, and send what it prints and what becomes of it.
 
-    `granted` are names that it finds defined, beside its arguments.
+    Args:
+        work: what to run.
+        engine: of JavaScript; None: it is Python.
+        send: sends a message.
+        printed: where it prints.
+        come: gives the messages that have come, after so many seconds at most; None: nothing is granted.
     """
-    sys.stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="replace")
-    out, err = (text_output(send, each, live=live) for each in (STDOUT, STDERR))
-    sys.stdout, sys.stderr = out, err
-    answer = evaluate(code, from_stored(arguments) | (granted or {}), result_bytes_max)
+    sys.stdin = text_input(work.given) if work.given else _no_input
+    sys.stdout, sys.stderr = out, err = printed
+    arguments = from_stored(work.arguments)
+    offers = work.offers if come is not None else ()
+    if engine is None or work.language == PYTHON:
+        if come is not None and offers:
+            arguments["env"] = env_of(offers, Asker(send, lambda: come(0)))
+        answer = evaluate(work.code, arguments, work.result_bytes_max)
+    else:
+        granted = javascript.Granted(offers, Asks(send, come)) if come is not None else None
+        answer = javascript.evaluate(
+            engine, work.code, work.language == TYPESCRIPT, {"stdin": sys.stdin.read(), **arguments},
+            work.result_bytes_max, work.memory_bytes, out, err, granted,
+        )  # fmt: skip
     _flush(out, err)
     try:
         send(answer)
@@ -172,11 +225,9 @@ class _Channel:
             self._read()
         return self._came.popleft()
 
-    def come(self) -> Sequence[list[Any]]:
-        """What has come, without waiting for more."""
-        poll = select.poll()
-        poll.register(CHANNEL_FD, select.POLLIN)
-        if poll.poll(0):
+    def come(self, wait_s: float | None) -> Sequence[list[Any]]:
+        """What has come, after so many seconds at most; None: something has."""
+        if not self._came and select.select([CHANNEL_FD], [], [], wait_s)[0]:
             self._read()
         messages, self._came = self._came, deque()
         return messages
@@ -197,15 +248,20 @@ class _Channel:
                     rest = rest[os.write(CHANNEL_FD, rest) :]
 
 
-def _serve() -> None:
-    channel = _Channel()
-    first = channel.receive()
+# Made before the fork: what exists already needs no code to be run that makes it.
+_no_input = text_input(b"")
+_channel = _Channel()
+_printed = text_outputs(_channel.send)
+
+
+def _serve(engine: javascript.Engine) -> None:
+    first = _channel.receive()
     if first[0] == CODE:
-        dynamic.serve(first, channel.come, channel.send)
+        dynamic.serve(first, _channel.come, _channel.send)
     elif first[0] == RUN:
-        _, code, arguments, given, result_bytes_max, live, offers = first
-        granted = {"env": env_of(offers, Asker(channel.send, channel.come))} if offers else None
-        perform(code, arguments, given, result_bytes_max, channel.send, live=live, granted=granted)
+        work = Work(*first[1:])
+        printed = text_outputs(_channel.send, live=True) if work.live else _printed
+        perform(work, engine, _channel.send, printed, _channel.come)
         os._exit(0)
 
 

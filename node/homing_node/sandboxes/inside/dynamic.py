@@ -243,12 +243,12 @@ async def _through(outbound: Http | Gateway, request: Request, redirect: Redirec
     return Response(await answer.bytes(), status=answer.status, headers=answer.headers)
 
 
-def serve(first: list[Any], come: Callable[[], Sequence[list[Any]]], send: Send) -> NoReturn:
+def serve(first: list[Any], come: Callable[[float | None], Sequence[list[Any]]], send: Send) -> NoReturn:
     """Be a dynamic worker until the node has gone.
 
     Args:
         first: the first message.
-        come: gives those that have come, without waiting.
+        come: gives those that have come, after waiting for so many seconds at most.
         send: writes a message.
     """
     loop = asyncio.new_event_loop()
@@ -258,7 +258,7 @@ def serve(first: list[Any], come: Callable[[], Sequence[list[Any]]], send: Send)
     sys.stdout, sys.stderr = Output("stdout", worker.line), Output("stderr", worker.line)
 
     def readable() -> None:
-        for message in come():
+        for message in come(0):
             worker.take(message)
 
     worker.take(first)

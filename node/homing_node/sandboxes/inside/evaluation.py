@@ -62,8 +62,9 @@ def _compiled(code: str) -> CodeType:
     tree = compile(code, FILE_NAME, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     last = tree.body[-1] if tree.body else None
     if isinstance(last, ast.Expr):
-        kept = ast.Assign([ast.Name(_LAST, ast.Store())], last.value)
-        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(kept, last))
+        line, column = last.lineno, last.col_offset
+        name = ast.Name(_LAST, ast.Store(), lineno=line, col_offset=column)
+        tree.body[-1] = ast.Assign([name], last.value, lineno=line, col_offset=column)
     return compile(tree, FILE_NAME, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 

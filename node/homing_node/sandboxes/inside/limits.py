@@ -5,7 +5,7 @@ from __future__ import annotations
 output_piece_bytes = 16 * 1024
 live_lines = 1_000  # of each stream that is followed are sent at once; from then on what there is, now and then
 live_pause_s = 0.2
-read_bytes = 256 * 1024
+read_bytes = 64 * 1024  # more would be a mapping of its own, made and unmade
 message_chars_max = 4_000
 traceback_chars_max = 16_000
 traceback_frames_max = 40
@@ -13,3 +13,6 @@ processes_max = 16  # of a sandbox: its threads
 files_max = 32
 stack_bytes_max = 8 * 1024 * 1024
 thread_stack_bytes = 512 * 1024
+untold_ms = 3  # a zygote that has forked lets the child run first, and tells its node after that
+javascript_stack_bytes = 1024 * 1024
+typescript_bytes_per_char = 300  # of memory, for the tree of a text of usual TypeScript

@@ -1,6 +1,7 @@
 """What a node and a zygote say to each other: packets of fixed size over a SOCK_SEQPACKET, never a byte of a tenant.
 
 An order comes with one descriptor, the sandbox's end of its channel; a FORKED notice with another, the sandbox's pidfd.
+A sandbox that has no zygote reads its order from its channel (`strict.py`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from typing import NamedTuple
 
 CONTROL_FD = 3
 
-_order = struct.Struct("<QIQI")
+_order = struct.Struct("<QIQI?")
 _notice = struct.Struct("<BQiQI")
 
 ORDER_BYTES = _order.size
 NOTICE_BYTES = _notice.size
+
+UP = b"!"
+"""All that a sandbox without a zygote says before it has its order."""
 
 READY = 0
 FORKED = 1
@@ -30,12 +34,14 @@ class Order(NamedTuple):
         uid: of its process, in the zygote's user namespace; 0: it keeps the one that there is.
         address_space_bytes: RLIMIT_AS.
         cpu_s: RLIMIT_CPU, the back-stop behind the node's own count.
+        spare: it has nothing to do yet, and may make itself ready.
     """
 
     number: int
     uid: int
     address_space_bytes: int
     cpu_s: int
+    spare: bool
 
     def pack(self) -> bytes:
         """As a packet."""

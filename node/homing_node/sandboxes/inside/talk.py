@@ -8,8 +8,9 @@ from __future__ import annotations
 CHANNEL_FD = 3
 
 # Node to sandbox. What else a node may say one day has numbers from 4 on.
-RUN = 1  # code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, whether what it prints is
-# wanted as it prints it, what it is granted
+# Of a RUN: code, arguments (`homing.values.to_stored`), stdin, bytes that the result may have, whether what it prints
+# is wanted as it prints it, what is granted, language (`homing.sandboxes.LANGUAGES`), bytes of memory that it may take.
+RUN = 1
 ANSWER = 2  # to an ask: its number, bytes of the value (`homing.values.to_stored`)
 REFUSAL = 3  # to an ask: its number, code, message and type of the error, seconds after which to try again (0: none)
 

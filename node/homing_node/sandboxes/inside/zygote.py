@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, kernel, limits, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, preloaded
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -38,8 +38,10 @@ class Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._seal = kernel.Seal(allowed.sealed())
-        self._myself = kernel.own_pidfd()
+        self._engine = javascript.Engine()
+        self._forking = kernel.Forking()
         self._children: dict[int, int] = {}  # pid in this jail to the number of its order
+        self._untold: list[tuple[int, int]] = []  # number and pidfd of those of which the node has not heard
 
     def serve(self) -> NoReturn:
         """Take orders until the node has gone."""
@@ -55,7 +57,8 @@ class Zygote:
         gc.freeze()
         self._tell(Notice(READY))
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(limits.untold_ms if self._untold else None)}
+            self._tell_of_forks()
             if woken.fileno() in ready:
                 woken.recv(4_096)
                 self._reap()
@@ -75,19 +78,20 @@ class Zygote:
             os.close(channel)
 
     def _fork(self, order: Order, channel: int) -> None:
-        kernel.new_pid_namespace()
-        try:
-            pid = kernel.fork()
-            if pid == 0:
-                child.live(order, channel, self._seal)
-        finally:
-            kernel.join_pid_namespace(self._myself)
+        """Fork, and go back to sleep: what a core does for this process before the child has run, it waits for."""
+        pid, pidfd = self._forking.fork()
+        if pid == 0:
+            child.live(order, channel, self._seal, self._engine)
         self._children[pid] = order.number
-        pidfd = os.pidfd_open(pid)  # it has not been reaped, so this is no other process
-        try:
-            self._tell(Notice(FORKED, order.number), pidfd)
-        finally:
-            os.close(pidfd)
+        self._untold.append((order.number, pidfd))
+
+    def _tell_of_forks(self) -> None:
+        while self._untold:
+            number, pidfd = self._untold.pop(0)
+            try:
+                self._tell(Notice(FORKED, number), pidfd)
+            finally:
+                os.close(pidfd)
 
     def _reap(self) -> None:
         while self._children:
@@ -114,7 +118,9 @@ def main() -> NoReturn:
     kernel.clear_ambient()
     kernel.keep_no_inheritable()
     kernel.forbid_new_privileges()
-    child.rehearse()  # what is made at the first use of something is made once
+    child.rehearse_giving_up()  # what is made at the first use of something is made once
+    child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
+    javascript.rehearse()
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 

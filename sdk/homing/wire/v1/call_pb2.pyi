@@ -774,18 +774,20 @@ class RunsReply(_message.Message):
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ..., runs: _Optional[_Iterable[_Union[RunFacts, _Mapping]]] = ...) -> None: ...
 
 class RunFacts(_message.Message):
-    __slots__ = ("number", "tenant", "pid", "age_ms", "cpu_ms")
+    __slots__ = ("number", "tenant", "pid", "age_ms", "cpu_ms", "memory_bytes")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     AGE_MS_FIELD_NUMBER: _ClassVar[int]
     CPU_MS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     number: int
     tenant: str
     pid: int
     age_ms: int
     cpu_ms: int
-    def __init__(self, number: _Optional[int] = ..., tenant: _Optional[str] = ..., pid: _Optional[int] = ..., age_ms: _Optional[int] = ..., cpu_ms: _Optional[int] = ...) -> None: ...
+    memory_bytes: int
+    def __init__(self, number: _Optional[int] = ..., tenant: _Optional[str] = ..., pid: _Optional[int] = ..., age_ms: _Optional[int] = ..., cpu_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
 class GrantsRequest(_message.Message):
     __slots__ = ("revoke", "audit")
