@@ -25,6 +25,7 @@ from homing import (
     grants,
     http,
     ids,
+    loading,
     objects,
     sandbox_news,
     sandboxes,
@@ -36,7 +37,7 @@ from homing import (
     transform,
     workflows,
 )
-from homing.bindings import cron, d1, kv, workflow_step
+from homing.bindings import cron, d1, kv, loader, workflow_step
 from homing.bindings import workflows as bound_workflows
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "api.md"
@@ -45,7 +46,7 @@ LINE_CHARS_MAX = 100
 NOT_FOR_APPLICATIONS = frozenset(
     {
         "SqlCursor.settle", "D1Database.submit", "ObjectId.from_address", "ObjectId.bound", "ObjectId.check_bound",
-        "ObjectId.is_of",
+        "ObjectId.is_of", "WorkerStub.homing_call", "WorkerStub.homing_key",
     }
 )  # fmt: skip
 
@@ -117,6 +118,12 @@ GROUPS = (
             grants.http, grants.stub, grants.sql, grants.kv, grants.files, grants.named,
         ),
         given=(sandboxes.Ran, grants.Grant, sandbox_news.Use),
+    ),
+    Group(
+        "Dynamic workers",
+        "`env.NAME` for `worker_loaders` of a configuration. More: [dynamic workers](../dynamic-workers.md).",
+        made=(loading.WorkerCode, loading.CallLimits),
+        given=(loader.WorkerLoader, loader.WorkerStub, loader.LoadedEntrypoint),
     ),
     Group(
         "WebSockets",

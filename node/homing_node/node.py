@@ -43,6 +43,7 @@ from homing_node.objects.limits import HostLimits
 from homing_node.outside import Outside
 from homing_node.sandbox_service import SandboxService
 from homing_node.sandboxes.jails import SandboxJails
+from homing_node.sandboxes.loader import Loader
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.sandboxes.wheels import read_wheels
 from homing_node.settings import NodeSettings, split_address
@@ -122,6 +123,7 @@ class Node:
         calls = partial(self.metrics.registry.counter, "homing_grant_calls_total")
         grants = Grants(self.host.outgoing, settings.secret, lambda kind, outcome: calls(kind, outcome).add())
         self.sandboxes = self.host.outgoing.sandboxes = Sandboxes(self.jails, self.metrics, grants=grants)
+        self.loader = self.host.outgoing.loader = Loader(self.sandboxes)
         self.crons = Crons(self.host.outgoing, self.workforce.crons)
         self.workforce.on_loaded = self.crons.changed
         self.log.attach(self.host, self.keeper, self.verifier)
@@ -195,6 +197,7 @@ class Node:
         await self._etcd.close()
         await self.outbound.close()
         await self.dialer.close()
+        await self.loader.close()
         await self.sandboxes.close()
         for task in background:
             task.cancel()

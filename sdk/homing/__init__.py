@@ -19,6 +19,7 @@ from homing import grants
 from homing.alarms import Alarm
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
+from homing.loading import CallLimits, WorkerCode
 from homing.objects import DurableObject, DurableObjectState, ExecutionContext, WorkerEntrypoint
 from homing.sandboxes import Limits, Ran, run
 from homing.sockets import WebSocket, WebSocketPair, WebSocketRequestResponsePair
@@ -61,6 +62,7 @@ __all__ = [
     "Alarm",
     "ApplicationError",
     "BadRequest",
+    "CallLimits",
     "CommitTooLarge",
     "DatabaseFull",
     "DurableObject",
@@ -100,6 +102,7 @@ __all__ = [
     "WebSocket",
     "WebSocketPair",
     "WebSocketRequestResponsePair",
+    "WorkerCode",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
     "WorkflowEvent",

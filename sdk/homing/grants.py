@@ -22,7 +22,7 @@ from homing.objects import DurableObject
 from homing.stubs import DurableObjectStub
 from homing.values import to_stored
 
-HTTP, STUB, SQL, KV, FILES, NAMED = "http", "stub", "sql", "kv", "files", "named"
+HTTP, STUB, SQL, KV, FILES, NAMED, FETCH = "http", "stub", "sql", "kv", "files", "named", "fetch"
 KEY_BYTES = 16
 NAME_CHARS_MAX = 64
 GRANTS_MAX = 32
@@ -207,6 +207,22 @@ def files(tree: Mapping[str, str | bytes], *, scratch: bool = False) -> Grant:
     content = {path: data.encode() if isinstance(data, str) else bytes(data) for path, data in tree.items()}
     check_files(content)
     return Grant(FILES, {"files": content, "scratch": scratch})
+
+
+def gateway(target: Grant | Target) -> Grant:
+    """What every request of a dynamic worker goes through.
+
+    Args:
+        target: a grant of requests; or an object, by a stub or as `self`, whose `fetch` gets them.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(target, Grant) and target.kind in (HTTP, NAMED):
+        return target
+    if isinstance(target, (DurableObjectStub, DurableObject)):
+        return Grant(FETCH, {}, target)
+    raise TypeError(f"requests go through a grant of requests, or an object, not {type(target).__qualname__}")
 
 
 def named(name: str) -> Grant:

@@ -73,6 +73,10 @@ class Caller(Protocol):
         """Begin a request to the object's `fetch`."""
         ...
 
+    def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
+        """Begin to send what a loader of dynamic workers asks of the node."""
+        ...
+
     def list_objects(
         self, class_key: str, above: ObjectId, limit: int, bound: int | None
     ) -> asyncio.Future[ObjectList]:

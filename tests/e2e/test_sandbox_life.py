@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -92,6 +94,22 @@ async def test_after_kills_runs_go_on_and_nothing_is_left(victim: str):
     assert (after.processes, after.zombies, after.cgroups, after.mounts) == (
         before.processes, before.zombies, before.cgroups, before.mounts,
     )  # fmt: skip
+
+
+async def test_a_node_that_stops_while_a_zygote_is_about_to_start_leaves_none(monkeypatch: pytest.MonkeyPatch):
+    """Broken by: `Fleet._start` without its look at whether the node stops; `sandboxes` then never ends."""
+    begun, calls, make = threading.Event(), itertools.count(), SandboxJails.zygote
+
+    def slow(jails: SandboxJails) -> JailSpec:
+        if next(calls):  # the tenant has its zygote: this one is for whoever comes next
+            begun.set()
+            time.sleep(0.5)
+        return make(jails)
+
+    monkeypatch.setattr(SandboxJails, "zygote", slow)
+    async with sandboxes() as node:
+        await run(node, "1")
+        assert await asyncio.to_thread(begun.wait, 10)
 
 
 async def _at_rest(node: Sandboxes, wanted: Left | None) -> Left:

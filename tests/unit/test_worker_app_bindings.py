@@ -20,7 +20,7 @@ def test_classes_variables_and_what_is_not_built() -> None:
         "d1_databases": [
             {"binding": "DB", "database_id": "2", "database_name": "main", "migrations_dir": "sql"},
             {"binding": "MORE", "jurisdiction": "us"}
-        ], "ai": {"binding": "AI"},
+        ], "ai": {"binding": "AI"}, "worker_loaders": [{"binding": "LOADER"}],
         "queues": {"producers": [{"binding": "Q", "queue": "q"}], "consumers": [{"queue": "q"}]},
         "send_email": [{"name": "MAIL"}], "triggers": {"crons": ["* * * * *", "* * * * *"]},
         "homing": {"fetch_hosts": ["API.example.com"]}, "migrations": [{"tag": "v1"}],
@@ -39,6 +39,7 @@ def test_classes_variables_and_what_is_not_built() -> None:
         },
         "assets": {},
         "services": {},
+        "loaders": {"LOADER": None},
         "missing": {"AI": "ai", "Q": "queues", "MAIL": "send_email"},
         "crons": ["* * * * *"],
         "fetch_hosts": ["api.example.com"],

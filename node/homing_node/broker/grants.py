@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import msgspec
 
 from homing.errors import BadRequest, Forbidden, NotFound, Overloaded
-from homing.grants import FILES, HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_files, check_name
+from homing.grants import FETCH, FILES, HTTP, KEY_BYTES, KV, NAMED, SQL, STUB, Given, check_files, check_name
 from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.egress import Egress
@@ -186,7 +186,7 @@ class Grants:
             )
             opened: Granted = OpenHttpGrant(egress)
             operations: Sequence[str] = OpenHttpGrant.OPERATIONS
-        elif kind in (STUB, SQL, KV):
+        elif kind in (STUB, SQL, KV, FETCH):
             wanted = object_grant({**says, "name": given.name, "kind": kind})
             if wanted.class_name not in giver.classes:
                 raise NotFound(f"there is no class {wanted.class_name[:100]}")

@@ -25,11 +25,16 @@ from homing_node.broker.policy import OutboundLimits
 from homing_node.broker.urls import Refusal
 from homing_placement.routing.pending import KIND_GRANTED, Pending
 
-STUB, SQL, KV = "stub", "sql", "kv"
-_READS: dict[str, dict[str, str]] = {SQL: {"exec": "sql.read"}, KV: {"get": "kv.get", "list": "kv.list"}}
+STUB, SQL, KV, FETCH = "stub", "sql", "kv", "fetch"
+_READS: dict[str, dict[str, str]] = {
+    SQL: {"exec": "sql.read"},
+    KV: {"get": "kv.get", "list": "kv.list"},
+    FETCH: {"fetch": "fetch"},
+}
 _WRITES: dict[str, dict[str, str]] = {
     SQL: {"exec": "sql.write"},
     KV: {**_READS[KV], "put": "kv.put", "delete": "kv.delete"},
+    FETCH: _READS[FETCH],
 }
 _OPERATION_CHARS_MAX = 100
 
@@ -39,7 +44,7 @@ class ObjectGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         name: for audits and lists, and in the hands of whoever holds it.
-        kind: `stub`: calls of its methods; `sql`; `kv`.
+        kind: `stub`: calls of its methods; `sql`; `kv`; `fetch`: requests to it.
         class_name, object_id, object_name: which object; the name is empty where it is addressed by its id.
         methods: of a stub: those that may be called.
         props: of a stub: what its methods are given besides (`homing.values`), or empty.
@@ -48,7 +53,7 @@ class ObjectGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     name: str
-    kind: Literal["stub", "sql", "kv"]
+    kind: Literal["stub", "sql", "kv", "fetch"]
     class_name: str
     object_id: bytes
     object_name: str = ""

@@ -87,6 +87,7 @@ class ObjectHost(FrameHost):
         self._act_ids = itertools.count(1 + secrets.randbits(48))
         self.gate = OutputGate(log.ask, self._clock.monotonic_ns)
         self.outgoing = OutgoingCalls(pool, self._clock)
+        self.outgoing.on_line = self.on_line
         self.flows = CallFlows(self.gate, self.outgoing)
         self.sockets = Sockets(self, self._clock)
         self.tails = Tails(self._clock)

@@ -14,8 +14,17 @@ from homing_node.clock import Clock
 from homing_node.objects import limits, replies
 from homing_node.objects.activation import Activation, PendingCall, drop
 from homing_node.objects.call_streams import CallStreams
-from homing_node.objects.frames import FOLLOW, OUTBOUND, REPLY, REVOKE, SANDBOX
-from homing_node.objects.ports import CallPort, DialerPort, OutboundPort, PoolPort, SandboxPort, WorkerPort
+from homing_node.objects.frames import FOLLOW, LOADER, OUTBOUND, REPLY, REVOKE, SANDBOX
+from homing_node.objects.ports import (
+    CallPort,
+    DialerPort,
+    LoaderPort,
+    Loading,
+    OutboundPort,
+    PoolPort,
+    SandboxPort,
+    WorkerPort,
+)
 from homing_placement.routing.pending import KIND_FETCH, KIND_LIST, KIND_METHOD, Lane, Pending
 from homing_placement.routing.policy import retryable
 
@@ -106,6 +115,8 @@ class OutgoingCalls:
         self.outbound: OutboundPort | None = None
         self.dialer: DialerPort | None = None
         self.sandboxes: SandboxPort | None = None
+        self.loader: LoaderPort | None = None
+        self.on_line: Callable[[Maker, str, int, str], None] = _nobody_reads
         self._pool, self._clock = pool, clock
         self._callers: dict[int, _Caller] = {}
         self._here = secrets.token_bytes(8)  # chains and lanes that begin here are told from others by it
@@ -124,7 +135,7 @@ class OutgoingCalls:
         number, kind, class_name, raw, name, method, body, url, headers, activation, target, *flowing = call
         if {type(number) for number in (kind, activation, target)} != {int} or min(activation, target) < 0:
             raise ValueError("a call of nobody")
-        if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND, SANDBOX) or type(body) is not bytes:
+        if kind not in (KIND_FETCH, KIND_METHOD, KIND_LIST, OUTBOUND, SANDBOX, LOADER) or type(body) is not bytes:
             raise ValueError("a call of an unknown kind")
         if {type(text) for text in (class_name, name, method, url)} != {str}:
             raise ValueError("a call of something else")
@@ -145,6 +156,13 @@ class OutgoingCalls:
             mine.flows(maker, pending).send(_count(kind, *flowing))
         if mine.size > limits.calls_bytes_per_object_max:
             return partial(self._refuse, pending, Overloaded("too many bytes are in the calls of this object"))
+        if kind == LOADER and self.loader is not None:
+            request = runner.id if runner is not None and maker.act_id == 0 else 0
+            loading = Loading(
+                maker.caller, request, maker.worker, _holder(maker.of), self._pool.classes(),
+                partial(self.on_line, maker),
+            )  # fmt: skip
+            return partial(self._load, self.loader, pending, loading)
         return partial(self._send, maker, pending)
 
     def _inherit(self, pending: Pending, runner: PendingCall) -> None:
@@ -169,6 +187,12 @@ class OutgoingCalls:
             self.port.list(pending)
         else:
             self.port.submit(pending)
+
+    def _load(self, loader: LoaderPort, pending: Pending, loading: Loading) -> None:
+        if loading.owner not in self._callers:
+            self._refuse(pending, Unavailable("who asked for this has ended"))
+        else:
+            loader.submit(pending, loading)
 
     def _to_sandboxes(self, sandboxes: SandboxPort, maker: Maker, pending: Pending) -> None:
         mine = self._callers.get(maker.caller)
@@ -220,6 +244,8 @@ class OutgoingCalls:
         for streams in mine.streams.values() if mine is not None else ():
             streams.end()
         drop(self._callers, caller)
+        if self.loader is not None:
+            self.loader.owner_gone(caller)
         sandboxes = self.sandboxes
         for pending in mine.calls.values() if mine is not None and sandboxes is not None else ():
             if pending.kind == SANDBOX and sandboxes is not None:
@@ -241,6 +267,10 @@ def _count(kind: int, flowing: object) -> int:
     if type(flowing) is not int or not 0 < flowing <= most:
         raise ValueError("a call that flows where it cannot")
     return flowing
+
+
+def _nobody_reads(_maker: Maker, _request_id: str, _level: int, _text: str) -> None:
+    """Takes what a dynamic worker prints where nobody reads it."""
 
 
 def _nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from homing.wire.v1 import call_pb2 as wire
 from homing_node.objects.images import Image
@@ -179,6 +179,36 @@ class SandboxPort(Protocol):
 
     def give_up(self, pending: Pending, /) -> None:
         """End a run: nobody waits for it, and nobody could take back what it was granted."""
+        ...
+
+
+class Loading(NamedTuple):
+    """Who loads and calls dynamic workers.
+
+    Attributes:
+        owner: the number of an activation; or of the entrypoint of a worker, which is not above 0.
+        request: of an entrypoint: the number of the request that asks.
+        worker, holder, classes: see `SandboxPort.submit`.
+        on_line: gets what a dynamic worker prints: the id of a request, level, text.
+    """
+
+    owner: int
+    request: int
+    worker: WorkerPort
+    holder: str
+    classes: Collection[str]
+    on_line: Callable[[str, int, str], None]
+
+
+class LoaderPort(Protocol):
+    """Who has dynamic workers."""
+
+    def submit(self, pending: Pending, loading: Loading, /) -> None:
+        """Take the code of one, or a call (`homing.loading_frames`); its `on_done` is called once."""
+        ...
+
+    def owner_gone(self, owner: int, /) -> None:
+        """An activation, or the process of an entrypoint, has ended."""
         ...
 
 

@@ -78,6 +78,11 @@ class FrameHost(SlotHost):
             _log.error("a worker broke the protocol", worker=worker.id, error=repr(error))
             worker.kill("it broke the protocol of its channel")
 
+    def on_line(self, maker: Maker, request_id: str, level: int, text: str) -> None:
+        """A dynamic worker printed a line; whoever loaded it is named with it."""
+        act = self._by_id.get(maker.act_id)
+        object_log.emit(act, maker.worker, self.tails, maker.act_id, request_id, "dynamic", text, "", level)
+
     def _heard(self, worker: WorkerPort, act_id: int) -> Activation | None:
         """The activation of which a worker speaks, unless nothing of it counts any more."""
         act = self._by_id.get(act_id)

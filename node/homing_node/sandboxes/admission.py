@@ -67,6 +67,11 @@ class Admission:
         """Runs that wait."""
         return sum(len(tenant.waiting) for tenant in self._tenants.values())
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no tenant can begin, whatever it has."""
+        return self.running >= self._quotas.all_running
+
     def ask(self, name: str, ticket: int, now_s: float) -> bool:
         """A run wants to begin.
 

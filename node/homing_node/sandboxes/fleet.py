@@ -182,6 +182,8 @@ class Fleet:
 
     async def _start(self) -> Zygote:
         spec = await asyncio.to_thread(self._spec)
+        if self._closing.is_set():  # else nobody would end it
+            raise Unavailable("the node stops")
         return self._start_now(spec)
 
     def _start_now(self, spec: JailSpec) -> Zygote:

@@ -59,3 +59,26 @@ starts_per_s_max = 1_000
 waiting_per_tenant_max = 200
 wait_s_max = 10.0
 running_max = 2_000  # of the node
+
+# --- dynamic workers ---
+loaded_per_object_max = 10  # that live at one time; so many may have calls in flight
+loaded_per_request_max = 4  # of an entrypoint: that have calls in flight
+loaded_per_entrypoint_max = 64  # that live at one time, of each process that runs an entrypoint
+loaded_idle_s = 30.0  # without a call; then it is ended
+loaded_once_idle_s = 5.0  # one that was loaded without an id: whoever did that has seldom more to ask
+loaded_calls_max = 32  # of one, at one time
+loaded_call_s_max = 120.0
+loaded_cancel_s = 1.0  # to stop a call that nobody waits for
+loaded_load_s_max = 30.0  # between two parts of its code
+loaded_result_bytes_max = 8 * 1024 * 1024
+loaded_message_bytes_max = loaded_result_bytes_max + frame_overhead_bytes
+loaded_frames_max = 4_000  # of each call
+loaded_headers_max = 256
+loaded_unsent_bytes_max = 24 * 1024 * 1024
+loaded_memory_bytes = 64 * 1024 * 1024  # and four times what its code has beyond a sixteenth of that
+loaded_cpu_s = 60  # of its whole life
+loaded_worn_cpu_s = 28.0  # above it it takes no new call: one more may use 30 s
+loaded_idle_cpu_s = 1.0  # before its first call
+code_message_bytes = 192 * 1024  # below what travels in pieces: a call must not overtake the code
+log_bytes_max = 64 * 1024  # of a call, for tails
+log_lines_max = 256

@@ -29,11 +29,12 @@ class Sandbox:
         memory_before_bytes: memory that it had when it came here, most of it its zygote's.
         on_end: called once, when it is dead and reaped, or was never forked, with the wait status.
         run: what goes on in it.
+        is_leaving: whether its zygote is about to go, and it with that.
     """
 
     __slots__ = (
-        "_killed", "channel", "cpu_before_s", "cpu_us", "ended", "memory_before_bytes", "memory_kib", "number",
-        "on_end", "pidfd", "run", "uid",
+        "_killed", "channel", "cpu_before_s", "cpu_us", "ended", "is_leaving", "memory_before_bytes", "memory_kib",
+        "number", "on_end", "pidfd", "run", "uid",
     )  # fmt: skip
 
     def __init__(self, number: int, uid: int, channel: socket.socket) -> None:
@@ -47,6 +48,7 @@ class Sandbox:
         self.memory_before_bytes = 0
         self.on_end: Callable[[int], None] | None = None
         self.run: Conversation | None = None
+        self.is_leaving: Callable[[], bool] = lambda: False
         self._killed = False
 
     def forked(self, pidfd: int) -> None:
@@ -102,8 +104,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_bytes", "_closed", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_outbox", "_sandbox",
-        "_unsent", "_writing",
+        "_bytes", "_closed", "_drained", "_frames", "_inbox", "_loop", "_on_close", "_on_message", "_outbox",
+        "_sandbox", "_unsent", "_writing",
     )  # fmt: skip
 
     def __init__(
@@ -118,9 +120,12 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
         self._closed = self._writing = False
+        self._drained: list[asyncio.Future[None]] = []
 
     def begin(self, message: tuple[Any, ...]) -> None:
         """Send the first message, and listen."""
+        if self._closed:
+            return
         self._loop.add_reader(self._sandbox.channel.fileno(), self._readable)
         self.send(message)
 
@@ -136,6 +141,19 @@ class Conversation:
     def queued_bytes(self) -> int:
         """What was sent and is still in this process."""
         return self._outbox.queued_bytes + len(self._unsent)
+
+    def drained(self) -> asyncio.Future[None]:
+        """Done when everything is written, or nothing will be any more."""
+        done = self._loop.create_future()
+        if self._closed or not self._writing:
+            done.set_result(None)
+        else:
+            self._drained.append(done)
+        return done
+
+    def allow(self, bytes_max: int, frames_max: int) -> None:
+        """From now on so much may come, whatever there was left before."""
+        self._bytes, self._frames = bytes_max, frames_max
 
     def _write(self) -> None:
         """Write what the socket takes."""
@@ -158,6 +176,10 @@ class Conversation:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._sandbox.channel.fileno())
+        drained, self._drained = self._drained, []
+        for done in drained:
+            if not done.done():
+                done.set_result(None)
 
     def _readable(self) -> None:
         try:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -46,6 +46,27 @@ class SandboxFacts:
     memory_bytes: int
 
 
+class Residents(Protocol):
+    """Sandboxes that stay: `loader.Loader`."""
+
+    @property
+    def alive(self) -> int:
+        """How many live."""
+        ...
+
+    def facts(self, now_s: float) -> list[SandboxFacts]:
+        """Those that live."""
+        ...
+
+    def kill(self, number: int) -> None:
+        """End one; raises `NotFound` where there is none of that number."""
+        ...
+
+    def make_room(self, tenant: str | None) -> None:
+        """Somebody of this tenant waits for a sandbox; None: of any, as the node has no more."""
+        ...
+
+
 _NOBODY = Giver("nobody")
 
 
@@ -68,6 +89,9 @@ class Sandboxes:
         quotas: of tenants.
         spares: sandboxes that wait, of each tenant.
         grants: of the node; None: those that stand on nothing.
+
+    Attributes:
+        residents: sandboxes that stay; None: there are none.
     """
 
     def __init__(
@@ -87,8 +111,10 @@ class Sandboxes:
         self._running = Running()
         self._submitted: dict[int, _Submitted] = {}  # by the identity of the call that asks for it
         self._due: asyncio.TimerHandle | None = None
+        self.residents: Residents | None = None
         for state, read in (
             ("running", lambda: float(len(self._runs))),
+            ("loaded", lambda: float(self.residents.alive if self.residents is not None else 0)),
             ("spare", lambda: float(self.fleet.spare_count)),
             ("waiting", lambda: float(self._admission.waiting)),
         ):
@@ -113,10 +139,8 @@ class Sandboxes:
 
     def submit(self, pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str]) -> None:
         """See `homing_node.objects.ports.SandboxPort`."""
-        origin = Origin(pending.chain, pending.request_id, pending.traceparent)
-        giver = Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
         unheard = Unheard()
-        task = self._running.start(self._answer(pending, giver, unheard))
+        task = self._running.start(self._answer(pending, giver_of(pending, worker, holder, classes), unheard))
         self._submitted[id(pending)] = _Submitted(task, unheard)
         task.add_done_callback(lambda _: self._submitted.pop(id(pending)))
 
@@ -192,15 +216,7 @@ class Sandboxes:
     async def _run(
         self, number: int, asked: Asked, hand: Hand, left_s: float, on_output: OnOutput | None
     ) -> Outcome:  # fmt: skip
-        asked_s = time.perf_counter()
-        await self._admit(asked.tenant)
-        began = False
-        try:
-            sandbox = await self._sandbox(asked)
-            began = True
-        finally:
-            if not began:
-                self._leave(asked.tenant)
+        sandbox = await self.take(asked.tenant, asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1)
         wall_s = max(0.0, min(asked.limits.wall_s, left_s))
         run = Run(number, asked, sandbox, wall_s, hand, on_output)
         self._runs[run.number] = run
@@ -209,21 +225,40 @@ class Sandboxes:
             self._ended(run, 0)
         else:
             run.begin()
-        self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
         try:
             return await asyncio.shield(run.outcome)  # its end is the run's, whoever stops waiting
         finally:
             run.stop("nobody waits for it any more")
 
-    async def _sandbox(self, asked: Asked) -> Sandbox:
-        memory, cpu = asked.limits.memory_bytes, math.ceil(asked.limits.cpu_s) + 1
-        if self._policy.is_strict(asked.tenant):
+    def next_number(self) -> int:
+        """A number that names a sandbox to operators."""
+        return next(self._numbers)
+
+    async def take(self, tenant: str, memory_bytes: int, cpu_s: int) -> Sandbox:
+        """A sandbox, when the quotas allow it; when it is dead `leave` is to be called.
+
+        Raises:
+            Overloaded: the tenant, or the node, runs too much already.
+            Unavailable: no sandbox could be had.
+        """
+        asked_s = time.perf_counter()
+        await self._admit(tenant)
+        try:
+            found = await self._sandbox(tenant, memory_bytes, cpu_s)
+            self._metrics.sandbox_start.observe(time.perf_counter() - asked_s)
+            return found
+        except BaseException:
+            self.leave(tenant)
+            raise
+
+    async def _sandbox(self, tenant: str, memory: int, cpu: int) -> Sandbox:
+        if self._policy.is_strict(tenant):
             return await self.strict.take(memory, cpu)
-        found = self.fleet.take_now(asked.tenant, memory, cpu)
+        found = self.fleet.take_now(tenant, memory, cpu)
         if found is not None:
             return found
         try:
-            return await self.fleet.take(asked.tenant, memory, cpu)
+            return await self.fleet.take(tenant, memory, cpu)
         except Unavailable as error:
             _log.warning("no zygote can be had; a sandbox gets a jail of its own", reason=error.message)
             return await self.strict.take(memory, cpu)
@@ -231,7 +266,7 @@ class Sandboxes:
     def _ended(self, run: Run, status: int) -> None:
         self._runs.pop(run.number, None)
         run.died(status)
-        self._leave(run.asked.tenant)
+        self.leave(run.asked.tenant)
 
     # -- quotas ---------------------------------------------------------------------------------------------------
 
@@ -241,13 +276,15 @@ class Sandboxes:
         if self._admission.ask(tenant, ticket, loop.time()):
             return
         waiting = self._tickets[ticket] = _Waiting(tenant, loop.create_future())
+        if self.residents is not None:
+            self.residents.make_room(None if self._admission.is_full else tenant)
         self._look_soon()
         try:
             async with asyncio.timeout(limits.wait_s_max):
                 await waiting.go
         except BaseException as error:
             if waiting.go.done() and not waiting.go.cancelled():
-                self._leave(tenant)  # it was let in meanwhile, and does not come
+                self.leave(tenant)  # it was let in meanwhile, and does not come
             self._admission.withdraw(tenant, ticket)
             if isinstance(error, TimeoutError):
                 raise Overloaded("no sandbox was free in time", cause="sandboxes", retry_after_s=1.0) from error
@@ -255,7 +292,8 @@ class Sandboxes:
         finally:
             self._tickets.pop(ticket, None)
 
-    def _leave(self, tenant: str) -> None:
+    def leave(self, tenant: str) -> None:
+        """A sandbox of a tenant is dead."""
         self._admission.ended(tenant)
         if self._tickets:
             self._let_in()
@@ -284,9 +322,9 @@ class Sandboxes:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def list(self) -> list[SandboxFacts]:
-        """The runs that go on. Each is some looks at /proc, so many are for a thread."""
+        """The runs that go on, and sandboxes that stay. Each is some looks at /proc, so many are for a thread."""
         now_s = time.perf_counter()
-        found: list[SandboxFacts] = []
+        found = self.residents.facts(now_s) if self.residents is not None else []
         for run in list(self._runs.values()):
             pid, age_s = run.sandbox.pid, now_s - run.began_s
             found.append(SandboxFacts(run.number, run.asked.tenant, pid, age_s, run.cpu_s, run.memory_bytes))
@@ -299,9 +337,18 @@ class Sandboxes:
             NotFound: there is none of that number.
         """
         run = self._runs.get(number)
-        if run is None:
+        if run is not None:
+            run.stop("an operator ended it")
+        elif self.residents is not None:
+            self.residents.kill(number)
+        else:
             raise NotFound(f"no run {number} goes on here")
-        run.stop("an operator ended it")
+
+
+def giver_of(pending: Pending, worker: WorkerPort, holder: str, classes: Collection[str]) -> Giver:
+    """Whose grants are given; see `homing_node.objects.ports.SandboxPort.submit`."""
+    origin = Origin(pending.chain, pending.request_id, pending.traceparent)
+    return Giver(holder, worker.fetch_hosts, worker.secrets, worker.grants, classes, origin)
 
 
 def _check(asked: Asked) -> None:

@@ -151,6 +151,7 @@ class Zygote:
             raise Unavailable(f"this node cannot make another sandbox: {error}") from error
         uid = self._uids.popleft()
         sandbox = Sandbox(next(self._numbers), uid, ours)
+        sandbox.is_leaving = lambda: self.retired
         sandbox.memory_before_bytes = self._own_anonymous_bytes
         order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s, spare)
         try:

@@ -27,6 +27,7 @@ _SETTINGS = frozenset(
         "assets",
         "services",
         "workflows",
+        "worker_loaders",
         "triggers",
         "homing",
     }
@@ -46,9 +47,10 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         `vars`: name to value; `kv`: name to the id of a namespace of keys and its jurisdiction, or None; `d1`: name to
         the same of a database, and the folder of its migrations; `assets`: the name of the static assets, if they have
         one; `services`: name to the application it is `of`, if not of this one, its class of entrypoints and their
-        `props`; `crons`: schedules of its cron triggers; `fetch_hosts`: where it may send requests; `secrets`: names
-        of those that its grants may use; `grants`: those that runs are given by name (`app_grants`); `missing`: name to
-        the kind of binding that this version does not have; and `objects`, name to class, and `workflows`, name to a
+        `props`; `loaders`: the names of loaders of dynamic workers; `crons`: schedules of its cron triggers;
+        `fetch_hosts`: where it may send requests; `secrets`: names of those that its grants may use; `grants`: those
+        that runs are given by name (`app_grants`); `missing`: name to the kind of binding that this version does not
+        have; and `objects`, name to class, and `workflows`, name to a
         workflow's name, class and limit of steps, where the file names any: else every class is bound under its own
         name.
 
@@ -58,7 +60,7 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     Example:
         >>> read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc")
         >>> sorted(read_bindings({"vars": {"COLOR": "red"}, "ai": {"binding": "AI"}}, "wrangler.jsonc"))
-        ['assets', 'crons', 'd1', 'fetch_hosts', 'grants', 'kv', 'missing', 'secrets', 'services', 'vars']
+        ['assets', 'crons', 'd1', 'fetch_hosts', 'grants', 'kv', 'loaders', 'missing', 'secrets', 'services', 'vars']
     """
     variables = values.get("vars", {})
     if not isinstance(variables, dict):
@@ -69,6 +71,7 @@ def read_bindings(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         "d1": list(_d1(values.get("d1_databases", []), file)),
         "assets": list(_assets(values.get("assets"), file)),
         "services": list(_services(values.get("services", []), values.get("name"), file)),
+        "loaders": list(_loaders(values.get("worker_loaders", []), file)),
         "missing": list(_missing(values)),
     }
     if "durable_objects" in values:
@@ -234,6 +237,15 @@ def _services(value: object, own: object, file: str) -> Iterator[tuple[str, dict
                 yield name, {"of": "" if service == own else service, "entrypoint": entrypoint, "props": props}
             case _:
                 raise ConfigurationError(f"an entry of services in {file} needs a binding and a service: {entry!r}")
+
+
+def _loaders(value: object, file: str) -> Iterator[tuple[str, None]]:
+    for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
+        match entry:
+            case {"binding": str(name)}:
+                yield name, None
+            case _:
+                raise ConfigurationError(f"an entry of worker_loaders in {file} needs a binding: {entry!r}")
 
 
 def migrations_of(folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
+from inspect import isawaitable
 from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from homing.bindings.assets import Assets
 from homing.bindings.cron import ScheduledController
 from homing.bindings.d1 import D1Database, D1PreparedStatement
 from homing.bindings.kv import KvNamespace
+from homing.bindings.loader import LoadedEntrypoint, WorkerLoader, WorkerStub
 from homing.bindings.services import Service
 from homing.bindings.workflows import Workflow, WorkflowInstance
 from homing.http import Request, Response
@@ -44,6 +46,7 @@ _FACED = (
     Alarm,
     ScheduledController,
     Env,
+    WorkerStub,
     SocketEvent,
     WebSocket,
     WebSocketRequestResponsePair,
@@ -63,6 +66,7 @@ _OPTIONS_AT = {
     "send_event": 0,
     "get": 1,
     "get_by_name": 1,
+    "get_entrypoint": 1,
     "get_with_metadata": 1,
     "delete": 1,
     "set_alarm": 1,
@@ -280,6 +284,28 @@ class Stub(Fetcher):
         return self._target.name
 
 
+class Loader:
+    """A loader of dynamic workers; stubs in the code that it is given are those of homing."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: WorkerLoader) -> None:
+        self._target = target
+
+    def load(self, code: Any) -> Any:
+        """See `WorkerLoader`."""
+        return faced(self._target.load(plain(code)))
+
+    def get(self, worker_id: str | None, callback: Callable[[], Any]) -> Any:
+        """See `WorkerLoader`."""
+
+        async def code() -> Any:
+            given = callback()
+            return plain(await given if isawaitable(given) else given)
+
+        return faced(self._target.get(worker_id, code))
+
+
 class _Fetched:
     """The response of a request that is under way, for whoever awaits it."""
 
@@ -304,14 +330,16 @@ def faced(value: Any) -> Any:
         return JsArray(faced(item) for item in value)
     if kind is DurableObjectStub:
         return Stub(value)
-    if kind is Service or kind is Assets:
+    if kind is WorkerLoader:
+        return Loader(value)
+    if kind is Service or kind is Assets or kind is LoadedEntrypoint:
         return Fetcher(value)
     return Camel(value) if isinstance(value, _FACED) else value
 
 
 def plain(value: Any) -> Any:
     """What a faced value stands for, and all that is in it."""
-    if isinstance(value, (Camel, Fetcher)):
+    if isinstance(value, (Camel, Fetcher, Loader)):
         return object.__getattribute__(value, "_target")
     if isinstance(value, dict):
         entries = dict(cast("dict[Any, Any]", value))  # without the names that entries hide

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -30,10 +30,12 @@ class Asker:
 
     Args:
         send: writes a message.
-        come: gives the messages that have come, without waiting.
+        come: gives the messages that have come, without waiting. None: somebody else reads, and has `hear` called.
     """
 
-    def __init__(self, send: Callable[[tuple[Any, ...]], None], come: Callable[[], Sequence[list[Any]]]) -> None:
+    def __init__(
+        self, send: Callable[[tuple[Any, ...]], None], come: Callable[[], Sequence[list[Any]]] | None = None
+    ) -> None:  # fmt: skip
         self._send, self._come = send, come
         self._lock = threading.Lock()  # over all below: threads of the code have loops of their own
         self._number = 0
@@ -82,6 +84,9 @@ class Asker:
 
     @contextmanager
     def _listens(self, loop: _Loop) -> Generator[None]:
+        if self._come is None:
+            yield
+            return
         with self._lock:
             count = self._listening.get(loop, 0)
             self._listening[loop] = count + 1
@@ -97,19 +102,30 @@ class Asker:
                     loop.remove_reader(talk.CHANNEL_FD)
 
     def _readable(self) -> None:
+        if self._come is not None:
+            with self._lock:
+                line = self._heard(self._come())
+            _go_on(line)
+
+    def hear(self, message: list[Any]) -> None:
+        """The node has answered."""
         with self._lock:
-            for kind, number, *said in self._come():
-                waiting = self._waiting.pop(number, None)
-                if waiting is None:
-                    continue
-                self._bytes -= waiting.size
-                if kind == talk.ANSWER:
-                    _settle(waiting.future, said[0])
-                else:
-                    _settle(waiting.future, error_of(*said))
-            line, self._line = self._line, deque()
-        for turn in line:
-            _settle(turn, None)
+            line = self._heard((message,))
+        _go_on(line)
+
+    def _heard(self, messages: Sequence[list[Any]]) -> deque[asyncio.Future[None]]:
+        """Take answers; returns who may see now whether there is room."""
+        for kind, number, *said in messages:
+            waiting = self._waiting.pop(number, None)
+            if waiting is None:
+                continue
+            self._bytes -= waiting.size
+            if kind == talk.ANSWER:
+                _settle(waiting.future, said[0])
+            else:
+                _settle(waiting.future, error_of(*said))
+        line, self._line = self._line, deque()
+        return line
 
 
 def error_of(code: str, message: str, error_type: str, retry_after_s: float) -> HomingError:
@@ -117,6 +133,11 @@ def error_of(code: str, message: str, error_type: str, retry_after_s: float) -> 
     error = from_wire(code, message, error_type=error_type)
     error.retry_after_s = retry_after_s or None
     return error
+
+
+def _go_on(line: Iterable[asyncio.Future[None]]) -> None:
+    for turn in line:
+        _settle(turn, None)
 
 
 def _settle(future: asyncio.Future[Any], said: Any) -> None:

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, NoReturn
 
 from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import javascript, limits
+from homing_node.sandboxes.inside import dynamic, javascript, limits
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
 from homing_node.sandboxes.inside.orders import Order
-from homing_node.sandboxes.inside.talk import CHANNEL_FD, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
+from homing_node.sandboxes.inside.talk import CHANNEL_FD, CODE, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
 from homing_node.workers.inside.framing import Inbox, Outbox
 
 EXIT_NOT_SEALED = 77
@@ -255,9 +255,11 @@ _printed = text_outputs(_channel.send)
 
 
 def _serve(engine: javascript.Engine) -> None:
-    kind, *parts = _channel.receive()
-    if kind == RUN:
-        work = Work(*parts)
+    first = _channel.receive()
+    if first[0] == CODE:
+        dynamic.serve(first, _channel.come, _channel.send)
+    elif first[0] == RUN:
+        work = Work(*first[1:])
         printed = text_outputs(_channel.send, live=True) if work.live else _printed
         perform(work, engine, _channel.send, printed, _channel.come)
         os._exit(0)

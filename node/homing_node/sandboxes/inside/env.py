@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from homing.grants import FILES, HTTP, KV, SQL, STUB, check_files
+from homing.grants import FETCH, FILES, HTTP, KV, SQL, STUB, check_files
 from homing.http import Headers
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside.asking import Asker
@@ -87,6 +87,19 @@ class Http(_Granted):
         data = body.encode() if isinstance(body, str) else bytes(body or b"")
         said = [method.upper(), url, [list(field) for field in Headers(headers).raw()], data]
         status, answered, content = from_stored(await self._asker.ask(self._place, "fetch", to_stored(said)))
+        return Answer(status, Headers((name, value) for name, value in answered), content)
+
+
+class Gateway(_Granted):
+    """Requests to an object's `fetch`."""
+
+    async def fetch(
+        self, url: str, *, method: str = "GET", headers: HeadersLike = (), body: str | bytes | None = b""
+    ) -> Answer:
+        """Send a request."""
+        data = body.encode() if isinstance(body, str) else bytes(body or b"")
+        said = [method.upper(), url, [list(field) for field in Headers(headers).raw()], data]
+        status, answered, content = await self._call("fetch", *said)
         return Answer(status, Headers((name, value) for name, value in answered), content)
 
 
@@ -214,4 +227,4 @@ def env_of(offers: Sequence[Sequence[Any]], asker: Asker) -> Env:
     return Env(**found)
 
 
-_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {HTTP: Http, SQL: Sql, KV: Kv}
+_KINDS: dict[str, Callable[[Asker, int, str], _Granted]] = {HTTP: Http, FETCH: Gateway, SQL: Sql, KV: Kv}

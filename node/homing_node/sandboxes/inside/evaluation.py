@@ -7,16 +7,16 @@ import asyncio
 import inspect
 import linecache
 import sys
-import traceback
 from collections.abc import Mapping
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 from typing import Any
 
 from homing.values import to_stored
-from homing_node.sandboxes.inside import limits
 from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
+from homing_node.sandboxes.inside.telling import message_of, trace_of
 
 FILE_NAME = "<sandbox>"
+_FILES = frozenset((FILE_NAME,))
 _LAST = "the last expression"  # no name that code can have
 
 Answer = tuple[Any, ...]
@@ -93,28 +93,4 @@ def _answer(result: Any, result_bytes_max: int) -> Answer:
 
 
 def _failure(cause: str, error: BaseException) -> Answer:
-    return FAILURE, cause, type(error).__name__[:200], _message(error), _trace(error)
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)[: limits.message_chars_max]
-    except BaseException as worse:  # an exception whose text raises
-        return f"its text cannot be had: {type(worse).__name__}"[: limits.message_chars_max]
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback, without what is ours of it."""
-    try:
-        own = error.with_traceback(_own_part(error.__traceback__))
-        lines = traceback.format_exception(own, limit=-limits.traceback_frames_max)
-        return "".join(lines)[-limits.traceback_chars_max :]
-    except BaseException as worse:
-        return f"the traceback cannot be had: {type(worse).__name__}"[: limits.message_chars_max]
-
-
-def _own_part(trace: TracebackType | None) -> TracebackType | None:
-    first = trace
-    while first is not None and first.tb_frame.f_code.co_filename != FILE_NAME:
-        first = first.tb_next
-    return first
+    return FAILURE, cause, type(error).__name__[:200], message_of(error), trace_of(error, _FILES)

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from homing import compat
+
 STANDARD_LIBRARY = (
     "__future__", "_strptime", "abc", "argparse", "array", "ast", "asyncio", "base64", "binascii", "bisect", "builtins",
     "bz2", "calendar", "cmath", "codecs", "collections", "collections.abc", "colorsys", "concurrent.futures",
@@ -28,6 +30,9 @@ STANDARD_LIBRARY = (
     "encodings.utf_8_sig", "encodings.zlib_codec",
 )  # fmt: skip
 
+OF_WORKERS = ("workers", "js", "pyodide.ffi")
+"""What dynamic workers are written with."""
+
 HIDDEN = ("ctypes", "_ctypes", "_quickjs", "homing_node", "tree_sitter", "tree_sitter_typescript")
 """With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
@@ -42,7 +47,8 @@ def load(wanted: Sequence[str] = ()) -> None:
     Args:
         wanted: modules of the operator's packages.
     """
-    for name in STANDARD_LIBRARY:
+    sys.path.append(compat.MODULES)
+    for name in (*STANDARD_LIBRARY, *OF_WORKERS):
         importlib.import_module(name)
     os.environ.update(_ONE_THREAD)
     for name in wanted:

@@ -14,13 +14,23 @@ RUN = 1
 ANSWER = 2  # to an ask: its number, bytes of the value (`homing.values.to_stored`)
 REFUSAL = 3  # to an ask: its number, code, message and type of the error, seconds after which to try again (0: none)
 
+# The same, to a sandbox that is a dynamic worker (`homing.loading_frames`)
+CODE = 10  # bytes, whether it is the last: a part of its code; what is granted, as for RUN
+CALL = 11  # number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have
+CANCEL = 12  # number: nobody waits for this call any more
+
 # Sandbox to node
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
 RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
-ASK = (
-    4  # its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
-)
+# Its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
+ASK = 4
+
+# The same, from a dynamic worker
+RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)
+RESPOND = 11  # number, status, header fields, body
+FAIL = 12  # number, cause, type, message, traceback
+LINE = 13  # number of the call that printed it or 0, level, text
 
 STDOUT = 1
 STDERR = 2
@@ -31,6 +41,10 @@ SYNTAX = "syntax"
 MEMORY = "memory"
 NO_VALUE = "no-value"
 RESULT_BYTES = "result"
+NOT_FOUND = "not-found"  # an entrypoint, or a method of one
+MISFIT = "misfit"  # arguments that do not fit
+CANCELLED = "cancelled"
+START = "start:"  # before another cause: the worker's code could not be loaded, and it takes no calls
 CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE, RESULT_BYTES))
 
 # What one sandbox may ask; more is no accident, and its end. The sandbox's own side waits before it comes to that.

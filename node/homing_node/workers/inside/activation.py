@@ -20,7 +20,6 @@ from homing.compat import waiting
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
 from homing_node.workers.inside import calls, failures, limits
-from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.channel import (
     ALARM,
     FAILURE,
@@ -32,6 +31,7 @@ from homing_node.workers.inside.channel import (
     SOCKET_CLOSE,
     SOCKET_ERROR,
 )
+from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.ringing import Ringing
 from homing_node.workers.inside.turn_keeper import Aborted, Event, Host
 from homing_node.workers.inside.turns import TurnCoroutine, current_event

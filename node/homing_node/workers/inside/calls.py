@@ -14,7 +14,6 @@ from homing.sockets import PassedSocket, SocketEvent
 from homing.streams import ReadableStream, RequestTooLarge
 from homing.values import decode_arguments, encode_result
 from homing_node.workers.inside import failures, granted, limits, testing
-from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.channel import (
     ALARM,
     ANSWER,
@@ -29,6 +28,7 @@ from homing_node.workers.inside.channel import (
     SOCKET_ERROR,
 )
 from homing_node.workers.inside.failures import Effect
+from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -86,7 +86,9 @@ def prepare(
 def prepare_granted(kind: ObjectClass, event: Event, database: granted.Open) -> tuple[Callable[..., Any] | None, Any]:
     """As `prepare`, for what code in a sandbox has the object do under a grant."""
     try:
-        return granted.prepare(kind.methods, event[4], event[5], database)
+        return granted.prepare(
+            kind.methods, (kind.fetch, kind.adapt) if kind.fetch else None, event[4], event[5], database
+        )
     except LookupError:
         return None, ("not-found", f"{kind.name} has no method {event[4]}", "")
     except ValueError as error:

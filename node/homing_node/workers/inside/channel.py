@@ -59,6 +59,7 @@ LIST = 10
 OUTBOUND = 11
 SANDBOX = 12
 GRANTED = 13
+LOADER = 15
 
 # The method of a SANDBOX, which otherwise is a run
 REVOKE = "revoke"

@@ -8,11 +8,14 @@ every statement while it prepares it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import isawaitable
 from typing import Any, cast
 
 import msgspec
 
 from homing.errors import StorageError
+from homing.http import Headers, Request, Response
 from homing.storage import Kv
 from homing.values import from_stored, to_stored
 from homing_node.workers.inside import limits
@@ -23,15 +26,23 @@ Arguments = tuple[list[Any], dict[str, Any]]
 Open = Callable[[], Database]
 
 _CALL = "call "  # and the name of a method
+_FETCH = "fetch"
 _PROPS = "props"
 _BODY = msgspec.msgpack.Decoder(tuple[bytes, bytes])  # arguments and props, both of `homing.values`
 
 
-def prepare(methods: Mapping[str, Function], operation: str, body: bytes, database: Open) -> tuple[Function, Arguments]:
+def prepare(
+    methods: Mapping[str, Function],
+    fetch: tuple[Function, Function] | None,
+    operation: str,
+    body: bytes,
+    database: Open,
+) -> tuple[Function, Arguments]:
     """The function that an operation calls, the object's instance before its arguments, and these.
 
     Args:
         methods: the public ones of the object's class.
+        fetch: its handler of requests, and what gives a request the face that it knows; None: it has none.
         operation: `call` and the name of one, or one of those below.
         body: arguments, and the props of the grant.
         database: gives the object's own.
@@ -42,6 +53,10 @@ def prepare(methods: Mapping[str, Function], operation: str, body: bytes, databa
     """
     given, props = _BODY.decode(body)
     args, kwargs = _arguments(given)
+    if operation == _FETCH:
+        if fetch is None:
+            raise LookupError("no fetch handler")
+        return partial(_fetched, *fetch), (args, kwargs)
     if not operation.startswith(_CALL):
         return _on(database, _OPERATIONS[operation]), (args, kwargs)
     if _PROPS in kwargs:
@@ -58,6 +73,18 @@ def _on(database: Open, function: Function) -> Function:
         return function(database(), *args, **kwargs)
 
     return call
+
+
+async def _fetched(
+    fetch: Function, adapt: Function, instance: Any, method: str, url: str, headers: Any, body: bytes
+) -> list[Any]:
+    """What the object answers a request with: status, header fields, body."""
+    request = Request(url, method=method, headers=Headers((name, value) for name, value in headers), body=body)
+    response = fetch(instance, adapt(request))
+    response = await response if isawaitable(response) else response
+    if not isinstance(response, Response):
+        raise TypeError(f"fetch must return a Response, not {type(response).__qualname__}")
+    return [response.status, [list(field) for field in response.headers.raw()], await response.bytes()]
 
 
 def result(value: Any) -> bytes:

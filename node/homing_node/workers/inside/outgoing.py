@@ -23,7 +23,18 @@ from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
-from homing_node.workers.inside.channel import FAILURE, FETCH, FOLLOW, LIST, METHOD, OF_CALL, OUTBOUND, REVOKE, SANDBOX
+from homing_node.workers.inside.channel import (
+    FAILURE,
+    FETCH,
+    FOLLOW,
+    LIST,
+    LOADER,
+    METHOD,
+    OF_CALL,
+    OUTBOUND,
+    REVOKE,
+    SANDBOX,
+)
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
@@ -285,6 +296,11 @@ class Stubs:
     def own_address(self) -> tuple[str, ObjectId]:
         """See `homing.sandbox_runner.Runner`."""
         return self._caller().address()
+
+    def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
+        """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading_frames`."""
+        _bound(body)
+        return self._caller().outgoing().begin(LOADER, _NOWHERE, what, body, lambda answer, _: answer)
 
     def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
         caller, body, headers = self._caller(), request.homing_body, request.headers.raw()

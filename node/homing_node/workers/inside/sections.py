@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 from homing.storage import Storage, Transaction
 from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.alarms import Alarms
-from homing_node.workers.inside.application import ObjectClass
 from homing_node.workers.inside.calls import seen
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.gates import Section, current_section
+from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.turn_keeper import Aborted, Host, TurnKeeper
 
 

@@ -23,7 +23,8 @@ from homing_node.workers.inside import failures
 from homing_node.workers.inside.outgoing import error_of
 
 if TYPE_CHECKING:
-    from homing_node.workers.inside.application import Application, ObjectClass
+    from homing_node.workers.inside.application import Application
+    from homing_node.workers.inside.object_class import ObjectClass
 
 
 def services_of(
