@@ -16,7 +16,7 @@ from homing_gateway.routes import Route
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.limits import RETRY_S_MAX
 from homing_placement.routing.link import NodeLink
-from homing_placement.routing.listing import every_link, list_objects
+from homing_placement.routing.listing import every_link, link_of, list_objects
 from homing_placement.routing.policy import error_of
 
 DRAIN = "/homing.wire.v1.Calls/Drain"
@@ -110,11 +110,7 @@ class Admin:
             NotFound: no such node is registered.
             Unavailable: it did not answer.
         """
-        if node_id not in self._forwarder.table.nodes:
-            raise NotFound(f"there is no node {node_id[:100]}")
-        link = self._forwarder.links.get(node_id)
-        if link is None:
-            raise Unavailable(f"node {node_id} cannot be reached")
+        link = link_of(self._forwarder, node_id)
         await link.ask(DRAIN, call_pb2.DrainRequest(stay=stay), call_pb2.DrainReply)
         return {"node": node_id, "state": "up" if stay else "draining"}
 

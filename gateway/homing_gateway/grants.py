@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
-from homing.errors import BadRequest, NotFound, Unavailable
+from homing.errors import BadRequest
 from homing.wire.v1 import call_pb2
 from homing_gateway.admin import as_error
 from homing_gateway.limits import AUDIT_RECORDS_DEFAULT, AUDIT_RECORDS_MAX
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.link import NodeLink
-from homing_placement.routing.listing import every_link
+from homing_placement.routing.listing import every_link, link_of
 
 GRANTS = "/homing.wire.v1.Calls/Grants"
 _FACTS = ("id", "name", "kind", "holder", "calls", "sent_bytes", "received_bytes", "left_ms")
@@ -64,11 +64,7 @@ class Grants:
             NotFound: there is no such node, or none of that id is open there.
             Unavailable: it cannot be reached.
         """
-        if node_id not in self._forwarder.table.nodes:
-            raise NotFound(f"there is no node {node_id[:100]}")
-        link = self._forwarder.links.get(node_id)
-        if link is None:
-            raise Unavailable(f"node {node_id} cannot be reached")
+        link = link_of(self._forwarder, node_id)
         reply = await link.ask(GRANTS, call_pb2.GrantsRequest(revoke=grant_id), call_pb2.GrantsReply)
         if reply.HasField("failure"):
             raise as_error(reply.failure)

@@ -13,7 +13,7 @@ import grpc
 import msgspec
 
 from homing import grants as granting
-from homing.errors import BadRequest, HomingError, NotFound, SandboxNoValue, Unavailable
+from homing.errors import BadRequest, HomingError, SandboxNoValue, Unavailable
 from homing.sandboxes import PYTHON, Asked, Ran, decode_outcome, limits_of
 from homing.values import from_json, to_json, to_stored
 from homing.wire.v1 import call_pb2
@@ -22,7 +22,7 @@ from homing_gateway.limits import RUN_S_MAX
 from homing_gateway.streams import next_part
 from homing_placement.routing.forward import Forwarder
 from homing_placement.routing.link import NodeLink
-from homing_placement.routing.listing import every_link
+from homing_placement.routing.listing import every_link, link_of
 
 RUN_CODE = "/homing.wire.v1.Calls/RunCode"
 RUNS = "/homing.wire.v1.Calls/Runs"
@@ -117,11 +117,7 @@ class Sandboxes:
             NotFound: there is no such node, or none of that number goes on there.
             Unavailable: it cannot be reached.
         """
-        if node_id not in self._forwarder.table.nodes:
-            raise NotFound(f"there is no node {node_id[:100]}")
-        link = self._forwarder.links.get(node_id)
-        if link is None:
-            raise Unavailable(f"node {node_id} cannot be reached")
+        link = link_of(self._forwarder, node_id)
         reply = await link.ask(RUNS, call_pb2.RunsRequest(end=number), call_pb2.RunsReply)
         if reply.HasField("failure"):
             raise as_error(reply.failure)

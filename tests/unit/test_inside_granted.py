@@ -31,7 +31,7 @@ def body(*args: Any, props: bytes = b"", **kwargs: Any) -> bytes:
 
 
 def called(database: Database, operation: str, *args: Any, **kwargs: Any) -> Any:
-    function, (given, named) = prepare({}, operation, body(*args, **kwargs), lambda: database)
+    function, (given, named) = prepare({}, None, operation, body(*args, **kwargs), lambda: database)
     return function(None, *given, **named)
 
 
@@ -39,12 +39,12 @@ def test_props_come_from_the_grant_alone() -> None:
     """Broken by: the check of `props` among the arguments, left out."""
     methods = {"m": lambda _, *args, **kwargs: [args, kwargs]}
     nobody: Any = None
-    function, (args, kwargs) = prepare(methods, "call m", body(1, props=to_stored({"u": 7})), nobody)
+    function, (args, kwargs) = prepare(methods, None, "call m", body(1, props=to_stored({"u": 7})), nobody)
     assert function(None, *args, **kwargs) == [(1,), {"props": {"u": 7}}]
     for props in (b"", to_stored({"u": 7})):
         forged = msgspec.msgpack.encode([to_stored([[], {"props": {"u": 8}}]), props])
         with pytest.raises(ValueError, match="props"):
-            prepare(methods, "call m", forged, nobody)
+            prepare(methods, None, "call m", forged, nobody)
 
 
 @pytest.mark.parametrize("code", [4, 5, 6, 7, 8, 9, 100])
@@ -53,21 +53,21 @@ def test_no_reference_passes(code: int) -> None:
     given = msgspec.msgpack.encode([[msgspec.msgpack.Ext(code, msgspec.msgpack.encode(["Counter", bytes(32)]))], {}])
     nobody: Any = None
     with pytest.raises(ValueError, match="unknown kind"):
-        prepare({"m": print}, "call m", msgspec.msgpack.encode([given, b""]), nobody)
+        prepare({"m": print}, None, "call m", msgspec.msgpack.encode([given, b""]), nobody)
 
 
 @pytest.mark.parametrize("given", [b"", b"\xc1", to_stored([1, 2]), to_stored([[], {1: 2}]), to_stored([[], {}, 0])])
 def test_what_is_no_arguments_is_refused(given: bytes) -> None:
     nobody: Any = None
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says, the caller is told that it is none
-        prepare({"m": print}, "call m", msgspec.msgpack.encode([given, b""]), nobody)
+        prepare({"m": print}, None, "call m", msgspec.msgpack.encode([given, b""]), nobody)
 
 
 def test_an_unknown_method_or_operation_is_none() -> None:
     nobody: Any = None
     for operation in ("call other", "sql.other", "", "call"):
         with pytest.raises(LookupError):
-            prepare({"m": print}, operation, body(), nobody)
+            prepare({"m": print}, None, operation, body(), nobody)
 
 
 def test_a_statement_that_was_prepared_for_the_object_is_judged_anew(database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from homing.errors import BadRequest, HomingError, NotSupported, TooLarge
-from homing.grants import Given, Grant, http
+from homing.grants import Given, files, http
 from homing.loading import (
     CODE_BYTES_MAX,
     CPU_MS_DEFAULT,
@@ -122,7 +122,7 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
     "no dict": ([], BadRequest),
     "an env of a name that is taken": ({"env": {"global_outbound": 1}}, BadRequest),
     "requests through nothing": ({"global_outbound": object()}, TypeError),
-    "requests through a grant of something else": ({"global_outbound": Grant("kv", {})}, TypeError),
+    "requests through a grant of something else": ({"global_outbound": files({"a": "b"})}, TypeError),
 }
 
 

@@ -17,24 +17,14 @@ from homing_node.broker.grants import Hand
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.asks import Asks
 from homing_node.sandboxes.inside import talk
-from homing_node.sandboxes.runs import cpu_s_of
+from homing_node.sandboxes.runs import CODES, LIMITS, cpu_s_of
 from homing_node.sandboxes.sandbox import Conversation, Sandbox
 from homing_node.workers.inside.framing import BadFrame, MessageTooLarge
 from homing_node.workers.inside.output import LineBudget
 from homing_node.workers.jail import explain_exit
 from homing_node.workers.jail_system import anonymous_bytes_of
 
-_CODES = {
-    talk.RAISED: "sandbox-error",
-    talk.SYNTAX: "sandbox-syntax",
-    talk.MEMORY: "sandbox-limit",
-    talk.NO_VALUE: "sandbox-no-value",
-    talk.RESULT_BYTES: "sandbox-limit",
-    talk.NOT_FOUND: "not-found",
-    talk.MISFIT: "bad-request",
-    talk.CANCELLED: "sandbox-error",
-}
-_LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
+_CODES = {**CODES, talk.NOT_FOUND: "not-found", talk.MISFIT: "bad-request", talk.CANCELLED: "sandbox-error"}
 _OUTCOMES = {"cpu_ms": "exceededCpu", "memory_bytes": "exceededMemory"}
 OnLine = Callable[[int, str], None]
 
@@ -290,7 +280,7 @@ class LoadedWorker:
         start, cause = cause.startswith(talk.START), cause.removeprefix(talk.START)
         if cause == talk.MEMORY:
             message = f"it wanted more memory than a dynamic worker has: {message}".removesuffix(": ")
-        failed = (_CODES[cause], message, _LIMITS.get(cause, error_type), trace)
+        failed = (_CODES[cause], message, LIMITS.get(cause, error_type), trace)
         if start:
             self._calls[number]
             self._end(failed)

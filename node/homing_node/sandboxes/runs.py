@@ -22,14 +22,14 @@ from homing_node.workers.jail import explain_exit
 from homing_node.workers.jail_system import anonymous_bytes_of
 
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of a process, in the clock ids of the kernel (include/linux/posix-timers.h)
-_CODES = {
+CODES = {
     talk.RAISED: "sandbox-error",
     talk.SYNTAX: "sandbox-syntax",
     talk.MEMORY: "sandbox-limit",
     talk.NO_VALUE: "sandbox-no-value",
     talk.RESULT_BYTES: "sandbox-limit",
 }
-_LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
+LIMITS = {talk.MEMORY: "memory_bytes", talk.RESULT_BYTES: "result_bytes"}
 _STATUS_OF_SIGNALS = 128
 _CORES = os.cpu_count() or 1
 
@@ -115,7 +115,7 @@ class Run:
             cause, error_type, message, trace = map(_text, parts)
             if cause == talk.MEMORY:
                 message = f"it wanted more than {self.asked.limits.memory_bytes} bytes of memory"
-            self._end([_CODES[cause], message, _LIMITS.get(cause, error_type), trace])
+            self._end([CODES[cause], message, LIMITS.get(cause, error_type), trace])
         elif kind == talk.ASK and self._asks is not None:
             self._asks.take(*parts)
         else:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from homing.errors import HomingError, Overloaded, Unavailable
+from homing.errors import HomingError, NotFound, Overloaded, Unavailable
 from homing.listing import ListedObject, ObjectList, encode
 from homing.wire.v1 import call_pb2
 from homing_placement.records import NodeRecord
@@ -40,6 +40,22 @@ async def every_link(links: Links) -> list[NodeLink]:
             return standing
         await asyncio.sleep(TICK_S)
     raise Unavailable("a node cannot be reached, so the list would be incomplete", retry_after_s=RETRY_AFTER_S_DEFAULT)
+
+
+def link_of(links: Links, node_id: str) -> NodeLink:
+    """The link of one node.
+
+    Raises:
+        NotFound: no such node is registered.
+        Unavailable: it cannot be reached.
+    """
+    node = links.table.nodes.get(node_id)
+    if node is None:
+        raise NotFound(f"there is no node {node_id[:100]}")
+    link = links.link_to(node)
+    if link is None:
+        raise Unavailable(f"node {node_id} cannot be reached")
+    return link
 
 
 async def list_objects(links: Sequence[NodeLink], class_name: str, after: bytes, limit: int) -> ObjectList:
