@@ -71,7 +71,7 @@ def _check_config(config: AppConfig, name: str) -> None:
 
 def _check_bindings(bindings: dict[str, Any], values: Any) -> None:
     msgspec.msgpack.encode(bindings)
-    kinds = ("vars", "kv", "d1", "missing", "objects", "assets", "services", "workflows")
+    kinds = ("vars", "kv", "d1", "missing", "objects", "assets", "services", "workflows", "loaders")
     parts = {kind: bindings.get(kind, {}) for kind in kinds}
     assert set(bindings) <= {*parts, "crons", "fetch_hosts", "grants", "secrets"}
     names = [name for part in parts.values() for name in part]
