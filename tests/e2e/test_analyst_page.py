@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import statistics
@@ -46,7 +45,8 @@ class Host(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET  # noqa: N815 - http.server calls it by this name
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -178,9 +178,7 @@ mark
 """
 
 
-@pytest.mark.skipif(
-    chat.CHROMIUM is None and os.geteuid() != 0, reason="chromium is missing, and only root can install it"
-)
+@chat.needs_chromium
 def test_a_stranger_asks_is_seen_and_is_stopped(url: str, host: int, browser: chat.BrowserContext) -> None:
     """Broken by: telling uses with the outcome alone, revoking what was given to no run, innerHTML in the page."""
     analyst = Analyst(browser.new_page(), url)

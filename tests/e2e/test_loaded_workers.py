@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -35,9 +36,9 @@ def main(body: str, before: str = "") -> str:
     )
 
 
-async def until(holds: object, seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator] - a function of no arguments
+    while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
 
@@ -301,8 +302,8 @@ async def test_an_object_may_not_confuse_the_node(node: Workers) -> None:
     """Messages of a worker process that say what cannot be."""
     key = await node.load(main("return 1"))
 
-    def part(**given: object) -> bytes:
-        whole = {
+    def part(**given: Any) -> bytes:
+        whole: dict[str, Any] = {
             "key": "x",
             "tenant": "",
             "cpu_ms": 1,
@@ -312,7 +313,7 @@ async def test_an_object_may_not_confuse_the_node(node: Workers) -> None:
             "size": 1,
             "at": 0,
         }
-        return encode(Part(**{**whole, "data": b"", **given}))  # type: ignore[arg-type] - any of them may be wrong
+        return encode(Part(**{**whole, "data": b"", **given}))
 
     for what, body in (
         ("part", part()),

@@ -12,6 +12,7 @@ from homing.errors import BadRequest
 from homing.sandboxes import JAVASCRIPT, TYPESCRIPT, Asked, decode_outcome, encode_outcome
 from homing_node.sandboxes.service import Sandboxes
 from homing_node.workers.jail_system import status_of
+from jailed import proc
 from sandboxed import run, sandboxes, sleeping
 
 
@@ -199,8 +200,9 @@ async def test_a_process_that_runs_javascript_has_nothing_either(node: Sandboxes
     assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"], status["Seccomp_filters"]) == ("1", "2", "2")
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2", "3"]
-    with open(f"/proc/{pid}/maps") as maps:  # noqa: ASYNC230 - it is memory
-        assert not [line for line in maps if "wx" in line.split()[1]]
+    maps = proc(pid, "maps").splitlines()
+    assert maps
+    assert not [line for line in maps if "wx" in line.split()[1]]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

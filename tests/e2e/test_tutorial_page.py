@@ -32,6 +32,9 @@ WAIT_MS = 20_000  # a takeover is in it
 NEWCOMERS_LINES = 50
 
 CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None and os.geteuid() != 0, reason="chromium is missing, and only root can install it"
+)
 # It is to draw without a GPU, and to ask the network for nothing; that it has no sandbox, as root must, is the default.
 FLAGS = (
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -131,7 +134,7 @@ def kill_workers_of_the_room(url: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.skipif(CHROMIUM is None and os.geteuid() != 0, reason="chromium is missing, and only root can install it")
+@needs_chromium
 def test_two_tabs_hear_everything_once_whatever_dies(url: str, browser: BrowserContext, place: Path) -> None:
     reader = Reader(place, int(url.rsplit(":", 1)[1]))
     ann, bob = (Tab(browser.new_page(), url, who) for who in ("ann", "bob"))

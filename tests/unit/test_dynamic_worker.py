@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from homing import compat
-from homing.http import let_fetch
 from homing.loading import worker_code
 from homing.loading_frames import encode, encode_code
 from homing.values import from_stored, to_stored
@@ -46,15 +45,15 @@ seen = []
 
 
 @pytest.fixture(autouse=True)
-def process() -> Generator[None]:
+def process(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """What a worker changes in its process."""
+    monkeypatch.setattr("homing.http._state.fetcher", None)  # put back to what it was, whatever `let_fetch` says
     modules, finders, path = dict(sys.modules), list(sys.meta_path), list(sys.path)
     sys.path.append(compat.MODULES)
     yield
     sys.path[:], sys.meta_path[:] = path, finders
     sys.modules.clear()
     sys.modules.update(modules)
-    let_fetch(None)  # type: ignore[arg-type] - as before
 
 
 class Sandbox:

@@ -56,10 +56,19 @@ def test_no_reference_passes(code: int) -> None:
         prepare({"m": print}, None, "call m", msgspec.msgpack.encode([given, b""]), nobody)
 
 
-@pytest.mark.parametrize("given", [b"", b"\xc1", to_stored([1, 2]), to_stored([[], {1: 2}]), to_stored([[], {}, 0])])
-def test_what_is_no_arguments_is_refused(given: bytes) -> None:
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"", "truncated"),
+        (b"\xc1", "malformed"),
+        (to_stored([1, 2]), "a list and a dict"),
+        (to_stored([[], {1: 2}]), "the name of an argument is text"),
+        (to_stored([[], {}, 0]), "a list and a dict"),
+    ],
+)
+def test_what_is_no_arguments_is_refused(given: bytes, said: str) -> None:
     nobody: Any = None
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says, the caller is told that it is none
+    with pytest.raises(ValueError, match=said):
         prepare({"m": print}, None, "call m", msgspec.msgpack.encode([given, b""]), nobody)
 
 

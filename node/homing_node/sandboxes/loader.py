@@ -10,22 +10,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
-
-from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
+from homing.errors import BadRequest, NotFound, Overloaded, TooLarge, Unavailable
 from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
 from homing.loading_frames import NEEDED, Answer, Call, Part, decode_call, decode_part, encode
 from homing_node.broker.grants import Hand
 from homing_node.broker.running import Running
 from homing_node.objects.ports import Loading
 from homing_node.sandboxes import limits
+from homing_node.sandboxes.answering import settle
 from homing_node.sandboxes.bounds import Bounds, Group
 from homing_node.sandboxes.loaded import LoadedWorker
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.service import Sandboxes, SandboxFacts, giver_of
 from homing_placement.routing.pending import Pending
-
-_log = structlog.stdlib.get_logger("homing.sandboxes")
 
 OnLine = Callable[[str, int, str], None]
 """Gets what a worker prints: the id of the request, or empty; level; text."""
@@ -82,24 +79,20 @@ class Loader:
         self._running.start(self._answer(pending, loading))
 
     async def _answer(self, pending: Pending, loading: Loading) -> None:
-        group = Group(loading.owner, loading.request)
-        try:
-            if pending.method == CALL:
-                pending.answer = encode(await self._call(decode_call(pending.body), pending, group, loading.on_line))
-            elif pending.method == PART:
-                await self._part(decode_part(pending.body), pending, loading)
-            elif pending.method == DROP:
-                self._drop(self._entries.get((group.owner, pending.body.decode(errors="replace"))), "its code failed")
-            else:
-                raise BadRequest("this asks for nothing that a loader does")
-        except HomingError as error:
-            pending.error = error
-        except asyncio.CancelledError:
-            pending.error = Unavailable("the node stops")
-        except Exception:  # a fault in one call ends that call only
-            _log.exception("a call of a dynamic worker failed")
-            pending.error = HomingError("the node failed on this call")
+        await settle(pending, self._do(pending, loading), "call", "the node stops")
         pending.on_done(pending)
+
+    async def _do(self, pending: Pending, loading: Loading) -> bytes | None:
+        group = Group(loading.owner, loading.request)
+        if pending.method == CALL:
+            return encode(await self._call(decode_call(pending.body), pending, group, loading.on_line))
+        if pending.method == PART:
+            await self._part(decode_part(pending.body), pending, loading)
+        elif pending.method == DROP:
+            self._drop(self._entries.get((group.owner, pending.body.decode(errors="replace"))), "its code failed")
+        else:
+            raise BadRequest("this asks for nothing that a loader does")
+        return None
 
     # -- code -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from homing.errors import BadRequest, HomingError, NotFound, Overloaded, TooLarge, Unavailable
+from homing.errors import BadRequest, NotFound, Overloaded, TooLarge, Unavailable
 from homing.observability.catalogue import SOURCES
 from homing.sandbox_news import News
 from homing.sandboxes import Asked, Outcome, encode_outcome
@@ -23,6 +23,7 @@ from homing_node.metrics import NodeMetrics
 from homing_node.objects.ports import WorkerPort
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.admission import Admission, Quotas
+from homing_node.sandboxes.answering import settle
 from homing_node.sandboxes.fleet import Fleet
 from homing_node.sandboxes.jails import SandboxJails
 from homing_node.sandboxes.news import Unheard
@@ -169,21 +170,17 @@ class Sandboxes:
             found.task.cancel()
 
     async def _answer(self, pending: Pending, giver: Giver, unheard: Unheard) -> None:
-        try:
-            left_s = pending.deadline_s - time.monotonic()
-            asked = Asked.decode(pending.body)
-            on_output = unheard.printed if asked.streamed else None
-            outcome = await self.run(asked, giver, left_s, on_output, unheard.used if asked.followed else None)
-            pending.answer = encode_outcome(outcome, unheard.end())
-        except HomingError as error:
-            pending.error = error
-        except asyncio.CancelledError:
-            pending.error = Unavailable("the node stops, or nobody waits for the run any more")
-        except Exception:  # a fault in one run ends that run only
-            _log.exception("a run failed")
-            pending.error = HomingError("the node failed on this run")
+        cancelled = "the node stops, or nobody waits for the run any more"
+        await settle(pending, self._run_of(pending, giver, unheard), "run", cancelled)
         unheard.end()
         pending.on_done(pending)
+
+    async def _run_of(self, pending: Pending, giver: Giver, unheard: Unheard) -> bytes:
+        left_s = pending.deadline_s - time.monotonic()
+        asked = Asked.decode(pending.body)
+        on_output = unheard.printed if asked.streamed else None
+        outcome = await self.run(asked, giver, left_s, on_output, unheard.used if asked.followed else None)
+        return encode_outcome(outcome, unheard.end())
 
     async def run(
         self, asked: Asked, giver: Giver = _NOBODY, left_s: float = math.inf, on_output: OnOutput | None = None,

@@ -8,7 +8,7 @@ import linecache
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from homing.loading import DATA, JSON, PY, TEXT, import_name
@@ -49,15 +49,18 @@ class _Loader(importlib.abc.InspectLoader):
         except KeyError:
             raise FileNotFoundError(path) from None
 
+    def get_code(self, fullname: str) -> CodeType:
+        """What is run, with its lines for tracebacks."""
+        text = self._content.decode()
+        linecache.cache[self._path] = (len(text), None, text.splitlines(keepends=True), self._path)
+        return self.source_to_code(text, self._path)
+
     def exec_module(self, module: ModuleType) -> None:
         """Run it, or give it its value."""
-        names: dict[str, Any] = vars(module)
         if self._kind == PY:
-            text = self._content.decode()
-            linecache.cache[self._path] = (len(text), None, text.splitlines(keepends=True), self._path)
-            exec(compile(text, self._path, "exec", dont_inherit=True), names)  # noqa: S102 - what a sandbox is for
+            super().exec_module(module)
         else:
-            names["default"] = _value(self._kind, self._content)
+            vars(module)["default"] = _value(self._kind, self._content)
 
 
 def _value(kind: str, content: bytes) -> Any:
