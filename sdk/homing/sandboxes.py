@@ -16,7 +16,8 @@ from homing import sandbox_runner
 from homing.errors import BadRequest, SandboxError, sandbox_error
 from homing.grants import Given, Grant
 from homing.sandbox_news import Ear, Item, OnOutput, OnUse
-from homing.values import from_stored, to_stored
+from homing.untrusted import from_untrusted
+from homing.values import to_stored
 
 PYTHON, JAVASCRIPT, TYPESCRIPT = LANGUAGES = ("python", "javascript", "typescript")
 
@@ -192,7 +193,7 @@ def _ran(
     value: Any = None
     if result is not None:
         try:
-            value = from_stored(result)
+            value = from_untrusted(result)
         except ValueError as broken:  # whoever runs in a sandbox may write what it likes there
             told = sandbox_error("sandbox-no-value", f"the result cannot be read: {broken}", "", "")
     text, error_text = stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")

@@ -20,7 +20,7 @@ from homing.errors import NotSupported
 
 _EXT_INTEGER = 1  # beyond 64 bits: signed, little endian
 _EXT_DATETIME = 2  # ISO 8601
-_EXT_SET = 3  # a MessagePack array
+EXT_SET = 3  # a MessagePack array
 
 _json_encode = msgspec.json.Encoder().encode
 _json_decode = msgspec.json.Decoder().decode
@@ -270,7 +270,7 @@ class Packer:
         if kind is datetime:
             return msgspec.msgpack.Ext(_EXT_DATETIME, value.isoformat().encode())
         if kind is set or kind is frozenset:
-            return msgspec.msgpack.Ext(_EXT_SET, _pack([self.extend(item) for item in value]))
+            return msgspec.msgpack.Ext(EXT_SET, _pack([self.extend(item) for item in value]))
         if kind is bytearray or kind is memoryview:
             return bytes(value)
         return self._other(value)
@@ -283,8 +283,8 @@ class Packer:
             return int.from_bytes(data, "little", signed=True)
         if code == _EXT_DATETIME:
             return datetime.fromisoformat(bytes(data).decode())
-        if code == _EXT_SET:
-            return _set_of(self._decode(bytes(data)))
+        if code == EXT_SET:
+            return _set_of(self._decode(data))  # not copied: sets within sets would each be another copy of all
         return self._resolve(code, bytes(data))
 
 

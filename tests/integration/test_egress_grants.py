@@ -201,11 +201,33 @@ async def test_so_many_at_once(world: World) -> None:
 
 async def test_so_many_of_all_grants(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "grant_calls_at_once_max", 1)
+    monkeypatch.setattr(limits, "grant_calls_waiting_max", 0)
     egress = Egress(world.audit.append, world.network)
     opened = [egress.open(world.grant(), holder="box", fetch_hosts=world.grant().hosts, secrets={}) for _ in range(2)]
     async with opened[0].fetch(OutboundRequest("GET", URL)):
         assert (await world.ask(opened=opened[1])).code == "overloaded"
     assert (await world.ask(opened=opened[1])).status == 200
+    await egress.close()
+
+
+async def test_a_tenant_waits_for_its_own_and_for_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has its share under way, and one more in line. Broken by: one line for all of a node."""
+    monkeypatch.setattr(limits, "grant_calls_share_max", 1)
+    egress = Egress(world.audit.append, world.network)
+    hosts = world.grant().hosts
+    first, second, other = (
+        egress.open(world.grant(), holder="box", fetch_hosts=hosts, secrets={}, tenant=tenant)
+        for tenant in ("ada", "ada", "bob")
+    )
+    async with first.fetch(OutboundRequest("GET", URL)):
+        waiting = asyncio.ensure_future(world.ask(opened=second))
+        assert (await world.ask(opened=other)).status == 200
+        with pytest.raises(DeadlineExceeded):
+            async with second.fetch(OutboundRequest("GET", URL, timeout_s=0.05)):
+                pass
+        assert world.audit[-1].outcome == "refused", "nothing was sent"
+        assert not waiting.done()
+    assert (await waiting).status == 200
     await egress.close()
 
 

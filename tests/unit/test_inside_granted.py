@@ -13,6 +13,7 @@ from homing.values import to_stored
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.authorizer import reads
 from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.failures import NotGranted
 from homing_node.workers.inside.granted import prepare
 
 
@@ -83,7 +84,7 @@ def test_a_statement_that_was_prepared_for_the_object_is_judged_anew(database: D
     """Broken by: `can_cache=False` left out of `_read`, with the text prepared by the object before."""
     for _ in range(3):
         database.execute("DELETE FROM t WHERE a = 99", ())
-    with pytest.raises(StorageError, match="not authorized"):
+    with pytest.raises(NotGranted, match="not authorized"):
         called(database, "sql.read", "DELETE FROM t WHERE a = 99")
     database.execute("DELETE FROM t WHERE a = 99", ())  # and afterwards the object may again
     assert called(database, "sql.read", "SELECT a FROM t") == [{"a": 1}, {"a": 2}]
@@ -116,7 +117,8 @@ def test_a_statement_that_was_prepared_for_the_object_is_judged_anew(database: D
 )
 def test_a_reader_changes_nothing(database: Database, query: str) -> None:
     """Broken by: `reading` left out of `Guard.__call__`."""
-    with pytest.raises(StorageError):
+    of_functions = "load_extension" in query  # SQLite says so by itself, as of SQL that is none
+    with pytest.raises(StorageError if of_functions else NotGranted):
         called(database, "sql.read", query)
     assert database.commit() is None
     assert called(database, "sql.read", "SELECT count(*) AS n FROM t") == [{"n": 2}]

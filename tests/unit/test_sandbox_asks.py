@@ -146,3 +146,31 @@ async def test_after_the_run_nothing_is_answered() -> None:
     await world.settle()
     assert waits.cancelled()
     assert world.said == []
+
+
+async def test_an_ask_that_is_given_up_is_cancelled_and_makes_room() -> None:
+    """Broken by: `leave` without its `cancel`, or without `_forget`."""
+    waits: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    world = World(lambda operation, arguments: waits if operation == "waits" else b"answer")
+    world.take(1, 1, "waits", b"ab")
+    await world.settle()
+    world.asks.leave(1)
+    world.asks.check()
+    for number in range(talk.asks_at_once_max):  # all of its room is there again
+        world.take(number + 2, 1, "x", b"")
+    await world.settle()
+    assert waits.cancelled()
+    assert [said[:2] for said in world.said] == [(talk.ANSWER, n + 2) for n in range(talk.asks_at_once_max)]
+    world.asks.leave(1)
+    world.asks.leave(3)  # its answer was on its way
+    await world.settle()
+    assert len(world.said) == talk.asks_at_once_max
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, True, "1", None])
+async def test_what_never_was_asked_is_not_given_up(number: object) -> None:
+    """Broken by: each condition of `leave`."""
+    world = World(lambda operation, arguments: b"")
+    world.take(1, 1, "x", b"")
+    with pytest.raises((TypeError, ValueError)):
+        world.asks.leave(number)

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.credentials import Credentials
-from homing_node.broker.meter import Room
 from homing_node.broker.network import Network, System
 from homing_node.broker.open_grant import OpenGrant
 from homing_node.broker.opened import GrantUse
 from homing_node.broker.outcomes import error_of
 from homing_node.broker.policy import OutboundGrant, check_within
+from homing_node.broker.room import Room
 from homing_node.broker.running import Running
 from homing_node.broker.urls import Refusal
 
@@ -43,12 +43,13 @@ class Egress:
         self._audit = audit
         self._network = network or System()
         self._open: dict[str, OpenGrant] = {}
-        self._room = Room(limits.grant_calls_at_once_max)
+        self._room = Room()
         self._running = Running()
 
     def open(
         self, grant: OutboundGrant, *, holder: str, fetch_hosts: Sequence[str], secrets: Mapping[str, str],
-        on_end: Callable[[OpenGrant], None] | None = None, audit: Callable[[AuditRecord], None] | None = None,
+        tenant: str = "", on_end: Callable[[OpenGrant], None] | None = None,
+        audit: Callable[[AuditRecord], None] | None = None,
     ) -> OpenGrant:  # fmt: skip
         """Open a grant, until it is revoked or closed, or expires.
 
@@ -57,6 +58,7 @@ class Egress:
             holder: who may, for audits.
             fetch_hosts: where the giver may send requests itself: no grant gives more than that.
             secrets: the giver's, by name; only those that the grant names are kept.
+            tenant: whose requests they are: each has its share of this node.
             on_end: told when it is over.
             audit: told of its requests in place of whoever is told of all.
 
@@ -69,8 +71,8 @@ class Egress:
         except Refusal as refusal:
             raise error_of(refusal) from None
         opened = OpenGrant(
-            grant, holder, credentials, network=self._network, room=self._room, audit=audit or self._audit,
-            on_end=lambda opened: self._ended(opened, on_end), on_rest=self._rests,
+            grant, holder, credentials, network=self._network, room=self._room, tenant=tenant,
+            audit=audit or self._audit, on_end=lambda opened: self._ended(opened, on_end), on_rest=self._rests,
         )  # fmt: skip
         self._open[opened.id] = opened
         return opened

@@ -23,11 +23,11 @@ from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.egress import Egress
 from homing_node.broker.http_grant import OpenHttpGrant, within_answers
-from homing_node.broker.meter import Room
 from homing_node.broker.network import Network
 from homing_node.broker.object_grant import OpenObjectGrant, Origin, Routes, object_grant
 from homing_node.broker.opened import GrantUse, Opened
 from homing_node.broker.policy import read_grant
+from homing_node.broker.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,12 @@ class Grants:
         self.records: deque[AuditRecord] = deque(maxlen=limits.grant_audit_records_max)
         self._routes, self._secret_of, self._count = routes, secret_of, count
         self._egress = Egress(partial(self._audit, None), network)
-        self._room = Room(limits.grant_calls_at_once_max)
+        self._room = Room()
         self._open: dict[str, tuple[bytes, Granted]] = {}
 
-    def open(self, given: Sequence[Given], giver: Giver, holder: str, on_use: OnUse | None = None) -> Hand:
+    def open(
+        self, given: Sequence[Given], giver: Giver, holder: str, on_use: OnUse | None = None, tenant: str = ""
+    ) -> Hand:
         """Open grants for a run.
 
         Args:
@@ -154,6 +156,7 @@ class Grants:
             giver: whose they are.
             holder: who gets them, for audits.
             on_use: told of every call under them, when it is over; it must bound what it keeps.
+            tenant: whose calls they are: each has its share of what a node does at one time.
 
         Raises:
             BadRequest: one of them cannot be granted.
@@ -167,13 +170,13 @@ class Grants:
         hand = Hand()
         try:
             for each in given:
-                self._add(hand, each, giver, f"{holder} of {giver.holder}", partial(self._audit, on_use))
+                self._add(hand, each, giver, f"{holder} of {giver.holder}", partial(self._audit, on_use), tenant)
         except BaseException:
             hand.close()
             raise
         return hand
 
-    def _add(self, hand: Hand, given: Given, giver: Giver, holder: str, audit: OnUse) -> None:
+    def _add(self, hand: Hand, given: Given, giver: Giver, holder: str, audit: OnUse, tenant: str) -> None:
         kind, says = _said(given, giver)
         if kind == FILES:
             hand.add(Offer(given.name, kind, _files(says)), None)
@@ -182,8 +185,9 @@ class Grants:
             granted = within_answers(read_grant({**says, "name": given.name}))
             secrets = {name: value for name in giver.secrets if (value := self._secret_of(name)) is not None}
             egress = self._egress.open(
-                granted, holder=holder, fetch_hosts=giver.fetch_hosts, secrets=secrets, on_end=self._ended, audit=audit
-            )
+                granted, holder=holder, fetch_hosts=giver.fetch_hosts, secrets=secrets, tenant=tenant,
+                on_end=self._ended, audit=audit,
+            )  # fmt: skip
             opened: Granted = OpenHttpGrant(egress)
             operations: Sequence[str] = OpenHttpGrant.OPERATIONS
         elif kind in (STUB, SQL, KV, FETCH):
@@ -192,8 +196,8 @@ class Grants:
                 raise NotFound(f"there is no class {wanted.class_name[:100]}")
             operations = list(wanted.operations)
             opened = OpenObjectGrant(
-                wanted, holder, giver.origin, routes=self._routes, room=self._room, audit=audit,
-                on_end=self._ended,
+                wanted, holder, giver.origin, routes=self._routes, room=self._room, tenant=tenant,
+                audit=audit, on_end=self._ended,
             )  # fmt: skip
         else:
             raise BadRequest(f"there is no kind of grants {kind[:100]!r}")

@@ -103,32 +103,3 @@ class Meter:
         elapsed_s = max(0.0, now_s - self._tokens_at_s)
         self._tokens = min(self._tokens_max, self._tokens + elapsed_s * self.limits.calls_per_s_max)
         self._tokens_at_s = now_s
-
-
-class Room:
-    """The requests of all grants of a node.
-
-    Args:
-        calls_max: that are under way at the same time.
-
-    Attributes:
-        calls: those that are. Invariant: not more than `calls_max`.
-    """
-
-    def __init__(self, calls_max: int) -> None:
-        self._calls_max = calls_max
-        self.calls = 0
-
-    def begin(self) -> None:
-        """A request begins.
-
-        Raises:
-            Refusal: too many are under way.
-        """
-        if self.calls >= self._calls_max:
-            raise Refusal("node", "too many requests of grants are under way on this node")
-        self.calls += 1
-
-    def end(self) -> None:
-        """One that began is over."""
-        self.calls -= 1

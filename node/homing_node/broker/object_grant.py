@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from homing.errors import BadRequest, HomingError, Unavailable
+from homing.errors import BadRequest, Forbidden, HomingError, Unavailable
 from homing.ids import ObjectId
 from homing_node import limits
-from homing_node.broker.audit import CUT, FAILED, OK, AuditRecord
-from homing_node.broker.meter import Room
+from homing_node.broker.audit import CUT, FAILED, LEFT, OK, REFUSED, AuditRecord
 from homing_node.broker.opened import Opened
 from homing_node.broker.outcomes import error_of
 from homing_node.broker.policy import OutboundLimits
+from homing_node.broker.room import Room
 from homing_node.broker.urls import Refusal
 from homing_placement.routing.pending import KIND_GRANTED, Pending
 
@@ -147,16 +147,16 @@ class OpenObjectGrant(Opened):
         holder: who may.
         origin: on whose behalf.
         routes: to the object.
-        room: of the node.
+        room, tenant: see `Opened`.
         audit: told of every call.
         on_end: told when it is over.
     """
 
     def __init__(
-        self, grant: ObjectGrant, holder: str, origin: Origin, *, routes: Routes | None, room: Room,
+        self, grant: ObjectGrant, holder: str, origin: Origin, *, routes: Routes | None, room: Room, tenant: str,
         audit: Callable[[AuditRecord], None], on_end: Callable[[OpenObjectGrant], None],
     ) -> None:  # fmt: skip
-        super().__init__(grant.name, grant.kind, holder, grant.limits, room, on_end)
+        super().__init__(grant.name, grant.kind, holder, grant.limits, room, tenant, on_end)
         self._grant, self._origin, self._routes, self._audit = grant, origin, routes, audit
 
     async def ask(self, operation: str, arguments: bytes) -> bytes:
@@ -170,7 +170,7 @@ class OpenObjectGrant(Opened):
             The result (`homing.values`).
 
         Raises:
-            Forbidden: it is not granted.
+            Forbidden: it is not granted; so says of SQL the object's worker.
             GrantEnded: the grant was revoked, has expired, or is used up; also on the way.
             Overloaded: too many at once, or in a second; or so says the object.
             TooLarge, AnswerRefused: there is too much of arguments or result.
@@ -187,8 +187,8 @@ class OpenObjectGrant(Opened):
         try:
             with self._counted():
                 method = self._permitted(operation, arguments)
-                record.outcome, record.sent_bytes = CUT, len(arguments)
                 async with self._in_time(None):
+                    record.outcome, record.sent_bytes = CUT, len(arguments)
                     answer = await self._called(method, arguments)
                 record.received_bytes = len(answer)
                 self._came(len(answer))
@@ -199,7 +199,11 @@ class OpenObjectGrant(Opened):
             waits = refusal.rule == "calls_per_s_max"
             raise error_of(refusal, self._meter.wait_s() if waits else None) from None
         except HomingError as error:
-            record.outcome, record.rule = FAILED, error.code
+            judged = isinstance(error, Forbidden) and self._grant.kind == SQL  # by SQLite, before anything was done
+            record.outcome, record.rule = REFUSED if judged else FAILED, error.code
+            raise
+        except asyncio.CancelledError:
+            record.outcome = LEFT
             raise
         finally:
             record.took_ms = (time.perf_counter() - began_s) * 1_000

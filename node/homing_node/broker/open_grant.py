@@ -15,11 +15,11 @@ from homing_node.broker.audit import HTTP, AuditRecord
 from homing_node.broker.credentials import Credentials
 from homing_node.broker.exchange import Exchange, OutboundAnswer, OutboundRequest, mapped
 from homing_node.broker.judged import Judged
-from homing_node.broker.meter import Room
 from homing_node.broker.network import Network
 from homing_node.broker.opened import Opened
 from homing_node.broker.policy import OutboundGrant, permit
 from homing_node.broker.reflection import Mirror
+from homing_node.broker.room import Room
 from homing_node.broker.urls import Refusal, Target, read_url
 
 _METHOD_CHARS_MAX = 32
@@ -33,7 +33,7 @@ class OpenGrant(Opened):
         holder: who may.
         credentials: what is added.
         network: what requests go through.
-        room: of the node.
+        room, tenant: see `Opened`.
         audit: told of every request.
         on_end: told when it is over.
         on_rest: told when it has not been used for a while. After either its connections are to be closed.
@@ -47,11 +47,12 @@ class OpenGrant(Opened):
         *,
         network: Network,
         room: Room,
+        tenant: str,
         audit: Callable[[AuditRecord], None],
         on_end: Callable[[OpenGrant], None],
         on_rest: Callable[[OpenGrant], None],
     ) -> None:
-        super().__init__(grant.name, HTTP, holder, grant.limits, room, on_end)
+        super().__init__(grant.name, HTTP, holder, grant.limits, room, tenant, on_end)
         self._grant, self._credentials = grant, credentials
         self._audit, self._on_rest = audit, on_rest
         self._rest: asyncio.TimerHandle | None = None

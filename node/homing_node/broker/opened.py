@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
-from homing_node.broker.meter import Meter, Room
+from homing_node.broker.meter import Meter
 from homing_node.broker.outcomes import CLOSED, REVOKED
 from homing_node.broker.policy import OutboundLimits
+from homing_node.broker.room import Room
 from homing_node.broker.urls import Refusal
 
 _OVER = {REVOKED: "the grant was revoked", "life_s_max": "the grant has expired", CLOSED: "the grant is over"}
@@ -49,6 +50,7 @@ class Opened:
         holder: who may use it.
         limits: how much.
         room: of the node.
+        tenant: whose call it is there.
         on_end: told when it is over.
 
     Attributes:
@@ -56,11 +58,12 @@ class Opened:
     """
 
     def __init__(
-        self, name: str, kind: str, holder: str, limits: OutboundLimits, room: Room, on_end: Callable[[Any], None]
-    ) -> None:
+        self, name: str, kind: str, holder: str, limits: OutboundLimits, room: Room, tenant: str,
+        on_end: Callable[[Any], None],
+    ) -> None:  # fmt: skip
         self.id = secrets.token_hex(8)
         self.name, self.kind, self.holder = name, kind, holder
-        self._room, self._on_end = room, on_end
+        self._room, self._tenant, self._on_end = room, tenant, on_end
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._meter = Meter(limits, self._loop.time())
@@ -95,11 +98,7 @@ class Opened:
         """
         self._meter.begin(self._loop.time())
         try:
-            self._room.begin()
-            try:
-                yield
-            finally:
-                self._room.end()
+            yield
         finally:
             self._meter.end()
             if not self._meter.at_once and not self._meter.ended:
@@ -107,10 +106,10 @@ class Opened:
 
     @asynccontextmanager
     async def _in_time(self, timeout_s: float | None) -> AsyncGenerator[None]:
-        """Break off what runs inside when its time is up; `_end` does so earlier.
+        """Wait for a place on this node, and break off what runs inside when its time is up; `_end` does so earlier.
 
         Raises:
-            Refusal: it was.
+            Refusal: it was; or too much of the tenant's waits already.
         """
         most_s = self._limits.call_s_max
         if timeout_s is not None:
@@ -118,7 +117,7 @@ class Opened:
         scope = asyncio.timeout(most_s)
         self._under_way.add(scope)
         try:
-            async with scope:
+            async with scope, self._room.place(self._tenant):
                 yield
         except TimeoutError:
             if not scope.expired():  # it is of whoever asked

@@ -65,15 +65,35 @@ class Asks:
         except Exception:  # a fault in one ask ends that ask only
             _log.exception("an ask of a sandbox failed")
             said = talk.REFUSAL, number, *_told(HomingError("the node failed on this call"))
-        _, size = self._running.pop(number)
-        self._bytes -= size
-        self._send(said)
+        if self._forget(number):
+            self._send(said)
 
     async def _done(self, place: int, operation: str, arguments: bytes) -> bytes:
         answer = await self._hand.ask(place, operation, arguments)
         if self._queued_bytes() + len(answer) > limits.answers_queued_bytes_max:
             raise Overloaded("the sandbox does not read what it has asked for")
         return answer
+
+    def leave(self, number: Any) -> None:
+        """Nobody in the sandbox waits for an answer any more; it may be on its way, or there.
+
+        Raises:
+            TypeError, ValueError: there was no such ask.
+        """
+        if type(number) is not int:
+            raise TypeError("no number of an ask")
+        if not 0 < number <= self._newest:
+            raise ValueError("an ask that never was is given up")
+        found = self._running.get(number)
+        if found is not None:
+            self._forget(number)
+            found[0].cancel()
+
+    def _forget(self, number: int) -> bool:
+        """An ask is over; returns whether it was not before."""
+        task, size = self._running.pop(number, (None, 0))
+        self._bytes -= size
+        return task is not None
 
     def close(self) -> None:
         """The run is over: nobody hears an answer any more."""

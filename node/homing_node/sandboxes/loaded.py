@@ -248,6 +248,8 @@ class LoadedWorker:
             raise TypeError("no number")
         if kind == talk.ASK:
             self._asks.take(number, *parts)
+        elif kind == talk.LEAVE:
+            self._asks.leave(number, *parts)
         elif kind == talk.LINE:
             self._line(number, *parts)
         elif kind not in (talk.RETURN, talk.RESPOND, talk.FAIL):

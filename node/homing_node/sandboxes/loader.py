@@ -130,7 +130,7 @@ class Loader:
         number = self._sandboxes.next_number()
         giver = giver_of(pending, loading.worker, loading.holder, loading.classes)
         # Opened before anything is awaited: what is revoked meanwhile is found among them.
-        hand = self._sandboxes.grants.open(part.grants, giver, f"worker {number}")
+        hand = self._sandboxes.grants.open(part.grants, giver, f"worker {number}", tenant=part.tenant)
         try:
             sandbox = await self._sandboxes.take(part.tenant, memory, limits.loaded_cpu_s)
             if entry.over or sandbox.ended:

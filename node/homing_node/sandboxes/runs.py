@@ -118,6 +118,8 @@ class Run:
             self._end([CODES[cause], message, LIMITS.get(cause, error_type), trace])
         elif kind == talk.ASK and self._asks is not None:
             self._asks.take(*parts)
+        elif kind == talk.LEAVE and self._asks is not None:
+            self._asks.leave(*parts)
         else:
             raise ValueError("an unknown kind")
 

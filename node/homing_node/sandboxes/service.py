@@ -204,7 +204,7 @@ class Sandboxes:
         _check(asked)
         number = next(self._numbers)
         # Opened before anything is awaited: what is revoked while the run waits for its turn is found among them.
-        hand = self.grants.open(asked.grants, giver, f"run {number}", on_use)
+        hand = self.grants.open(asked.grants, giver, f"run {number}", on_use, asked.tenant)
         try:
             return await self._run(number, asked, hand, left_s, on_output)
         finally:

@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any
 
 from homing import grants as granting
-from homing.errors import BadRequest, Unavailable, from_wire, sandbox_error
+from homing.errors import BadRequest, SandboxNoValue, Unavailable, from_wire, sandbox_error
 from homing.http import Headers, Request, Response, as_request
 from homing.loading import ID_CHARS_MAX, CallLimits, WorkerCode, limits_of, worker_code
 from homing.loading_frames import (
@@ -30,7 +30,8 @@ from homing.loading_frames import (
     pieces_of,
 )
 from homing.stubs import Caller
-from homing.values import from_stored, to_stored
+from homing.untrusted import from_untrusted
+from homing.values import to_stored
 
 CODE_PART_BYTES = 8 * 1024 * 1024
 _TRIES = 3  # of a call whose worker goes before it gets there
@@ -213,7 +214,10 @@ class LoadedEntrypoint:
     async def _invoke(self, method: str, body: bytes) -> Any:
         answer = await self._worker.homing_call(self._call(method, body))
         _check(answer)
-        return from_stored(answer.value)
+        try:
+            return from_untrusted(answer.value)
+        except ValueError as broken:  # whoever runs in a sandbox may write what it likes there
+            raise SandboxNoValue(f"the result cannot be read: {broken}") from broken
 
     def _call(self, method: str, body: bytes) -> Call:
         own = self._limits

@@ -55,6 +55,7 @@ class Asker:
         Raises:
             TooLarge: there are too many bytes of arguments.
             HomingError: what the node answers.
+            CancelledError: whoever awaits it was cancelled; so is the ask, at the node.
         """
         if len(arguments) > talk.ask_bytes_max:
             raise from_wire("too-large", f"a call of {len(arguments)} bytes; at most {talk.ask_bytes_max}")
@@ -62,7 +63,12 @@ class Asker:
         with self._listens(loop):
             while (turn := self._turn(loop, len(arguments))) is not None:
                 await turn
-            return await self._asked(loop, place, operation, arguments)
+            number, answer = self._asked(loop, place, operation, arguments)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                self._left(number)
+                raise
 
     def _turn(self, loop: _Loop, size: int) -> asyncio.Future[None] | None:
         """What is to be awaited before there may be room; None: there is."""
@@ -73,14 +79,27 @@ class Asker:
             self._line.append(loop.create_future())
             return self._line[-1]
 
-    def _asked(self, loop: _Loop, place: int, operation: str, arguments: bytes) -> asyncio.Future[bytes]:
+    def _asked(
+        self, loop: _Loop, place: int, operation: str, arguments: bytes
+    ) -> tuple[int, asyncio.Future[bytes]]:  # fmt: skip
         future: asyncio.Future[bytes] = loop.create_future()
         with self._lock:  # numbers leave in their order
             self._number += 1
             self._waiting[self._number] = _Waiting(future, len(arguments))
             self._bytes += len(arguments)
             self._send((talk.ASK, self._number, place, operation, arguments))
-        return future
+            return self._number, future
+
+    def _left(self, number: int) -> None:
+        """Nobody waits for an answer any more: the node is told, unless it has come meanwhile."""
+        with self._lock:
+            waiting = self._waiting.pop(number, None)
+            if waiting is None:
+                return
+            self._bytes -= waiting.size
+            self._send((talk.LEAVE, number))
+            line, self._line = self._line, deque()
+        _go_on(line)
 
     @contextmanager
     def _listens(self, loop: _Loop) -> Generator[None]:

@@ -25,6 +25,7 @@ RESULT = 2  # bytes of the value (`homing.values.to_stored`)
 FAILURE = 3  # cause, type, message, traceback
 # Its number (from 1 on, each higher than the one before), the place of the grant, operation, bytes of arguments
 ASK = 4
+LEAVE = 5  # the number of an ask: nobody waits for its answer any more
 
 # The same, from a dynamic worker
 RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)

@@ -13,6 +13,7 @@ import apsw
 from homing.errors import HomingError, StorageError
 from homing.storage import SqlCursor, SqlValue
 from homing_node.workers.inside import limits
+from homing_node.workers.inside.failures import NotGranted
 from homing_node.workers.inside.sqlite_types import Cursor, Tracer
 from homing_node.workers.inside.transactions import Transactions, mapped_error
 
@@ -132,7 +133,8 @@ class Database(Transactions):
             read_only: the authorizer refuses whatever could change something.
 
         Raises:
-            StorageError: SQLite refused it, it took too long, or its rows are too large.
+            NotGranted: the authorizer refused it, or it is more than one statement.
+            StorageError: SQLite cannot run it, it took too long, or its rows are too large.
         """
         until_s = time.monotonic() + limits.granted_s_max
         self._connection.set_progress_handler(lambda: time.monotonic() > until_s, limits.look_steps)
@@ -143,6 +145,8 @@ class Database(Transactions):
             rows = _bounded(cursor.raw())
             return iter([dict(zip(cursor.column_names, row, strict=False)) for row in rows])
         except StorageError as error:
+            if isinstance(error.__context__, apsw.AuthError):
+                raise NotGranted(f"the grant does not have that: {error.message}") from error
             if time.monotonic() > until_s:
                 raise StorageError(f"the query took longer than {limits.granted_s_max:g} s") from error
             raise
@@ -166,7 +170,7 @@ class Database(Transactions):
         try:  # not cached: what was prepared for others was judged by other rules
             rows = _bounded(cursor.execute(query, bindings, can_cache=False, prepare_flags=_OBJECTS_OWN))
         except apsw.ExecTraceAbort:
-            raise StorageError("this grant is for one statement, which only reads") from None
+            raise NotGranted("this grant is for one statement, which only reads") from None
         except (apsw.Error, OverflowError) as error:
             self._after_error()
             raise mapped_error(error) from None

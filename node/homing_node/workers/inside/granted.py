@@ -17,6 +17,7 @@ import msgspec
 from homing.errors import StorageError
 from homing.http import Headers, Request, Response
 from homing.storage import Kv
+from homing.untrusted import from_untrusted
 from homing.values import from_stored, to_stored
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.database import Database
@@ -97,7 +98,7 @@ def result(value: Any) -> bytes:
 
 
 def _arguments(given: bytes) -> Arguments:
-    both: Any = from_stored(given)
+    both: Any = from_untrusted(given)
     match both:
         case [list(), dict()]:
             args, kwargs = cast("tuple[list[Any], dict[object, Any]]", both)
