@@ -190,13 +190,13 @@ def test_a_stranger_asks_is_seen_and_is_stopped(url: str, host: int, browser: ch
     grown = len(analyst.trail())
     analyst.wait_for_lines(grown + 10)
     output = analyst.page.locator("#output").inner_text()
-    for said in ("south", "200 15 characters of the host", "StorageError not authorized", "Forbidden"):
+    for said in ("south", "200 15 characters of the host", "Forbidden the grant does not have that", "Forbidden the grant"):
         assert said in output
     for (grant, what, outcome, size), expected in zip(
         analyst.trail(),
         (
             ("table", "exec Analyst/main", "ok"), ("host", f"GET 127.0.0.1:{host}/", "ok 200"),
-            ("table", "exec Analyst/main", "failed storage-error"), ("host", "GET example.org:443/", "refused scheme"),
+            ("table", "exec Analyst/main", "refused forbidden"), ("host", "GET example.org:443/", "refused scheme"),
             ("table", "exec Analyst/main", "ok"),
         ),
         strict=False,

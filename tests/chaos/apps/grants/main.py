@@ -25,6 +25,13 @@ class Counter(DurableObject):
         await asyncio.sleep(seconds)
         return "late"
 
+    async def held(self):
+        await self.__dict__.setdefault("released", asyncio.Event()).wait()
+        return "late"
+
+    def release(self):
+        self.__dict__.setdefault("released", asyncio.Event()).set()
+
     def stub(self):
         return self.env.COUNTER.get_by_name("another")
 
