@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from homing.errors import BadRequest, NotSupported, TooLarge
-from homing.grants import Grant, gateway
+from homing.grants import Grant, Target, gateway
+from homing.objects import DurableObject
 
 _MIB = 1024 * 1024
 
@@ -94,7 +95,8 @@ class WorkerCode:
         main_module: the name of the module that has its entrypoints; it is one of Python.
         modules: by name, `main.py` or `lib/prices.py`: the text of a Python module; or `{"py": …}`, `{"text": …}`,
             `{"json": …}` or `{"data": bytes}`.
-        env: what the worker has as `env`: values that objects can store, and grants of `homing.grants`.
+        env: what the worker has as `env`: values that objects can store, and grants of `homing.grants`. A stub is
+            neither: `homing.grants.stub` says which of its methods are granted.
         limits: of each call.
         global_outbound: where each request that the worker's code sends goes: a grant of `homing.grants.http`; or an
             object, by a stub or as `self`, whose `fetch` gets all of them. None: nowhere, `fetch` raises.
@@ -106,7 +108,7 @@ class WorkerCode:
         BadRequest: the main module is not there, or a name or content cannot be one of a module.
         TooLarge: too many modules, or more than 64 MiB of them, or an `env` of more than 1 MiB.
         NotSupported: a module of a kind that there is not.
-        TypeError: a value in `env` that cannot be sent.
+        TypeError: a value in `env` that cannot be sent; or a stub, or an object, which says nothing of what is granted.
 
     Example:
         >>> code = WorkerCode("main.py", {"main.py": "from workers import *", "note.txt": {"text": "hello"}})
@@ -140,6 +142,7 @@ class WorkerCode:
         object.__setattr__(self, "checked", modules)
         grants = {name: value for name, value in self.env.items() if isinstance(value, Grant)}
         values = {name: value for name, value in self.env.items() if name not in grants}
+        _check_values(values)
         if GLOBAL_OUTBOUND in self.env:
             raise BadRequest(f"env can have nothing that is named {GLOBAL_OUTBOUND}")
         if self.global_outbound is not None:
@@ -147,6 +150,17 @@ class WorkerCode:
         object.__setattr__(self, "grants", grants)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "limits", limits_of(self.limits))
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raises `TypeError` where one is an object: nothing is granted that is not named."""
+    for name, value in values.items():
+        if isinstance(value, Target):
+            given = "self" if isinstance(value, DurableObject) else "stub"
+            raise TypeError(
+                f"{name} in env is an object, and grants nothing: name the methods that the code may call, "
+                f'as in homing.grants.stub({given}, ["method"])'
+            )
 
 
 _KEYS = {

@@ -218,6 +218,14 @@ def test_what_is_granted_can_be_called_and_nothing_else(host: Any) -> None:
         assert host.granted(small(f"return await {text}"), "none")[0] == "SandboxError"
 
 
+@pytest.mark.parametrize(("how", "write"), [("self", "self"), ("stub", "stub")])
+def test_an_object_in_env_as_it_is_grants_nothing(host: Any, how: str, write: str) -> None:
+    """It says what to write, and what that gives is `granted`. Broken by: no `_check_values`."""
+    said = host.bare(small("return 1"), how)
+    assert said.startswith("target in env is an object, and grants nothing")
+    assert f'homing.grants.stub({write}, ["method"])' in said
+
+
 def test_calls_of_a_call_are_counted(host: Any) -> None:
     name, _, error_type, _ = host.granted(small("for n in range(4): await self.env.own.told('x')"), "none")
     assert (name, error_type) == ("SandboxError", "SandboxLimit")

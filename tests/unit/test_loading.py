@@ -8,6 +8,8 @@ import pytest
 
 from homing.errors import BadRequest, HomingError, NotSupported, TooLarge
 from homing.grants import Given, files, http
+from homing.grants import stub as grant_of
+from homing.ids import ObjectId
 from homing.loading import (
     CODE_BYTES_MAX,
     CPU_MS_DEFAULT,
@@ -33,6 +35,7 @@ from homing.loading_frames import (
     encode_code,
     pieces_of,
 )
+from homing.stubs import DurableObjectStub
 from homing.values import from_stored
 
 MAIN = {"main.py": ""}
@@ -182,3 +185,13 @@ def test_all_of_it_travels() -> None:
         for wrong in (b"", b"\xc1", encode(answer), b"\x90"):
             with pytest.raises(BadRequest):
                 decode(wrong)
+
+
+def test_a_stub_in_env_is_no_grant() -> None:
+    """Broken by: no `_check_values`; the error then named the type alone."""
+    nobody: Any = None
+    stub = DurableObjectStub(nobody, "Counter", ObjectId.from_name("Counter", "a"))
+    with pytest.raises(TypeError, match=r'x in env .* homing\.grants\.stub\(stub, \["method"\]\)'):
+        WorkerCode("a.py", {"a.py": ""}, env={"x": stub})
+    grant = grant_of(stub, ["add"])
+    assert WorkerCode("a.py", {"a.py": ""}, env={"x": grant, "n": 1}).values == {"n": 1}

@@ -1,4 +1,4 @@
-"""Values that code without trust wrote: honest ones are as they were, and none takes a time that grows with its square."""
+"""Values that code without trust wrote: honest ones are as they were, and none takes as long as it likes."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from homing_node import limits
 from homing_node.broker.audit import AuditRecord
 from homing_node.broker.credentials import Credentials
 from homing_node.broker.network import Network, System

@@ -11,10 +11,12 @@ from homing.streams import RequestTooLarge
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.channel import FAILURE
 
+
 class NotGranted(Forbidden):
     """What whoever holds a grant to an object asks for is more than that grants: the runtime says so, no object."""
 
 
+_OWN = (StorageError, NotSupported, RequestTooLarge, NotGranted)  # of the runtime
 _RUNTIME = ("homing_node/workers/inside", "homing/compat/waiting.py")
 _CALLED = waiting.called.__code__  # calls a function of the object for the runtime
 Effect = tuple[Any, ...]
@@ -40,7 +42,7 @@ def _says_of_itself(error: BaseException) -> list[bool]:
 
 def of_error(call: int, error: BaseException, started_ns: int, ended_ns: int) -> Effect:
     """The answer to a call whose code raised: the runtime's own refusals keep their code, the rest is the object's."""
-    code = error.code if isinstance(error, (StorageError, NotSupported, RequestTooLarge, NotGranted)) else "application-error"
+    code = error.code if isinstance(error, _OWN) else "application-error"
     said = [code, message_of(error), type(error).__name__, *_says_of_itself(error)]
     return (call, FAILURE, said, started_ns, ended_ns)
 

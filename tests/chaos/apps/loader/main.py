@@ -64,6 +64,14 @@ class Host(DurableObject):
         except homing.HomingError as error:
             return error_of(error)
 
+    def bare(self, code, how):
+        """What is said of an object in `env` as it is."""
+        target = self if how == "self" else self.env.GATEWAY.get_by_name("g")
+        try:
+            self.env.LOADER.load({**code, "env": {"target": target}})
+        except TypeError as error:
+            return str(error)
+
     def told(self, text, props=None):
         return [text, props]
 
