@@ -227,6 +227,7 @@ def test_limits_are_held(cluster: Cluster) -> None:
     assert error(cluster, each, limited(calls_per_s_max=2)) == "Overloaded"
     assert error(cluster, "await env.hits.add('x' * 200)", limited(request_bytes_max=100)) == "TooLarge"
     assert error(cluster, "await env.hits.add('x' * 200)", limited(sent_bytes_max=100)) == "GrantEnded"
+    assert error(cluster, "await env.hits.add({n: n for n in range(40_000)})", limited()) == "BadRequest"
     assert error(cluster, "await env.hits.add()", limited(response_bytes_max=0)) == "AnswerRefused"
     assert error(cluster, "await env.hits.slow(5)", limited(call_s_max=0.2)) == "DeadlineExceeded"
     assert error(cluster, "await env.hits.slow(5)", limited(life_s_max=0.2)) == "GrantEnded"

@@ -112,6 +112,7 @@ BAD = {
         "import os\nwhile True: os.write(3, b'\\x05\\0\\0\\0\\x93\\x01\\x01\\xc4\\0' * 1000)", {}, "sandbox-died", None,
     ),
     "a result that cannot be read": (says(b"\x05\0\0\0\x92\x02\xc4\x01\xc1"), {}, "sandbox-no-value", None),
+    "more numbers in a set than are read of a stranger": ("set(range(40_000))", {}, "sandbox-no-value", None),
     "an exception whose text raises": (
         "class E(Exception):\n    def __str__(self): raise E\nraise E", {}, "sandbox-error", "E",
     ),
