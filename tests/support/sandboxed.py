@@ -59,9 +59,9 @@ async def sandboxes(
 
 async def run(
     node: Sandboxes, code: str, *, tenant: str = "", args: dict[str, Any] | None = None,
-    language: str = PYTHON, **given: Any,
+    language: str = PYTHON, within_s: float = 30.0, **given: Any,
 ) -> Ran:  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(within_s):
         asked = Asked(code, to_stored(args or {}), b"", Limits(**given), tenant, language=language)
         return decode_outcome(encode_outcome(await node.run(asked)))
 
@@ -69,7 +69,7 @@ async def run(
 async def sleeping(node: Sandboxes, tenant: str = "") -> tuple[asyncio.Task[Ran], int]:
     """A run that goes on, and its pid."""
     known = {each.number for each in node.list()}
-    task = asyncio.ensure_future(run(node, "import time\ntime.sleep(60)", tenant=tenant, wall_s=60))
+    task = asyncio.ensure_future(run(node, "import time\ntime.sleep(120)", tenant=tenant, wall_s=120, within_s=120))
     while True:
         await asyncio.sleep(0.01)
         found = [each for each in node.list() if each.number not in known and each.pid]

@@ -18,13 +18,20 @@ from homing.cli import etcd, main, plan, status, tail
 from homing.cli.application import Call, example_call, find_application
 from homing.cli.data_dir import OWN_ETCD, Shape, open_state
 from homing.cli.dev import Wish, told_jurisdictions
-from homing.cli.limits import CRASH_LOOP_DEATHS_MAX, CRASH_LOOP_DELAY_S, RESTART_DELAY_S, STARTUP_DEATHS_MAX
+from homing.cli.limits import (
+    CRASH_LOOP_DEATHS_MAX,
+    CRASH_LOOP_DELAY_S,
+    DRAIN_STALLED_S,
+    RESTART_DELAY_S,
+    STARTUP_DEATHS_MAX,
+)
 from homing.cli.move import object_of, slot_of
 from homing.cli.output import CUT_MARK, LineSplitter, Output
 from homing.cli.supervisor import RestartPolicy, Verdict
 from homing.cli.tables import table
 from homing.errors import BadRequest, ConfigurationError, Unavailable, UnknownLocation
 from homing.ids import ObjectId
+from homing_node.limits import drain_grace_s
 
 if TYPE_CHECKING:
     from homing.cli.gateway_api import GatewayApi
@@ -361,3 +368,8 @@ class TestTail:
         done = CliRunner().invoke(main, ["tail", target, "--url", "http://127.0.0.1:1"])
         assert done.exit_code == 1
         assert "write CLASS, CLASS/NAME or CLASS/id:" in done.output
+
+
+def test_a_drain_is_watched_for_as_long_as_what_runs_may_take_to_end() -> None:
+    """Else it says that nobody can take a slot whose object has a minute of `homing.run` to await."""
+    assert drain_grace_s + 10 < DRAIN_STALLED_S

@@ -55,8 +55,8 @@ PORT_FIRST = 20_000
 
 DRAIN_POLL_S = 0.25
 """How often `homing drain` looks how far it is."""
-DRAIN_STALLED_S = 10.0
-"""It gives up when no slot has moved for so long."""
+DRAIN_STALLED_S = 45.0
+"""It gives up when no slot has moved for so long: what runs on the node has 30 s to end (`drain_grace_s`)."""
 MOVE_TIMEOUT_S = 35.0
 """How long `homing move` waits; a node gives the move up a little before that."""
 VERIFY_TIMEOUT_S = 25.0
