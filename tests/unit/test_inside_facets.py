@@ -97,3 +97,8 @@ return [await child.sql("SELECT count(*) AS n FROM notes"),
     assert run(node, act, code) == [[{"n": 2}], ["own"]]
     refused = "self.ctx.storage.sql.exec('SELECT * FROM _homing_facet_pages')"
     assert node.failure(act, "arun", refused).code == "storage-error"
+
+
+def test_code_of_cloudflare_has_facets_too(start: Callable[..., WorkerHarness]) -> None:
+    node = start(APP + "\nForeign = foreign()\n")
+    assert node.call(node.open("Foreign"), "run") == [2, 201, "PUT http://f/ text b", ["f"]]
