@@ -79,6 +79,7 @@ class RemoteFacet:
         if answer.event is not None and not self._parent.ended:
             self._parent.wait_until(self._kind.worker.homing_tell(answer.event))
         if answer.kind == NEEDED:
+            self._ended = True  # it is not there to be told
             self._keeper.again(self._place, self, event)
         elif answer.kind == FAILED:
             self._keeper.answer(self._place, number, error=error_of(answer.failure))
