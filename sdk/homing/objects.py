@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from homing.ids import ObjectId
 from homing.sockets import Sockets, WebSocket, WebSocketRequestResponsePair, checked_tags
 
 if TYPE_CHECKING:
+    from homing.facets import Facets
     from homing.storage import Storage
 
 T = TypeVar("T")
+_NO_PROPS: Mapping[str, Any] = MappingProxyType({})
 
 # Handlers answer events; they cannot be called as methods.
 HANDLERS = frozenset(
@@ -50,6 +52,10 @@ class Runtime(Waits, Protocol):
         """The object's WebSockets."""
         ...
 
+    def facets(self) -> Facets:
+        """The object's facets."""
+        ...
+
 
 class ExecutionContext:
     """The context of an entrypoint's call.
@@ -72,14 +78,16 @@ class DurableObjectState:
 
     Attributes:
         id: the object's id; `id.name` is its name where it was addressed by one.
+        props: of a facet of a dynamic class: what it was given; else empty.
     """
 
-    __slots__ = ("_runtime", "_storage", "id")
+    __slots__ = ("_runtime", "_storage", "id", "props")
 
-    def __init__(self, runtime: Runtime, object_id: ObjectId) -> None:
+    def __init__(self, runtime: Runtime, object_id: ObjectId, props: Mapping[str, Any] = _NO_PROPS) -> None:
         self._runtime = runtime
         self._storage: Storage | None = None
         self.id = object_id
+        self.props = props
 
     @property
     def storage(self) -> Storage:
@@ -88,6 +96,11 @@ class DurableObjectState:
         if storage is None:
             storage = self._storage = self._runtime.open_storage()
         return storage
+
+    @property
+    def facets(self) -> Facets:
+        """The objects inside this object."""
+        return self._runtime.facets()
 
     def wait_until(self, awaitable: Awaitable[Any]) -> None:
         """Keep the object in memory until the awaitable is done, at most 15 minutes; no answer waits for it."""

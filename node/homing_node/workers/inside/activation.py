@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from functools import partial
 from inspect import isawaitable
 from types import CoroutineType
@@ -19,6 +19,7 @@ from homing.bindings.assets import Site
 from homing.compat import waiting
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, ExecutionContext
+from homing.streams import ReadableStream
 from homing_node.workers.inside import calls, failures, limits
 from homing_node.workers.inside.channel import (
     ALARM,
@@ -228,9 +229,13 @@ class Activation(Ringing):
 
     def _answer(self, event: Event, result: Any, started_ns: int) -> None:
         effect, streams = calls.effect_of(event, result, started_ns, self._host.stubs, self.sockets)
-        self._effects.append(effect)
         if streams:
-            self.flows().send(OF_EVENT, event[2], streams)
+            self._send_behind(event, streams)
+        self._effects.append(effect)
+
+    def _send_behind(self, event: Event, streams: Sequence[ReadableStream]) -> None:
+        """Send the streams that are in an answer."""
+        self.flows().send(OF_EVENT, event[2], streams)
 
     def _deliver_soon(self) -> None:
         if self._queue:
@@ -275,6 +280,11 @@ class Activation(Ringing):
         """See `outgoing.Caller`."""
         return self._kind.name, self._context.id
 
+    @property
+    def logged_as(self) -> int:
+        """The number under which the node knows whose lines are its."""
+        return self.number
+
     # The end
 
     def close_if_idle(self, *, leaving: bool = False) -> bool:
@@ -283,15 +293,24 @@ class Activation(Ringing):
         Args:
             leaving: live sockets, and streams that are kept and not read, are no reason to stay.
         """
-        busy = (
-            self._queue or self._tasks or self._timers or self._outgoing or self._stray or self._held or self._in_turn
-        )
-        busy = busy or (not leaving and self._sockets is not None and self._sockets.live)
-        busy = busy or (not leaving and self._flows is not None and self._flows.comes)
-        if busy or self._pages_to_come or not self._gate.is_open:
+        if self.busy:
+            return False
+        if not leaving and self._sockets is not None and self._sockets.live:
+            return False
+        if not leaving and self._flows is not None and self._flows.comes:
             return False
         self.end()
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of it is still to happen."""
+        goes_on = (
+            self._queue or self._tasks or self._timers or self._outgoing or self._stray or self._held or self._in_turn
+        )
+        if goes_on or self._pages_to_come or not self._gate.is_open:
+            return True
+        return self._facets is not None and self._facets.busy
 
     def end(self) -> None:
         """See `TurnKeeper`."""

@@ -251,6 +251,8 @@ class Database(Transactions):
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
         self._has_kv = False
         self._shrink = self.alarms_changed = True
+        if self.on_emptied is not None:
+            self.on_emptied()
 
     def _schema_names(self, kind: str) -> list[str]:
         """Names of one kind; virtual tables first, because their shadow tables cannot be dropped before them."""

@@ -45,6 +45,7 @@ sockets_max = 32_768  # of one object
 socket_message_bytes_max = 32 * 1024 * 1024
 queued_s_max = 30.0  # an event that waited longer is refused
 queued_events_max = 1_024  # of one activation, waiting behind its gate; the node bounds them too
+facets_max = 256  # of one object that run at once; the one that was idle the longest makes room
 beat_interval_s = 0.5
 thread_stack_bytes = 512 * 1024  # with the default of 8 MiB few threads fit into the address space
 collector_threshold = 20_000  # objects made before the youngest are collected; many objects live long here

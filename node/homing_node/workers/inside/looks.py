@@ -13,12 +13,14 @@ from typing import Any
 
 from homing.errors import StorageError
 from homing.values import to_json
-from homing_node.workers.inside import alarms, database, failures, limits
+from homing_node.workers.inside import alarms, database, facet_pages, failures, limits
 from homing_node.workers.inside.authorizer import HIDDEN_PREFIX, Reader
 from homing_node.workers.inside.channel import SEEN
 from homing_node.workers.inside.database import Database
 
-_OWN_TABLES = {database.KV_CREATE, alarms.CREATE, alarms.CREATE_SCHEDULES}
+_OWN_TABLES = {
+    database.KV_CREATE, alarms.CREATE, alarms.CREATE_SCHEDULES, facet_pages.CREATE, facet_pages.CREATE_PAGES,
+}  # fmt: skip
 _OWN = "SELECT sql FROM sqlite_schema WHERE lower(substr(name, 1, 8)) = ?1 OR lower(substr(tbl_name, 1, 8)) = ?1"
 
 

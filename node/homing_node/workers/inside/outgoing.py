@@ -10,8 +10,8 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Protocol, cast
 
-from homing.errors import ApplicationError, HomingError, NotSupported, Overloaded, StorageError, TooLarge, from_wire
-from homing.http import Headers, Request, Response
+from homing.errors import ApplicationError, Overloaded, TooLarge
+from homing.http import Request, Response
 from homing.ids import OBJECT_ID_BYTES, ObjectId
 from homing.listing import ObjectList, in_bounds
 from homing.listing import decode as decode_list
@@ -23,6 +23,7 @@ from homing.sockets import PassedSocket, WebSocket
 from homing.streams import ReadableStream
 from homing.stubs import Reference, RpcTarget
 from homing_node.workers.inside import limits
+from homing_node.workers.inside.answered import error_of, response_of
 from homing_node.workers.inside.channel import (
     FAILURE,
     FETCH,
@@ -104,7 +105,7 @@ class Outgoing:
         future: asyncio.Future[Any] = self._loop.create_future()
         passed, self._fresh = self._fresh, []
         if len(self._waiting) >= limits.outgoing_calls_max:
-            self._drop(passed)
+            self.take_back(passed)
             future.set_exception(Overloaded(f"an object waits for at most {limits.outgoing_calls_max} calls at once"))
             return future
         self._number += 1
@@ -125,7 +126,7 @@ class Outgoing:
     def export(self, value: Any) -> int:
         """Give something a number by which others can call it."""
         if len(self._exported) >= limits.exported_max:
-            self._drop(self._fresh)
+            self.take_back(self._fresh)
             raise Overloaded(f"an object passes at most {limits.exported_max} things by reference at once")
         self._number += 1
         self._exported[self._number] = value
@@ -137,13 +138,19 @@ class Outgoing:
         self._returned.extend(self._fresh)
         self._fresh = []
         while len(self._returned) > limits.returned_max:
-            self._drop([self._returned.popleft()])
+            self.take_back([self._returned.popleft()])
 
     def exported(self, number: int) -> Any:
         """What has a number, or None."""
         return self._exported.get(number)
 
-    def _drop(self, numbers: list[int]) -> None:
+    def lend(self) -> list[int]:
+        """What the value that was encoded passes to a facet, until it is taken back."""
+        passed, self._fresh = self._fresh, []
+        return passed
+
+    def take_back(self, numbers: list[int]) -> None:
+        """What was passed is not there any more."""
         for number in numbers:
             self._exported.pop(number, None)
 
@@ -175,7 +182,7 @@ class Outgoing:
         waiting = self._waiting.pop(number, None)
         if waiting is None:
             return
-        self._drop(waiting.passed)
+        self.take_back(waiting.passed)
         future = waiting.future
         if future.done():
             return
@@ -194,17 +201,6 @@ class Outgoing:
         self._waiting.clear()
         self._exported.clear()
         self.unsent.clear()
-
-
-def error_of(
-    code: str, message: str, error_type: str, overloaded: bool, retryable: bool, retry_after_ms: int
-) -> HomingError:
-    """What the code that awaits a call is told of its failure."""
-    error = from_wire(code, message, error_type=error_type)
-    error.remote = isinstance(error, (ApplicationError, StorageError, NotSupported))
-    error.overloaded, error.retryable = overloaded, retryable
-    error.retry_after_s = retry_after_ms / 1_000 if retry_after_ms else None
-    return error
 
 
 class Caller(Runtime, Protocol):
@@ -241,6 +237,7 @@ class Stubs:
         self._exporter: Outgoing | None = None  # of what is being encoded
         self._sender = Sender(self, self._export)
         self.decode_arguments = self._sender.decode_arguments
+        self.decode_result = self._sender.decode
 
     def runtime(self) -> Runtime:
         """See `homing.stubs.Caller`."""
@@ -269,12 +266,12 @@ class Stubs:
 
     def call_fetch(self, class_key: str, object_id: ObjectId, request: Request) -> asyncio.Future[Response]:
         """See `homing.stubs.Caller`."""
-        return self._request(FETCH, Reference(class_key, object_id, 0, 0), request, _response)
+        return self._request(FETCH, Reference(class_key, object_id, 0, 0), request, response_of)
 
     def call_outbound(self, request: Request, redirect: str) -> asyncio.Future[Response]:
         """Begin a request to the outside; see `homing.http.fetch`."""
         nowhere = ObjectId(bytes(OBJECT_ID_BYTES), redirect)  # no object: what the node reads is the name
-        read = partial(_of_outside, self._caller().sockets())
+        read = partial(_of_outside, self._caller())
         return self._request(OUTBOUND, Reference("", nowhere, 0, 0), request, read)
 
     def call_sandbox(self, asked: Asked) -> tuple[asyncio.Future[tuple[Ran, Sequence[Item]]], int]:
@@ -330,6 +327,12 @@ class Stubs:
             exporter.returned()
         return data
 
+    def encode_whole(self, value: Any) -> bytes:
+        """The bytes of what is sent to a facet: it may hold no streams."""
+        data = self._sender.encode(value)
+        self._exporter = None
+        return data
+
     def _export(self, value: Any) -> Reference:
         caller = self._caller()
         self._exporter = caller.outgoing()
@@ -371,18 +374,11 @@ def _with(caller: Caller, future: asyncio.Future[Any], streams: list[ReadableStr
     return future
 
 
-def _response(payload: Any, streams: Sequence[ReadableStream]) -> Response:
-    status, headers, body, *socket = payload
-    client = PassedSocket(socket[0]) if socket else None
-    body = streams[0] if streams else body
-    return Response(body, status=status, headers=Headers((name, value) for name, value in headers), web_socket=client)
-
-
-def _of_outside(sockets: ObjectSockets, payload: Any, streams: Sequence[ReadableStream]) -> Response:
+def _of_outside(caller: Caller, payload: Any, streams: Sequence[ReadableStream]) -> Response:
     """An answer of the outside; the socket that it may have is the caller's own."""
-    response = _response(payload, streams)
+    response = response_of(payload, streams)
     if isinstance(response.web_socket, PassedSocket):
-        response.web_socket = sockets.outside(response.web_socket.reference[3])
+        response.web_socket = caller.sockets().outside(response.web_socket.reference[3])
     return response
 
 

@@ -7,6 +7,8 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
+from homing.facets import Facets
+from homing.ids import ObjectId
 from homing.storage import Storage, Transaction
 from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.alarms import Alarms
@@ -27,6 +29,8 @@ class Sections(TurnKeeper):
     """
 
     __slots__ = ("_alarms", "_content", "_context", "_kind")
+
+    depth = 1  # of the tree of facets that it is in
 
     def __init__(self, host: Host, number: int, kind: ObjectClass) -> None:
         super().__init__(host, number)
@@ -49,6 +53,18 @@ class Sections(TurnKeeper):
         if self._database is None:
             raise Aborted
         return self._database
+
+    def facets(self) -> Facets:
+        """See `homing.objects.Runtime`."""
+        if self.ended:
+            raise Aborted
+        if self._facets is None:
+            self._facets = self._host.keep_facets(self)
+        return Facets(self._facets)
+
+    def facet_id(self) -> ObjectId:
+        """See `facets.Parent`."""
+        return self._context.id
 
     @property
     def alarms(self) -> Alarms:

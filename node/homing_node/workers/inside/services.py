@@ -20,7 +20,7 @@ from homing.objects import ExecutionContext
 from homing.sent import Copier
 from homing.stubs import Caller, RpcTarget
 from homing_node.workers.inside import failures
-from homing_node.workers.inside.outgoing import error_of
+from homing_node.workers.inside.answered import failure_of
 
 if TYPE_CHECKING:
     from homing_node.workers.inside.application import Application
@@ -137,6 +137,5 @@ class LocalService:
 
 def _as_remote(error: Exception) -> HomingError:
     """What the caller is told, as by an object."""
-    code, message, error_type, *said = failures.of_error(0, error, 0, 0)[2]
-    overloaded, retryable = said or (False, False)
-    return error_of("bad-request" if failures.is_misfit(error) else code, message, error_type, overloaded, retryable, 0)
+    code, *said = failures.of_error(0, error, 0, 0)[2]
+    return failure_of(["bad-request" if failures.is_misfit(error) else code, *said])

@@ -81,12 +81,16 @@ class Transactions:
         "alarms_changed",
         "file",
         "in_transaction",
+        "on_emptied",
+        "on_undone",
     )
 
     def __init__(self, content: list[bytes], on_begin: Callable[[], None]) -> None:
         self.file = PageFile(content)
         self.alarms_changed = False  # since the node was last told when the earliest rings
         self.in_transaction = False  # Invariant: a transaction of ours is open in SQLite, or was rolled back by it
+        self.on_undone: Callable[[], None] | None = None  # what was written, or a part of it, is not to be
+        self.on_emptied: Callable[[], None] | None = None  # everything was deleted
         self._on_begin = on_begin
         self._guard = Guard()
         self._cursors: list[weakref.ref[SqlCursor]] = []  # those of this turn that may have rows left
@@ -162,6 +166,8 @@ class Transactions:
         self.in_transaction = False
         self._has_kv = None
         self._shrink = False
+        if self.on_undone is not None:
+            self.on_undone()
 
     def _vacuum(self) -> None:
         """After `delete_all` the pages themselves are given back."""
@@ -186,6 +192,8 @@ class Transactions:
         self._settle()
         self._savepoint_statement(f"ROLLBACK TO {name}")
         self._has_kv = None
+        if self.on_undone is not None:
+            self.on_undone()
 
     def _savepoint_statement(self, statement: str) -> None:
         try:

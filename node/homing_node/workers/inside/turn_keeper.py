@@ -11,6 +11,7 @@ from homing_node.workers.inside import failures
 from homing_node.workers.inside.alarms import earliest_ms
 from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, OF_EVENT, REFUSED, RESET, TURN
 from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.facets import FacetKeeper
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.gates import InputGate, Section
@@ -45,6 +46,10 @@ class Host(Protocol):
         """The activation has ended."""
         ...
 
+    def keep_facets(self, parent: Any) -> FacetKeeper:
+        """The facets of an activation."""
+        ...
+
 
 class Aborted(BaseException):
     """Unwinds object code whose activation has ended; not an Exception, so that ordinary handlers let it pass."""
@@ -63,6 +68,7 @@ class TurnKeeper:
         "_commits",
         "_database",
         "_effects",
+        "_facets",
         "_flows",
         "_gate",
         "_held",
@@ -96,6 +102,7 @@ class TurnKeeper:
         self._outgoing: Outgoing | None = None
         self._sockets: ObjectSockets | None = None
         self._flows: Flows | None = None
+        self._facets: FacetKeeper | None = None
 
     # The gate
 
@@ -149,6 +156,8 @@ class TurnKeeper:
             except BaseException as error:
                 self.reset("object-reset", f"the commit failed: {failures.message_of(error)}")
                 return Aborted()
+            if self._facets is not None:
+                self._facets.kept()
             if commit is not None:
                 self._commits += 1
                 self._flush(self._commits, commit, wake_ms)
@@ -307,6 +316,9 @@ class TurnKeeper:
         outgoing, self._outgoing = self._outgoing, None
         if outgoing is not None:
             outgoing.end()
+        facets, self._facets = self._facets, None
+        if facets is not None:
+            facets.end()
         sockets, self._sockets = self._sockets, None
         if sockets is not None:
             sockets.end()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from homing.errors import BadRequest
+from homing.facets import FacetClass
 from homing.http import let_fetch
 from homing.ids import ObjectId
 from homing.levels import ERROR, WARNING
@@ -20,6 +21,8 @@ from homing.tuning import drop_caches
 from homing_node.workers.inside import application, channel, failures, limits, testing
 from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
+from homing_node.workers.inside.facet_activation import run_here
+from homing_node.workers.inside.facets import FacetKeeper, Place, Runner
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.inside.looks import Looks
 from homing_node.workers.inside.loops import WorkerLoop
@@ -185,6 +188,19 @@ class Worker:
         """A timer of the runtime's own."""
         return self.loop.runtime_later(delay_s, callback, *args, context=contextvars.Context())
 
+    def adopt(self, activation: Activation) -> None:
+        """See `facet_activation.Host`."""
+        self._activations[activation.number] = activation
+
+    def keep_facets(self, parent: Activation) -> FacetKeeper:
+        """See `turn_keeper.Host`."""
+
+        async def run(place: Place, wanted: FacetClass, content: list[bytes]) -> Runner:
+            return run_here(self, parent, keeper, place, wanted, content)
+
+        keeper = FacetKeeper(parent, self.loop, self.stubs, run)
+        return keeper
+
     def forget(self, act: int) -> None:
         """An activation has ended."""
         self._activations.pop(act, None)
@@ -224,7 +240,11 @@ class Worker:
 
     def emit(self, event: Event | None, stream: str, text: str, level: int) -> None:
         """A line that object code printed."""
-        self.log(event, event[1] if event is not None else 0, stream, text, level)
+        number = event[1] if event is not None else 0
+        if number < 0:  # a facet's: the node knows its object
+            facet = self._activations.get(number)
+            number = facet.logged_as if facet is not None else 0
+        self.log(event, number, stream, text, level)
 
     def end_all(self) -> None:
         """The node is gone: nothing that runs here can have an effect any more."""
