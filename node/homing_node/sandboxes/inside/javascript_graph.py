@@ -127,13 +127,14 @@ def _needed(specifier: str, place: tuple[int, int], importer: str, names: Mappin
     return name
 
 
-def _joined(found: Mapping[str, Module], others: Mapping[str, tuple[str, bytes]], names: Mapping[str, Any]) -> Graph:
+def _joined(found: dict[str, Module], others: Mapping[str, tuple[str, bytes]], names: Mapping[str, Any]) -> Graph:
     places = {name: place for place, name in enumerate((*found, *others))}
     modules: list[dict[str, Any]] = []
     lines: list[tuple[int, int, str]] = []
     texts: list[str] = []
     line = LINES_BEFORE + 2  # of the head of a module; the whole begins with a bracket in a line of its own
-    for name, module in found.items():
+    for name in list(found):
+        module = found.pop(name)
         count = module.body.count("\n") + 1
         lines.append((line + 1, count, name))
         texts.append(f"{module.head}\n{module.body}\n{module.tail}")

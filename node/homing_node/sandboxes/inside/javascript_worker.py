@@ -124,8 +124,8 @@ class Worker:
         return _json(call)
 
     def _load(self) -> None:
-        modules, self._modules = self._modules, []
-        graph = graph_of(self._main, modules, self._memory_bytes)
+        graph = graph_of(self._main, self._modules, self._memory_bytes)
+        self._modules.clear()  # the code may be long: it is not kept in more forms than are needed
         self._places = {each["name"]: place for place, each in enumerate(graph.modules)}
         given = {
             "script": graph.script,
@@ -138,6 +138,7 @@ class Worker:
             "random": os.urandom(16).hex(),
         }
         text = _json(given)
+        del graph, given
         self._loaded = True
         self._engine.limit(self._memory_bytes)
         self._enter("load", text)
