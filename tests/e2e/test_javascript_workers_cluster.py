@@ -29,7 +29,8 @@ export default class extends WorkerEntrypoint<Env> {
   }
   async run(n: number = 1) {
     await new Promise((done) => setTimeout(done, 10));
-    return [n, this.ctx.props, this.env.K, env === this.env, note, [...new Uint8Array(raw)], total([{ n: prices.apple }])];
+    const rows: Row[] = [{ n: prices.apple }];
+    return [n, this.ctx.props, this.env.K, env === this.env, note, [...new Uint8Array(raw)], total(rows)];
   }
   boom(n: number) { return total([null as any]) }
 }
@@ -182,14 +183,20 @@ def test_every_request_goes_through_the_outbound(host: Any) -> None:
     assert host.granted(small(text), "self") == [202, "b", "own POST b"]
     assert host.granted(small(text), "stub") == [200, None, "gateway saw https://a.example/x i"]
     passed = "const a = await fetch(new Request(new URL('/y?z', 'https://a.example/x')));"
-    passed += "const b = new Response(a.body, a); return [b.status, b.headers.get('x-a'), await b.text(), b instanceof Response]"
+    passed += "const b = new Response(a.body, a); "
+    passed += "return [b.status, b.headers.get('x-a'), await b.text(), b instanceof Response]"
     assert host.granted(small(passed), "self") == [202, "b", "own GET ", True]
 
 
 def test_what_is_granted_can_be_called_and_nothing_else(host: Any) -> None:
     assert host.granted(small("return await this.env.own.told('hi')"), "none") == ["hi", {"user": 7}]
     assert host.granted(small("return await this.env.pairs.get('key')"), "none") == "value"
-    for text in ("this.env.own.events()", "this.env.pairs.put('key', 1)", "this.env.nothing.x()", "this.env.global_outbound.fetch()"):
+    for text in (
+        "this.env.own.events()",
+        "this.env.pairs.put('key', 1)",
+        "this.env.nothing.x()",
+        "this.env.global_outbound.fetch()",
+    ):
         assert host.granted(small(f"return await {text}"), "self")[0] == "SandboxError"
     assert host.granted(small("return Object.keys(this.env).sort()"), "self") == ["own", "pairs"]
 

@@ -27,7 +27,7 @@ from homing_node.sandboxes.inside.typescript import (
     tree_of,
 )
 
-OWN = "ımport"  # what `import` in front of a bracket or a dot becomes; so long, and a name that nobody takes
+OWN = "\u0131mport"  # for `import` in front of a bracket or a dot: as long, and a name that nobody takes (no dot)
 _DEFAULT = f"{OWN}.default="  # as long as what it stands for
 _CALLS = Query(LANGUAGE, "(call_expression function: (identifier) @called)")
 _IMPORTS = Query(LANGUAGE, "(call_expression function: (import) @import arguments: (arguments) @given)")
@@ -50,7 +50,7 @@ class Module(NamedTuple):
     """What is known of a module before it runs.
 
     Attributes:
-        head, body, tail: text of a function of `ımport` and of an object with what is imported; it gives the
+        head, body, tail: text of a function of `OWN` and of an object with what is imported; it gives the
             generator. The body has the lines of the source.
         asks: other modules, as they are named, in the order in which they are to run.
         places: of each of these the line and the column.
@@ -109,8 +109,9 @@ def module_of(code: str, types: bool) -> Module:
     head = f"(function({OWN},imports){{{'with(imports)' if reader.imports else ''}return {'async ' if awaits else ''}"
     head += f'function*(){{"use strict";yield[{{{getters}}}];'
     return Module(
-        head, edited(source, edits), "}})", tuple(reader.asks), tuple(reader.asks.values()), tuple(reader.imports), tuple(reader.passed_on),
-        tuple([*reader.exports, *reader.assigned]), tuple(reader.later), reader.open, awaits, complaint, types,
+        head, edited(source, edits), "}})", tuple(reader.asks), tuple(reader.asks.values()), tuple(reader.imports),
+        tuple(reader.passed_on), (*reader.exports, *reader.assigned), tuple(reader.later), reader.open, awaits,
+        complaint, types,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Values on their way between Python and the JavaScript engine, as JSON.
 
 What JSON has stands for itself. The rest is an object of one key: `o` an object, `m` a Map (a list of pairs), `s` a
-Set, `b` bytes in hex, `k` a number and a length of bytes that are `Kept`, `d` a Date in milliseconds, `i` a BigInt in hex, `f` a number that is no integer of 53 bits.
+Set, `b` bytes in hex, `k` bytes that are `Kept` (their number; towards the engine also their length), `d` a Date in
+milliseconds, `i` a BigInt in hex, `f` a number that is no integer of 53 bits.
 """
 
 from __future__ import annotations
