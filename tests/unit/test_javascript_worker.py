@@ -76,10 +76,9 @@ def test_names_that_are_passed_on() -> None:
 
 def test_what_is_imported_cannot_be_assigned_and_has_no_this() -> None:
     a = "export const who = function () { return this === undefined }; export const tag = (parts) => parts[0]"
-    before = "import { who, tag } from './a.js'\nlet found = 0\nfound = 1\nwho(); function own() { who = 1 }"
-    assert value("[who(), tag`x`, (() => { try { own() } catch (e) { return e.name } })(), found]", before=before, a_js=a) == [
-        True, "x", "TypeError", 1,
-    ]  # fmt: skip
+    before = "import { who, tag } from './a.js'\nlet found = 0\nfound = 1\nwho()\n"
+    before += "function own() { try { who = 1 } catch (error) { return error.name } }"
+    assert value("[who(), tag`x`, own(), found]", before=before, a_js=a) == [True, "x", "TypeError", 1]
 
 
 def test_import_as_a_function() -> None:
@@ -133,7 +132,8 @@ def test_methods_of_a_class_are_its_own_and_those_that_it_inherits() -> None:
     assert sandbox.call("later") == "own"
     assert sandbox.call("double", 4, entrypoint="handlers") == [8, [1], 1]
     for method, entrypoint in (
-        ("own", ""), ("value", ""), ("constructor", ""), ("toString", ""), ("ctx", ""), ("nothing", ""), ("x", "NotOne"),
+        ("own", ""), ("value", ""), ("constructor", ""), ("toString", ""), ("ctx", ""), ("nothing", ""),
+        ("x", "NotOne"),
         ("value", "handlers"), ("hasOwnProperty", "handlers"), ("__proto__", "handlers"), ("x", "toString"),
     ):  # fmt: skip
         assert sandbox.answer(sandbox.begin(method, entrypoint=entrypoint))[2] == talk.NOT_FOUND, method
@@ -154,7 +154,9 @@ def test_a_call_that_is_given_up_fails_and_its_timers_with_it() -> None:
 
 
 def test_lines_belong_to_the_call_that_goes_on() -> None:
-    text = "export default { async run(x) { for (let n = 0; n < 2; n++) { console.log(x); await new Promise(f => setTimeout(f, 2)) } } }"
+    text = """export default { async run(x) {
+        for (let n = 0; n < 2; n++) { console.log(x); await new Promise((done) => setTimeout(done, 2)) }
+    } }"""
     sandbox = Sandbox({"main.js": text})
     numbers = [sandbox.begin("run", name) for name in "ab"]
     for number in numbers:
@@ -221,7 +223,8 @@ def test_files_are_in_the_sandbox() -> None:
     code = """(async tree => {
         await tree.write("c", "é"); await tree.write("d", new Uint8Array([1])); await tree.delete("d")
         const refused = []
-        for (const attempt of [() => tree.read("d"), () => tree.write("../x", ""), () => tree.write("e", "x".repeat(5 << 20)),
+        const long = "x".repeat(5 << 20)
+        for (const attempt of [() => tree.read("d"), () => tree.write("../x", ""), () => tree.write("e", long),
                                () => tree.delete("d")]) {
             try { await attempt() } catch (error) { refused.push(error.name) }
         }
