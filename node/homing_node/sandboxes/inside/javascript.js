@@ -502,7 +502,7 @@
   };
 
   globalThis.__inner = {
-    host, ways, timers, asked, encode, decode, describe, define, ask, bytesOf, utf8, fromUtf8,
+    host, ways, encode, decode, describe, define, ask, bytesOf, utf8, fromUtf8,
     setRandom, grantOf,
     NoValue, GrantError, indirectEval, join, isMemory, call: () => current,
     beCall: (number) => { current = number; },

@@ -248,7 +248,6 @@
 
   class RpcTarget {}
 
-  let main = null;
   let env = null;
   const calls = new Map(); // those in flight, by number: whether they have been given up
 
@@ -287,7 +286,7 @@
         };
       };
     }
-    throw new Missing(`${modules[main].name} has no entrypoint ${shown}`);
+    throw new Missing(`${modules[0].name} has no entrypoint ${shown}`);
   }
 
   function isPublic(prototype, method) {
@@ -330,7 +329,7 @@
     const { number } = call;
     let namespace;
     try {
-      loading ??= load(modules[main]);
+      loading ??= load(modules[0]); // the main one
       namespace = await loading;
     } catch (error) {
       return fail(number, error, `start:${bad.has(error) ? "syntax" : "raised"}`);
@@ -379,7 +378,6 @@
     setEnv(given.env, given.offers, given.outbound);
     Object.assign(builtIn.namespace, { RpcTarget, WorkerEntrypoint, env, waitUntil: contextOf().waitUntil });
     ({ lines, linesBefore, modules } = given);
-    main = 0;
     try {
       wrap(given.script);
     } catch (error) {
@@ -395,14 +393,10 @@
     run(call);
   };
 
-  // Nothing goes on with it: what it waits for does not come.
+  // Nobody waits for it. What it has begun goes on: others may wait for that, as for what a module keeps for all calls.
   globalThis.__cancel = function __cancel(number) {
     if (!calls.has(number)) return;
     calls.set(number, true);
-    if (main !== null && modules[main].running) {
-      for (const [key, timer] of inner.timers) if (timer.call === number) inner.timers.delete(key);
-      for (const [key, waiting] of inner.asked) if (waiting[2] === number) inner.asked.delete(key);
-    }
     say("fail", number, `"cancelled"`, `"CancelledError"`, `""`, `""`);
   };
 })();

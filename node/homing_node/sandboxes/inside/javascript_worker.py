@@ -22,6 +22,8 @@ from homing_node.sandboxes.inside.javascript_graph import BUILT_IN, LINES_BEFORE
 from homing_node.workers.inside.failures import cut
 from homing_node.workers.inside.limits import log_line_bytes_max
 
+_AGAIN_MS = 10.0  # after which an engine without memory is asked again
+
 Message = tuple[Any, ...]
 Send = Callable[[Message], None]
 Come = Callable[[float | None], Sequence[list[Any]]]
@@ -70,7 +72,7 @@ class Worker:
         for answer in self._asks.refused():
             self._enter("answer", *answer)
         self._guarded(engine.settle)
-        due_ms = engine.due_ms()
+        due_ms = self._due_ms()
         for message in self._come(None if due_ms < 0 else due_ms / 1e3):
             self._take(message)
             self._guarded(engine.settle)  # what follows from one message is told from what follows from the next
@@ -190,6 +192,13 @@ class Worker:
 
     # -- the engine -----------------------------------------------------------------------------------------------
 
+    def _due_ms(self) -> float:
+        try:
+            return self._engine.due_ms()
+        except _quickjs.JSException as error:
+            self._fail_all(error)
+            return _AGAIN_MS
+
     def _enter(self, entry: str, *arguments: int | str) -> None:
         self._guarded(self._engine.enter, entry, *arguments)
 
@@ -198,8 +207,11 @@ class Worker:
         try:
             function(*arguments)
         except _quickjs.JSException as error:
-            for number in list(self._calls):
-                self._fail(number, cause_of(error), "InternalError", str(error).split("\n")[0])
+            self._fail_all(error)
+
+    def _fail_all(self, error: _quickjs.JSException) -> None:
+        for number in list(self._calls):
+            self._fail(number, cause_of(error), "InternalError", str(error).split("\n")[0])
 
 
 def _json(value: Any) -> str:
