@@ -85,6 +85,19 @@ class Broken(Child):
         self.ctx.storage.kv.put("n", 5)
         raise OSError("cannot begin")
 
+def foreign():
+    import workers
+
+    class Foreign(workers.DurableObject):
+        async def run(self):
+            facet = self.ctx.facets.get("f", lambda: {"class": Child, "id": self.ctx.id})
+            answer = await facet.fetch("http://f/", method="PUT", body="text", headers={"x-a": "b"})
+            self.ctx.facets.abort("f", "reason")
+            return [await self.ctx.facets.get("f", lambda: {"class": Child}).add(2), answer.status,
+                    await answer.text(), self.ctx.facets.list()]
+
+    return Foreign
+
 class Parent(DurableObject):
     def child(self, name="a", kind=Child):
         return self.ctx.facets.get(name, lambda: {"class": kind})

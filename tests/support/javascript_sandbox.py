@@ -56,10 +56,10 @@ class Sandbox:
             time.sleep(wait_s)
         return found
 
-    def begin(self, method: str, *args: Any, entrypoint: str = "", body: bytes = b"") -> int:
+    def begin(self, method: str, *args: Any, entrypoint: str = "", body: bytes = b"", facet: int = 0) -> int:
         self._number += 1
         body = body or to_stored([list(args), {}])
-        self._come.append([talk.CALL, self._number, entrypoint, to_stored({"p": 1}), method, body, 1 << 20])
+        self._come.append([talk.CALL, self._number, entrypoint, to_stored({"p": 1}), method, body, 1 << 20, facet])
         return self._number
 
     def cancel(self, number: int) -> None:

@@ -303,13 +303,16 @@ return told"""
     assert run(node, act, code) == "Overloaded"
 
 
-def test_a_commit_that_does_not_fit_its_object_ends_the_facet_and_nothing_else(node: WorkerHarness) -> None:
+def test_a_commit_that_does_not_fit_its_object_ends_the_facet_and_nothing_else(
+    start: Callable[..., WorkerHarness],
+) -> None:
+    node = start(APP, limits={"database_bytes_max": 1 << 20})
     act = node.open("Parent")
     code = """await self.child().sql("CREATE TABLE t(x)")
 await self.child().add(1)
 try:
     for _ in range(40):
-        await self.child().sql("INSERT INTO t VALUES (randomblob(2000000))")
+        await self.child().sql("INSERT INTO t VALUES (randomblob(100000))")
 except Exception as error:
     return [type(error).__name__, str(error)]"""
     told = run(node, act, code)

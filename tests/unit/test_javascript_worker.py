@@ -153,6 +153,13 @@ def test_a_call_that_is_given_up_fails_once() -> None:
     assert [message[1] for message in sandbox.said if message[0] in ENDS].count(first) == 1
 
 
+def test_a_facet_is_none_of_its_own() -> None:
+    sandbox = Sandbox({"main.js": CLASSES})
+    told = sandbox.answer(sandbox.begin("slow", 1, facet=1))
+    assert told[2:5] == (talk.NOT_SUPPORTED, "", "facets whose classes are of JavaScript")
+    assert sandbox.call("slow", 1) == 1
+
+
 def test_lines_belong_to_the_call_that_goes_on() -> None:
     text = """export default { async run(x) {
         for (let n = 0; n < 2; n++) { console.log(x); await new Promise((done) => setTimeout(done, 2)) }

@@ -11,14 +11,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from homing.errors import BadRequest, NotFound, Overloaded, TooLarge, Unavailable
+from homing.ids import OBJECT_ID_BYTES
 from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
-from homing.loading_frames import NEEDED, Answer, Call, Part, decode_call, decode_part, encode
+from homing.loading_frames import (
+    NEEDED,
+    VALUE,
+    Answer,
+    Call,
+    FacetPart,
+    Part,
+    decode_call,
+    decode_facet_part,
+    decode_facet_word,
+    decode_part,
+    encode,
+)
 from homing_node.broker.grants import Hand
 from homing_node.broker.running import Running
 from homing_node.objects.ports import Loading
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.answering import settle
 from homing_node.sandboxes.bounds import Bounds, Group
+from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.inside.limits import loaded_memory_bytes_of
 from homing_node.sandboxes.loaded import LoadedWorker
 from homing_node.sandboxes.sandbox import Sandbox
@@ -30,6 +44,7 @@ OnLine = Callable[[str, int, str], None]
 
 _OVERHEAD_BYTES = 1024 * 1024  # of the encoding of a thousand modules
 PART, CALL, DROP = "part", "call", "drop"
+FACET, KEEP, CLOSE = "facet", "keep", "close"
 _Key = tuple[int, str]
 
 
@@ -89,6 +104,10 @@ class Loader:
             return encode(await self._call(decode_call(pending.body), pending, group, loading.on_line))
         if pending.method == PART:
             await self._part(decode_part(pending.body), pending, loading)
+        elif pending.method == FACET:
+            return encode(await self._open_facet(decode_facet_part(pending.body), loading))
+        elif pending.method in (KEEP, CLOSE):
+            self._tell_facet(group.owner, pending.method, *decode_facet_word(pending.body))
         elif pending.method == DROP:
             self._drop(self._entries.get((group.owner, pending.body.decode(errors="replace"))), "its code failed")
         else:
@@ -188,7 +207,10 @@ class Loader:
     # -- calls ----------------------------------------------------------------------------------------------------
 
     async def _call(self, asked: Call, pending: Pending, group: Group, on_line: OnLine) -> Answer:
-        worker, key = await self._ready((group.owner, asked.key)), asked.key
+        key = asked.key
+        worker = (
+            self._with_facet(group.owner, key, asked.facet) if asked.facet else await self._ready((group.owner, key))
+        )
         if worker is None:
             return Answer(NEEDED)
         entry = self._entries[group.owner, key]
@@ -219,6 +241,46 @@ class Loader:
                 self._entries.move_to_end(key)
                 return entry.worker
             await asyncio.shield(entry.ready)
+
+    # -- facets ---------------------------------------------------------------------------------------------------
+
+    async def _open_facet(self, part: FacetPart, loading: Loading) -> Answer:
+        """Take a part of a facet's pages."""
+        if loading.owner <= 0 or len(part.object_id) != OBJECT_ID_BYTES or part.facet <= 0:
+            raise BadRequest("this is no facet of an object")
+        worker = await self._ready((loading.owner, part.key))
+        if worker is None:
+            return Answer(NEEDED)
+        if part.at == 0:
+            if len(worker.facets) >= limits.facets_per_worker_max:
+                raise Overloaded(f"a dynamic worker has at most {limits.facets_per_worker_max} facets", cause="facets")
+            worker.facets.begin(part.facet, loading)
+        elif part.facet not in worker.facets:
+            return Answer(NEEDED)
+        await worker.open_facet(part)
+        return Answer(VALUE)
+
+    def _with_facet(self, owner: int, key: str, facet: int) -> LoadedWorker | None:
+        """The worker in which a facet runs; None: it is to start anew."""
+        entry = self._entries.get((owner, key))
+        worker = entry.worker if entry is not None and entry.ready.done() else None
+        if entry is None or worker is None or facet not in worker.facets:
+            return None
+        if worker.is_worn and not worker.busy:
+            self._part_with(entry)
+            return None
+        return worker
+
+    def _tell_facet(self, owner: int, what: str, facet: int, commit: int) -> None:
+        """What an object says of a facet that runs in one of its workers."""
+        for worker in self._alive.values():
+            if facet in worker.facets and worker.facets.owner_of(facet) == owner:
+                if what == KEEP:
+                    worker.facets.keep(facet, commit)
+                    worker.tell_facet(talk.KEPT, facet, commit)
+                else:
+                    worker.facets.close(facet)
+                    worker.tell_facet(talk.CLOSE, facet)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

@@ -90,14 +90,19 @@ class Worker:
 
     def _begin(self, message: list[Any]) -> None:
         number, start = message[1], ""
-        self._calls[number] = message[-1]
+        *call, most, facet = message[1:]
+        self._calls[number] = most
+        if facet:  # what it would be was told before, and is not kept
+            self._fail(number, talk.NOT_SUPPORTED, message="facets whose classes are of JavaScript")
+            return
         try:
             if not self._loaded:
                 start = talk.START
                 self._load()
                 start = ""
-            text = self._call(*message[1:])
-            message.clear()  # what it was made of may be long, and is not to be there twice while it runs
+            text = self._call(*call, most)
+            message.clear()
+            call.clear()  # what it was made of may be long, and is not to be there twice while it runs
         except BadModule as error:
             cause = talk.SYNTAX if error.kind == "SyntaxError" else talk.RAISED
             self._fail(number, start + cause, error.kind, str(error), error.trace)

@@ -19,6 +19,7 @@ javascript_bytes_per_char = 80  # of memory, for the tree of a module
 typescript_bytes_per_char = 300  # of memory, for the tree of a text of usual TypeScript
 loaded_memory_bytes = 64 * 1024 * 1024  # of a dynamic worker, beyond what every sandbox has
 print_lines_max = 1_000  # of one `console.log`
+commit_piece_bytes = 192 * 1024  # below what travels in pieces: no answer may overtake what it depends on
 
 
 def loaded_memory_bytes_of(code_bytes: int) -> int:
