@@ -89,8 +89,9 @@ class Worker:
             self._enter("answer", *self._asks.hear(message))
 
     def _begin(self, message: list[Any]) -> None:
-        number, start = message[1], ""
-        *call, most, facet = message[1:]
+        number, entrypoint, props, method, body, most, facet = message[1:]
+        message.clear()  # what a call is made of may be long, and is not to be there twice while it runs
+        start = ""
         self._calls[number] = most
         if facet:  # what it would be was told before, and is not kept
             self._fail(number, talk.NOT_SUPPORTED, message="facets whose classes are of JavaScript")
@@ -100,9 +101,8 @@ class Worker:
                 start = talk.START
                 self._load()
                 start = ""
-            text = self._call(*call, most)
-            message.clear()
-            call.clear()  # what it was made of may be long, and is not to be there twice while it runs
+            text = self._call(number, entrypoint, props, method, body, most)
+            del body
         except BadModule as error:
             cause = talk.SYNTAX if error.kind == "SyntaxError" else talk.RAISED
             self._fail(number, start + cause, error.kind, str(error), error.trace)
