@@ -136,6 +136,7 @@ for _ in range(9): sql.exec("INSERT INTO t VALUES (zeroblob(2000000))")"""
 REFUSED = {
     "no such class": ("self.dynamic('bad', kind='Nobody').add()", "NotFound"),
     "an entrypoint": ("self.dynamic('bad', kind='Default').add()", "NotFound"),
+    "props that are too large": ("self.dynamic('bad', props={'x': 'x' * 70_000}).add()", "TooLarge"),
     "no such method": ("self.dynamic('bad').nothing()", "NotFound"),
     "arguments that do not fit": ("self.dynamic('bad').add(1, 2, 3)", "BadRequest"),
     "what it raises": ("self.dynamic('bad').raises()", "SandboxError"),
@@ -174,3 +175,28 @@ def test_a_deleted_object_leaves_no_facets(cluster: Cluster) -> None:
     assert parent.arun("return [await self.dynamic().add(2), await self.child('c').add(1)]") == [2, 1]
     httpx.delete(f"{cluster.url}/_homing/v1/objects/Parent/to%20go", timeout=60).raise_for_status()
     assert parent.arun("return [await self.dynamic().read(), await self.child('c').add(0)]") == [[0, 0], 0]
+
+
+def test_nothing_that_was_answered_is_lost_when_nodes_are_killed() -> None:
+    """Three nodes, each killed once while facets of both kinds count: what was answered is there, whoever is next."""
+    with Cluster(APP, nodes=3) as cluster:
+        parent = cluster.get("Parent", "counts")
+        code = "return [await self.dynamic().add(), await self.child('c').add()]"
+        answered = parent.arun(code)
+        nodes = httpx.get(cluster.url + "/_homing/v1/cluster").json()["nodes"]
+        for node in nodes:
+            os.kill(node["pid"], signal.SIGKILL)
+            deadline = time.monotonic() + 60
+            counted = 0
+            while counted < 20:
+                try:
+                    found = parent.arun(code)
+                except homing.HomingError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                    continue
+                assert all(new > old for new, old in zip(found, answered, strict=True)), (found, answered)
+                answered, counted = found, counted + 1
+            while len(httpx.get(cluster.url + "/_homing/v1/cluster").json()["nodes"]) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)

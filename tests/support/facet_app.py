@@ -68,6 +68,10 @@ class Child(DurableObject):
         self.add(1)
         return await stub.hello("x")
 
+    async def fetches_later(self, seconds):
+        await asyncio.sleep(seconds)
+        return await fetch("http://out.test/")
+
     def stop(self):
         self.add(7)
         self.ctx.abort("enough")

@@ -32,7 +32,6 @@ def test_a_facet_answers_and_stores_and_its_object_has_it_all(node: WorkerHarnes
 
 
 def test_one_record_holds_what_a_facet_and_its_object_wrote(node: WorkerHarness) -> None:
-    """Seen to fail where the object has its turns and the facet has others: what both wrote came in two records."""
     act = node.open("Parent")
     run(node, act, "self.child().add()\nself.ctx.storage.kv.put('calls', 1)\nreturn await self.child().add()")
     before = commits(node, act)

@@ -72,10 +72,6 @@ class FacetLines:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def owner_of(self, number: int) -> int:
-        """The number of the activation whose facet that is."""
-        return self._lines[number].owner
-
     def __contains__(self, number: int) -> bool:
         return number in self._lines
 

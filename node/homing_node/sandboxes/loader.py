@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from homing.errors import BadRequest, NotFound, Overloaded, TooLarge, Unavailable
+from homing.facets import FACET_PROPS_BYTES_MAX
 from homing.ids import OBJECT_ID_BYTES
 from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
 from homing.loading_frames import (
@@ -88,6 +89,7 @@ class Loader:
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()  # the one that was called last is last
         self._bounds = Bounds()
         self._alive: dict[int, LoadedWorker] = {}  # by number, those that only end their calls included
+        self._facets: dict[tuple[int, int], LoadedWorker] = {}  # by owner and number: where they run
         self._running = Running()
 
     def submit(self, pending: Pending, loading: Loading) -> None:
@@ -181,6 +183,7 @@ class Loader:
         def ended(status: int) -> None:
             worker.died(status)
             del self._alive[worker.number]
+            self._facets = {place: other for place, other in self._facets.items() if other is not worker}
             self._sandboxes.leave(part.tenant)
 
         sandbox.on_end = ended
@@ -248,6 +251,8 @@ class Loader:
         """Take a part of a facet's pages."""
         if loading.owner <= 0 or len(part.object_id) != OBJECT_ID_BYTES or part.facet <= 0:
             raise BadRequest("this is no facet of an object")
+        if len(part.props) + len(part.class_name) + len(part.name) > FACET_PROPS_BYTES_MAX:
+            raise TooLarge(f"the props of a facet have at most {FACET_PROPS_BYTES_MAX} bytes")
         worker = await self._ready((loading.owner, part.key))
         if worker is None:
             return Answer(NEEDED)
@@ -255,6 +260,7 @@ class Loader:
             if len(worker.facets) >= limits.facets_per_worker_max:
                 raise Overloaded(f"a dynamic worker has at most {limits.facets_per_worker_max} facets", cause="facets")
             worker.facets.begin(part.facet, loading)
+            self._facets[loading.owner, part.facet] = worker
         elif part.facet not in worker.facets:
             return Answer(NEEDED)
         await worker.open_facet(part)
@@ -262,9 +268,8 @@ class Loader:
 
     def _with_facet(self, owner: int, key: str, facet: int) -> LoadedWorker | None:
         """The worker in which a facet runs; None: it is to start anew."""
-        entry = self._entries.get((owner, key))
-        worker = entry.worker if entry is not None and entry.ready.done() else None
-        if entry is None or worker is None or facet not in worker.facets:
+        entry, worker = self._entries.get((owner, key)), self._facets.get((owner, facet))
+        if entry is None or worker is None or entry.worker is not worker or facet not in worker.facets:
             return None
         if worker.is_worn and not worker.busy:
             self._part_with(entry)
@@ -273,14 +278,16 @@ class Loader:
 
     def _tell_facet(self, owner: int, what: str, facet: int, commit: int) -> None:
         """What an object says of a facet that runs in one of its workers."""
-        for worker in self._alive.values():
-            if facet in worker.facets and worker.facets.owner_of(facet) == owner:
-                if what == KEEP:
-                    worker.facets.keep(facet, commit)
-                    worker.tell_facet(talk.KEPT, facet, commit)
-                else:
-                    worker.facets.close(facet)
-                    worker.tell_facet(talk.CLOSE, facet)
+        worker = self._facets.get((owner, facet))
+        if worker is None:
+            return  # it has ended meanwhile
+        if what == KEEP:
+            worker.facets.keep(facet, commit)
+            worker.tell_facet(talk.KEPT, facet, commit)
+        else:
+            del self._facets[owner, facet]
+            worker.facets.close(facet)
+            worker.tell_facet(talk.CLOSE, facet)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
