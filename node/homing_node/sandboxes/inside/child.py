@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import os
 import random
 import resource
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -168,12 +170,23 @@ def rehearse_giving_up() -> None:
 
 def rehearse(*codes: str) -> None:
     """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
+    ours, theirs = socket.socketpair()
+    channel = _Channel(theirs.fileno())
     outbox = Outbox()
-    nothing = to_stored({})
-    printed = text_outputs(outbox.put)
     for code in codes:
-        perform(Work(code, nothing, b"", 1_000, False, (), PYTHON, 0), None, outbox.put, printed)
-        Inbox().feed(outbox.take())
+        outbox.put((RUN, code, to_stored({}), b"", 1_000, False, (), PYTHON, 0))
+        ours.sendall(outbox.take())
+        perform(Work(*channel.receive()[1:]), None, channel.send, text_outputs(channel.send), channel.come)
+        ours.recv(limits.read_bytes)
+    ours.close()
+    theirs.close()
+    keep_from_dying()
+
+
+def keep_from_dying() -> None:
+    """What a rehearsal left is replaced by the run that follows: it is not to be taken apart then, too."""
+    _kept.extend((sys.stdin, sys.stdout, sys.stderr, sys.modules["__main__"], *linecache.cache.values()))
+    sys.stdin, (sys.stdout, sys.stderr) = _no_input, _printed
 
 
 def perform(
@@ -211,13 +224,19 @@ def perform(
 
 
 class _Channel:
-    """The sandbox's end: it waits for whatever it does."""
+    """The sandbox's end: it waits for whatever it does.
 
-    def __init__(self) -> None:
+    Args:
+        fd: the descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self._inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
         self._came: deque[list[Any]] = deque()
+        self._read_bytes = limits.first_read_bytes
 
     def receive(self) -> list[Any]:
         """The next message; the process ends where the node has gone."""
@@ -227,13 +246,14 @@ class _Channel:
 
     def come(self, wait_s: float | None) -> Sequence[list[Any]]:
         """What has come, after so many seconds at most; None: something has."""
-        if not self._came and select.select([CHANNEL_FD], [], [], wait_s)[0]:
+        if not self._came and select.select([self._fd], [], [], wait_s)[0]:
             self._read()
         messages, self._came = self._came, deque()
         return messages
 
     def _read(self) -> None:
-        data = os.read(CHANNEL_FD, limits.read_bytes)
+        data = os.read(self._fd, self._read_bytes)
+        self._read_bytes = limits.read_bytes if len(data) == self._read_bytes else limits.first_read_bytes
         if not data:
             os._exit(0)
         self._came.extend(self._inbox.feed(data))
@@ -245,13 +265,14 @@ class _Channel:
             while data := self._outbox.take():
                 rest = memoryview(data)
                 while rest:
-                    rest = rest[os.write(CHANNEL_FD, rest) :]
+                    rest = rest[os.write(self._fd, rest) :]
 
 
 # Made before the fork: what exists already needs no code to be run that makes it.
 _no_input = text_input(b"")
-_channel = _Channel()
+_channel = _Channel(CHANNEL_FD)
 _printed = text_outputs(_channel.send)
+_kept: list[object] = []
 
 
 def _serve(engine: javascript.Engine) -> None:
