@@ -35,9 +35,10 @@ class _Tenant:
         used_s: when it last asked.
         coming: done when `zygote` is there.
         refill: the next spare's time.
+        demanded: the last one that was forked for a run that had no spare, and when.
     """
 
-    __slots__ = ("coming", "name", "refill", "spares", "used_s", "zygote")
+    __slots__ = ("coming", "demanded", "name", "refill", "spares", "used_s", "zygote")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,6 +47,7 @@ class _Tenant:
         self.used_s = 0.0
         self.coming: asyncio.Task[Zygote] | None = None
         self.refill: asyncio.TimerHandle | None = None
+        self.demanded: tuple[Sandbox, float] | None = None
 
 
 class Fleet:
@@ -137,7 +139,9 @@ class Fleet:
         if not zygote.takes_orders:
             return None
         self._starts["forked"].add()
-        return zygote.fork(memory_bytes, cpu_s)
+        sandbox = zygote.fork(memory_bytes, cpu_s)
+        tenant.demanded = sandbox, tenant.used_s
+        return sandbox
 
     def _tenant(self, name: str) -> _Tenant:
         tenant = self._tenants.get(name)
@@ -276,7 +280,17 @@ class Fleet:
         zygote = tenant.zygote
         if zygote is None or self._closing.is_set() or len(tenant.spares) >= self._spares:
             return
-        if zygote.takes_orders and self._spare_wanted():
+        if zygote.takes_orders and self._spare_wanted() and not self._is_in_the_way(tenant):
             with contextlib.suppress(Unavailable):  # whoever needs one is told
                 tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, spare=True))
         self._refill_soon(tenant)
+
+    @staticmethod
+    def _is_in_the_way(tenant: _Tenant) -> bool:
+        """Whether a fork would take its time from a run that is forked for, or has just begun."""
+        if tenant.demanded is None:
+            return False
+        sandbox, since_s = tenant.demanded
+        if sandbox.ended or asyncio.get_running_loop().time() - since_s > limits.spare_waits_s:
+            tenant.demanded = None
+        return tenant.demanded is not None
