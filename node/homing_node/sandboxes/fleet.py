@@ -15,6 +15,7 @@ import structlog
 from homing.errors import HomingError, Overloaded, Unavailable
 from homing.observability.metrics import Counter
 from homing_node.sandboxes import limits
+from homing_node.sandboxes.inside.orders import LOADS, RUNS
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.zygote import Zygote
 from homing_node.workers.jail import JailSpec
@@ -35,10 +36,11 @@ class _Tenant:
         used_s: when it last asked.
         coming: done when `zygote` is there.
         refill: the next spare's time.
+        rehearsal: what its spares are made ready for.
         demanded: the last one that was forked for a run that had no spare, and when.
     """
 
-    __slots__ = ("coming", "demanded", "name", "refill", "spares", "used_s", "zygote")
+    __slots__ = ("coming", "demanded", "name", "refill", "rehearsal", "spares", "used_s", "zygote")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -47,6 +49,7 @@ class _Tenant:
         self.used_s = 0.0
         self.coming: asyncio.Task[Zygote] | None = None
         self.refill: asyncio.TimerHandle | None = None
+        self.rehearsal = RUNS
         self.demanded: tuple[Sandbox, float] | None = None
 
 
@@ -160,6 +163,12 @@ class Fleet:
         tenant = self._tenants.get(name)
         while tenant is not None and tenant.spares:
             tenant.spares.pop().kill()
+
+    def will_load(self, name: str) -> None:
+        """A tenant loads dynamic workers: its spares are to be ready for that, which a run is not worth."""
+        tenant = self._tenants.get(name)
+        if tenant is not None:
+            tenant.rehearsal = LOADS
 
     # -- zygotes --------------------------------------------------------------------------------------------------
 
@@ -282,7 +291,7 @@ class Fleet:
             return
         if zygote.takes_orders and self._spare_wanted() and not self._is_in_the_way(tenant):
             with contextlib.suppress(Unavailable):  # whoever needs one is told
-                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, spare=True))
+                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, tenant.rehearsal))
         self._refill_soon(tenant)
 
     @staticmethod

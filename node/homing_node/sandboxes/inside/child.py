@@ -20,13 +20,13 @@ from typing import Any, NamedTuple, NoReturn
 
 from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import dynamic, javascript, limits
+from homing_node.sandboxes.inside import dynamic, javascript, limits, rehearsal
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
-from homing_node.sandboxes.inside.orders import Order
+from homing_node.sandboxes.inside.orders import LOADS, NOW, Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD, CODE, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
 from homing_node.workers.inside.framing import Inbox, Outbox
 
@@ -128,7 +128,9 @@ def live(order: Order, channel: int, seal: Seal, engine: javascript.Engine) -> N
     except BaseException:
         os._exit(EXIT_NOT_SEALED)
     try:
-        if order.spare:
+        if order.rehearsal == LOADS:
+            rehearsal.rehearse()
+        if order.rehearsal != NOW:
             rehearse(GOES_WELL)
         _serve(engine)
     finally:

@@ -1,7 +1,6 @@
 """Running code that came a moment ago: what it is given, what becomes of it. In a sandbox, or in a test."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, pages, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, pages, preloaded, rehearsal
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -123,6 +123,7 @@ def main() -> NoReturn:
     child.rehearse_giving_up()  # what is made at the first use of something is made once
     child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
     javascript.rehearse()
+    rehearsal.rehearse()
     child.keep_from_dying()
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
