@@ -20,9 +20,8 @@ FILE_NAME = "<sandbox>"
 _FILES = frozenset((FILE_NAME,))
 _LAST = "the last expression"  # no name that code can have
 _BEGINS = "([{'\"-+~"  # an expression, besides names and digits
-_APART = inspect.CO_COROUTINE  # of code that cannot be compiled in two parts: they share a loop, or what it imports
-for _feature in __future__.all_feature_names:
-    _APART |= getattr(__future__, _feature).compiler_flag
+_FUTURES = {getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
+_APART = sum(_FUTURES) | inspect.CO_COROUTINE  # of code that is not compiled in two parts: they share a loop, or these
 
 Answer = tuple[Any, ...]
 
