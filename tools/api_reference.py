@@ -22,6 +22,7 @@ from homing import (
     alarms,
     client,
     errors,
+    facets,
     grants,
     http,
     ids,
@@ -86,6 +87,11 @@ GROUPS = (
             objects.DurableObject, objects.WorkerEntrypoint, stubs.RpcTarget, objects.DurableObjectState,
             objects.ExecutionContext,
         ),
+    ),
+    Group(
+        "Facets",
+        "`self.ctx.facets`: objects inside an object. More: [facets](../facets.md).",
+        given=(facets.Facets, facets.FacetStub, facets.FacetClass, facets.DynamicClass, facets.FacetAborted),
     ),
     Group(
         "Calls to other objects",

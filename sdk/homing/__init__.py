@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from homing import grants
 from homing.alarms import Alarm
+from homing.facets import FacetAborted, FacetClass, Facets
 from homing.http import Headers, Request, Response, fetch
 from homing.ids import ObjectId
 from homing.loading import CallLimits, WorkerCode
@@ -69,6 +70,9 @@ __all__ = [
     "DurableObjectNamespace",
     "DurableObjectState",
     "ExecutionContext",
+    "FacetAborted",
+    "FacetClass",
+    "Facets",
     "Forbidden",
     "GrantEnded",
     "Headers",

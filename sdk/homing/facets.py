@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from homing.bindings.loader import WorkerStub
 
 FACET_NAME_CHARS_MAX = 256
+FACET_PROPS_BYTES_MAX = 64 * 1024
 FACET_DEPTH_MAX = 4
 """How deep a tree of facets is, its root included."""
 

@@ -78,6 +78,7 @@ class Call(NamedTuple):
         cpu_ms, sub_requests: `CallLimits`.
         method: what is called; empty: `fetch`.
         body: the arguments (`to_stored` of a list and a dict), or a request's: see `encode_request`.
+        facet: the number of the facet that is called; 0: an entrypoint is.
     """
 
     key: str
@@ -87,6 +88,36 @@ class Call(NamedTuple):
     sub_requests: int
     method: str
     body: bytes
+    facet: int = 0
+
+
+class FacetPart(NamedTuple):
+    """A facet that is to run in a dynamic worker, and a part of its pages.
+
+    Attributes:
+        key: names the worker.
+        facet: a number of its own.
+        class_name: of a class of the worker's main module.
+        props: of the context (`homing.values.to_stored`).
+        object_id, name: what it has as `ctx.id`.
+        depth: in the tree of facets.
+        at: where this part begins; 0: the facet begins.
+        data: pages.
+    """
+
+    key: str
+    facet: int
+    class_name: str
+    props: bytes
+    object_id: bytes
+    name: str
+    depth: int
+    at: int
+    data: bytes
+
+
+FacetWord = tuple[int, int]
+"""What is said of a facet to its sandbox: its number, and a commit of it."""
 
 
 RequestParts = tuple[str, str, list[tuple[str, str]], bytes]
@@ -142,7 +173,7 @@ def pieces_of(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
         yield at, data[at : at + size]
 
 
-def encode(message: Part | Call | Answer | RequestParts) -> bytes:
+def encode(message: Part | Call | FacetPart | Answer | RequestParts) -> bytes:
     """One of these, as bytes."""
     return msgspec.msgpack.encode(message)
 
@@ -155,6 +186,16 @@ def decode_part(data: bytes) -> Part:
 def decode_call(data: bytes) -> Call:
     """A call; raises `BadRequest` where it is none."""
     return _decoded(data, Call)
+
+
+def decode_facet_part(data: bytes) -> FacetPart:
+    """A part of a facet; raises `BadRequest` where it is none."""
+    return _decoded(data, FacetPart)
+
+
+def decode_facet_word(data: bytes) -> FacetWord:
+    """What is said of a facet; raises `BadRequest` where it is nothing."""
+    return _decoded(data, FacetWord)
 
 
 def decode_answer(data: bytes) -> Answer:

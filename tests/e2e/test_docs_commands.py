@@ -34,7 +34,7 @@ PAGES = (
     "README.md", "docs/tutorial.md", "docs/reference/http.md", "docs/how-to/back-up.md", "docs/how-to/cloudflare.md",
     "docs/how-to/test.md", "docs/how-to/deploy.md", "docs/how-to/static-assets.md", "docs/how-to/look-inside.md",
     "docs/how-to/tail.md", "docs/how-to/clients.md", "docs/sandboxes.md",
-    "docs/dynamic-workers.md",
+    "docs/dynamic-workers.md", "docs/facets.md",
 )  # fmt: skip
 # Pages that are read one after the other, with one cluster; every other page has one of its own.
 TOGETHER = ("docs/how-to/look-inside.md", "docs/how-to/tail.md", "docs/how-to/clients.md", "docs/sandboxes.md")

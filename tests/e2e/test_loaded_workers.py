@@ -183,7 +183,7 @@ async def test_the_lower_limit_of_code_and_call_counts(node: Workers) -> None:
     with pytest.raises(SandboxError) as caught:
         await node.call(await node.load(code), cpu_ms=20_000)
     assert caught.value.message == "it used more than 100 ms of CPU"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 async def test_a_call_that_nobody_waits_for_is_stopped_and_others_go_on(node: Workers) -> None:

@@ -68,6 +68,10 @@ class Child(DurableObject):
         self.add(1)
         return await stub.hello("x")
 
+    async def fetches_later(self, seconds):
+        await asyncio.sleep(seconds)
+        return await fetch("http://out.test/")
+
     def stop(self):
         self.add(7)
         self.ctx.abort("enough")
@@ -84,6 +88,19 @@ class Broken(Child):
         super().__init__(ctx, env)
         self.ctx.storage.kv.put("n", 5)
         raise OSError("cannot begin")
+
+def foreign():
+    import workers
+
+    class Foreign(workers.DurableObject):
+        async def run(self):
+            facet = self.ctx.facets.get("f", lambda: {"class": Child, "id": self.ctx.id})
+            answer = await facet.fetch("http://f/", method="PUT", body="text", headers={"x-a": "b"})
+            self.ctx.facets.abort("f", "reason")
+            return [await self.ctx.facets.get("f", lambda: {"class": Child}).add(2), answer.status,
+                    await answer.text(), self.ctx.facets.list()]
+
+    return Foreign
 
 class Parent(DurableObject):
     def child(self, name="a", kind=Child):

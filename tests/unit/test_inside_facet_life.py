@@ -228,11 +228,14 @@ def test_a_facet_calls_back_and_calls_others_in_its_objects_name(node: WorkerHar
     assert node.answer(call) == [4, []]
 
 
-def test_requests_to_the_outside_are_the_objects(node: WorkerHarness) -> None:
+def test_requests_to_the_outside_are_the_objects_and_of_the_call_that_began_them(node: WorkerHarness) -> None:
+    """Seen to fail where a facet's turn is not one of its object's: they were said to be of the call that ran last."""
     act = node.open("Parent")
-    node.event(act, "arun", "return await self.child().give(\"fetch('http://out.test/')\")")
+    run(node, act, "for _ in range(5):\n    await self.child().add()")  # so that numbers of calls are not alike
+    call = node.event(act, "arun", "return await self.child().fetches_later(0.05)")
+    assert run(node, act, "await asyncio.sleep(0.01)\nreturn 1") == 1
     made = node.wait(lambda frame: frame[0] == channel.CALL)
-    assert made[1:3] == [act, 1]
+    assert made[1:3] == [act, call]
     assert made[4] == channel.OUTBOUND
 
 
@@ -303,13 +306,16 @@ return told"""
     assert run(node, act, code) == "Overloaded"
 
 
-def test_a_commit_that_does_not_fit_its_object_ends_the_facet_and_nothing_else(node: WorkerHarness) -> None:
+def test_a_commit_that_does_not_fit_its_object_ends_the_facet_and_nothing_else(
+    start: Callable[..., WorkerHarness],
+) -> None:
+    node = start(APP, limits={"database_bytes_max": 1 << 20})
     act = node.open("Parent")
     code = """await self.child().sql("CREATE TABLE t(x)")
 await self.child().add(1)
 try:
     for _ in range(40):
-        await self.child().sql("INSERT INTO t VALUES (randomblob(2000000))")
+        await self.child().sql("INSERT INTO t VALUES (randomblob(100000))")
 except Exception as error:
     return [type(error).__name__, str(error)]"""
     told = run(node, act, code)

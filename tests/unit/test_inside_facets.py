@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
 
 from facet_app import ADD, APP, commits, run
+from homing.errors import StorageError
+from homing_node.workers.inside import pages
+from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.facet_pages import FacetPages
 from worker_harness import WorkerHarness
 
 
@@ -27,7 +32,6 @@ def test_a_facet_answers_and_stores_and_its_object_has_it_all(node: WorkerHarnes
 
 
 def test_one_record_holds_what_a_facet_and_its_object_wrote(node: WorkerHarness) -> None:
-    """Seen to fail when a facet's turn commits by itself: the object's own write came in a record before."""
     act = node.open("Parent")
     run(node, act, "self.child().add()\nself.ctx.storage.kv.put('calls', 1)\nreturn await self.child().add()")
     before = commits(node, act)
@@ -38,15 +42,63 @@ def test_one_record_holds_what_a_facet_and_its_object_wrote(node: WorkerHarness)
     ) == [1, [3, 0]]
 
 
-def test_nothing_is_told_of_a_facet_before_its_object_has_its_pages(node: WorkerHarness) -> None:
-    """Seen to fail where answers are told in `take`: the object answered before the record of what its facet wrote."""
+def test_a_call_whose_commit_fails_in_its_object_fails(start: Callable[..., WorkerHarness]) -> None:
+    """Seen to fail where answers are told in `take`, before the object's commit: the call had its result."""
+    node = start(APP, limits={"commit_bytes_max": 64 * 1024})
     act = node.open("Parent")
-    call = node.event(act, "arun", "n = await self.child().add()\nself.ctx.storage.kv.get('x')\nreturn n")
-    node.answer(call)
-    frames = node.turns(act)
-    committed = next(at for at, frame in enumerate(frames) if frame[3] is not None)
-    answered = next(at for at, frame in enumerate(frames) if any(effect[0] == call for effect in frame[5]))
-    assert committed <= answered
+    assert run(node, act, ADD) == 1
+    large = "INSERT INTO t VALUES (randomblob(58000))"
+    code = f"""await self.child().sql("CREATE TABLE t(x)")
+try:
+    return await self.child().sql({large!r})
+except Exception as error:
+    return type(error).__name__"""
+    assert run(node, act, code) == "ObjectReset"
+    assert run(node, act, "return await self.child().sql('SELECT count(*) AS n FROM t')") == [{"n": 0}]
+
+
+def test_a_facet_runs_behind_the_turn_that_calls_it(node: WorkerHarness) -> None:
+    """Seen to fail where it runs within it: half of what that turn writes was in a record of its own."""
+    act = node.open("Parent")
+    run(node, act, ADD)
+    before = len(node.turns(act))
+    code = "kv = self.ctx.storage.kv\nkv.put('a', 1)\ncall = self.child().add()\nkv.put('b', 2)\nreturn await call"
+    assert run(node, act, code) == 2
+    first = next(frame[3] for frame in node.turns(act)[before:] if frame[3] is not None)
+    node.replicas[act].pages.clear()
+    for frame in node.turns(act):
+        if frame[3] is not None:
+            node.replicas[act].apply(frame[3])
+        if frame[3] is first:
+            break
+    again = node.reopen(act, "Parent")
+    assert run(node, again, "kv = self.ctx.storage.kv\nreturn [kv.get('a'), kv.get('b')]") == [1, 2]
+
+
+def test_pages_that_a_facet_gives_back_are_given_back(node: WorkerHarness) -> None:
+    act = node.open("Parent")
+    grow = """await self.child().sql("CREATE TABLE t(x)")
+await self.child().sql("INSERT INTO t VALUES (randomblob(50000))")"""
+    run(node, act, grow)
+    run(node, act, "return await self.child().give('[self.ctx.storage.delete_all(), None][1]')")
+    connection = sqlite3.connect(":memory:")
+    connection.deserialize(b"".join(node.replicas[act].content()))
+    (kept,) = connection.execute("SELECT count(*) FROM _homing_facet_pages").fetchone()
+    assert kept == connection.execute("SELECT pages FROM _homing_facets").fetchone()[0] < 10
+    connection.close()
+
+
+def test_what_is_written_for_a_facet_that_was_deleted_is_refused() -> None:
+    database = Database([], lambda: None)
+    stored = FacetPages(database)
+    page = pages.encode(1, [(1, None, bytes(1_023) + b"x")])
+    number = stored.write("a", 0, page)
+    stored.delete("a")
+    with pytest.raises(StorageError, match="deleted"):
+        stored.write("a", number, page)
+    with pytest.raises(pages.PageMismatch):
+        stored.write("a", 0, page[:-1] + b"y")
+    database.close()
 
 
 def test_values_are_copied_and_errors_are_those_of_the_facet(node: WorkerHarness) -> None:
@@ -97,3 +149,8 @@ return [await child.sql("SELECT count(*) AS n FROM notes"),
     assert run(node, act, code) == [[{"n": 2}], ["own"]]
     refused = "self.ctx.storage.sql.exec('SELECT * FROM _homing_facet_pages')"
     assert node.failure(act, "arun", refused).code == "storage-error"
+
+
+def test_code_of_cloudflare_has_facets_too(start: Callable[..., WorkerHarness]) -> None:
+    node = start(APP + "\nForeign = foreign()\n")
+    assert node.call(node.open("Foreign"), "run") == [2, 201, "PUT http://f/ text b", ["f"]]

@@ -17,6 +17,7 @@ BY_HTTP = frozenset((wire.CALL_KIND_FETCH, wire.CALL_KIND_DEFAULT))
 OUTBOUND = 11  # the kind of a call: a request to the outside
 SANDBOX = 12  # code is to run in a sandbox
 LOADER = 15  # the code of a dynamic worker, or a call of one
+FACET = 16  # to a worker: what a facet in a sandbox wrote
 REVOKE = "revoke"  # the method of a SANDBOX that takes back what a run was granted
 FOLLOW = "follow"  # and of one that waits for what there is to be heard of a run
 FLOW, TAKEN = 12, 13  # both ways: a piece of a stream that flows, and how much of one was taken

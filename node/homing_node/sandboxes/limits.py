@@ -83,3 +83,9 @@ loaded_idle_cpu_s = 1.0  # before its first call
 code_message_bytes = 192 * 1024  # below what travels in pieces: a call must not overtake the code
 log_bytes_max = 64 * 1024  # of a call, for tails
 log_lines_max = 256
+
+# --- facets in dynamic workers ---
+facets_per_worker_max = 100
+facet_piece_bytes = 192 * 1024  # of a commit: below what travels in pieces, so that no answer overtakes it
+facet_unkept_bytes_max = 34 * 1024 * 1024  # of what one wrote that is not durable yet: two commits of the longest
+facet_frames_max = 4_000

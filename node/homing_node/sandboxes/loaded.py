@@ -12,10 +12,11 @@ from typing import Any
 from homing.errors import Overloaded, SandboxLimit
 from homing.levels import CRITICAL
 from homing.loading import CallLimits
-from homing.loading_frames import FAILED, RESPONSE, VALUE, Answer, Call, Event, FailureParts
+from homing.loading_frames import FAILED, RESPONSE, VALUE, Answer, Call, Event, FacetPart, FailureParts, pieces_of
 from homing_node.broker.grants import Hand
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.asks import Asks
+from homing_node.sandboxes.facet_lines import FacetLines
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.runs import CODES, LIMITS, cpu_s_of
 from homing_node.sandboxes.sandbox import Conversation, Sandbox
@@ -90,6 +91,7 @@ class LoadedWorker:
         tailed: whether answers tell what became of their calls.
 
     Attributes:
+        facets: that run in it.
         ended: it takes no more calls.
         began_s: when it was begun, by `time.perf_counter`.
     """
@@ -110,6 +112,7 @@ class LoadedWorker:
         self._cores = os.cpu_count() or 1
         self._lines = LineBudget(time.monotonic)
         self._retired = False
+        self.facets = FacetLines()
         self.ended = False
         self.began_s = time.perf_counter()
         self._conversation = sandbox.run = Conversation(
@@ -132,6 +135,18 @@ class LoadedWorker:
             else:
                 self._conversation.send(message)
         await self._conversation.drained()
+
+    async def open_facet(self, part: FacetPart) -> None:
+        """Send a part of the pages of a facet, and wait until it is there."""
+        head = (talk.FACET, part.facet, part.class_name, part.props, part.object_id, part.name, part.depth)
+        for _, piece in pieces_of(part.data, limits.code_message_bytes):
+            self._conversation.send((*head, piece))
+        await self._conversation.drained()
+
+    def tell_facet(self, kind: int, *said: int) -> None:
+        """Tell the sandbox something of a facet."""
+        self._conversation.send((kind, *said))
+        self._allow()
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -181,6 +196,7 @@ class LoadedWorker:
         call = _Call(asked, used_s, on_line)
         message = (
             talk.CALL, number, asked.entrypoint, asked.props, asked.method, asked.body, limits.loaded_result_bytes_max,
+            asked.facet,
         )  # fmt: skip
         try:
             self._conversation.send(message)
@@ -200,8 +216,12 @@ class LoadedWorker:
         """Bound what may come: of each call what it may return and print, and something for what goes on beside."""
         count = len(self._calls) + len(self._given_up) + 1
         each = limits.loaded_message_bytes_max + limits.log_bytes_max * 2
-        asks = limits.grant_bytes_max if self._hand.offers else 0
-        self._conversation.allow(count * each + asks, count * limits.loaded_frames_max)
+        more = limits.grant_bytes_max if self._hand.offers else 0
+        frames = count * limits.loaded_frames_max
+        if self.facets:
+            more += limits.facet_unkept_bytes_max
+            frames += limits.facet_frames_max
+        self._conversation.allow(count * each + more, frames)
 
     @staticmethod
     def _partial_max(hand: Hand) -> int:
@@ -250,6 +270,8 @@ class LoadedWorker:
             self._asks.take(number, *parts)
         elif kind == talk.LINE:
             self._line(number, *parts)
+        elif kind in (talk.COMMIT, talk.LOST):
+            self.facets.take(kind, number, *parts)
         elif kind not in (talk.RETURN, talk.RESPOND, talk.FAIL):
             raise ValueError("an unknown kind")
         elif (stopped := self._given_up.pop(number, None)) is not None:

@@ -11,14 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from homing.errors import BadRequest, NotFound, Overloaded, TooLarge, Unavailable
+from homing.facets import FACET_PROPS_BYTES_MAX
+from homing.ids import OBJECT_ID_BYTES
 from homing.loading import CODE_BYTES_MAX, ENV_BYTES_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, CallLimits
-from homing.loading_frames import NEEDED, Answer, Call, Part, decode_call, decode_part, encode
+from homing.loading_frames import (
+    NEEDED,
+    VALUE,
+    Answer,
+    Call,
+    FacetPart,
+    Part,
+    decode_call,
+    decode_facet_part,
+    decode_facet_word,
+    decode_part,
+    encode,
+)
 from homing_node.broker.grants import Hand
 from homing_node.broker.running import Running
 from homing_node.objects.ports import Loading
 from homing_node.sandboxes import limits
 from homing_node.sandboxes.answering import settle
 from homing_node.sandboxes.bounds import Bounds, Group
+from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.loaded import LoadedWorker
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.service import Sandboxes, SandboxFacts, giver_of
@@ -29,6 +44,7 @@ OnLine = Callable[[str, int, str], None]
 
 _OVERHEAD_BYTES = 1024 * 1024  # of the encoding of a thousand modules
 PART, CALL, DROP = "part", "call", "drop"
+FACET, KEEP, CLOSE = "facet", "keep", "close"
 _Key = tuple[int, str]
 
 
@@ -72,6 +88,7 @@ class Loader:
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()  # the one that was called last is last
         self._bounds = Bounds()
         self._alive: dict[int, LoadedWorker] = {}  # by number, those that only end their calls included
+        self._facets: dict[tuple[int, int], LoadedWorker] = {}  # by owner and number: where they run
         self._running = Running()
 
     def submit(self, pending: Pending, loading: Loading) -> None:
@@ -88,6 +105,10 @@ class Loader:
             return encode(await self._call(decode_call(pending.body), pending, group, loading.on_line))
         if pending.method == PART:
             await self._part(decode_part(pending.body), pending, loading)
+        elif pending.method == FACET:
+            return encode(await self._open_facet(decode_facet_part(pending.body), loading))
+        elif pending.method in (KEEP, CLOSE):
+            self._tell_facet(group.owner, pending.method, *decode_facet_word(pending.body))
         elif pending.method == DROP:
             self._drop(self._entries.get((group.owner, pending.body.decode(errors="replace"))), "its code failed")
         else:
@@ -163,6 +184,7 @@ class Loader:
         def ended(status: int) -> None:
             worker.died(status)
             del self._alive[worker.number]
+            self._facets = {place: other for place, other in self._facets.items() if other is not worker}
             self._sandboxes.leave(part.tenant)
 
         sandbox.on_end = ended
@@ -189,7 +211,10 @@ class Loader:
     # -- calls ----------------------------------------------------------------------------------------------------
 
     async def _call(self, asked: Call, pending: Pending, group: Group, on_line: OnLine) -> Answer:
-        worker, key = await self._ready((group.owner, asked.key)), asked.key
+        key = asked.key
+        worker = (
+            self._with_facet(group.owner, key, asked.facet) if asked.facet else await self._ready((group.owner, key))
+        )
         if worker is None:
             return Answer(NEEDED)
         entry = self._entries[group.owner, key]
@@ -220,6 +245,50 @@ class Loader:
                 self._entries.move_to_end(key)
                 return entry.worker
             await asyncio.shield(entry.ready)
+
+    # -- facets ---------------------------------------------------------------------------------------------------
+
+    async def _open_facet(self, part: FacetPart, loading: Loading) -> Answer:
+        """Take a part of a facet's pages."""
+        if loading.owner <= 0 or len(part.object_id) != OBJECT_ID_BYTES or part.facet <= 0:
+            raise BadRequest("this is no facet of an object")
+        if len(part.props) + len(part.class_name) + len(part.name) > FACET_PROPS_BYTES_MAX:
+            raise TooLarge(f"the props of a facet have at most {FACET_PROPS_BYTES_MAX} bytes")
+        worker = await self._ready((loading.owner, part.key))
+        if worker is None:
+            return Answer(NEEDED)
+        if part.at == 0:
+            if len(worker.facets) >= limits.facets_per_worker_max:
+                raise Overloaded(f"a dynamic worker has at most {limits.facets_per_worker_max} facets", cause="facets")
+            worker.facets.begin(part.facet, loading)
+            self._facets[loading.owner, part.facet] = worker
+        elif part.facet not in worker.facets:
+            return Answer(NEEDED)
+        await worker.open_facet(part)
+        return Answer(VALUE)
+
+    def _with_facet(self, owner: int, key: str, facet: int) -> LoadedWorker | None:
+        """The worker in which a facet runs; None: it is to start anew."""
+        entry, worker = self._entries.get((owner, key)), self._facets.get((owner, facet))
+        if entry is None or worker is None or entry.worker is not worker or facet not in worker.facets:
+            return None
+        if worker.is_worn and not worker.busy:
+            self._part_with(entry)
+            return None
+        return worker
+
+    def _tell_facet(self, owner: int, what: str, facet: int, commit: int) -> None:
+        """What an object says of a facet that runs in one of its workers."""
+        worker = self._facets.get((owner, facet))
+        if worker is None:
+            return  # it has ended meanwhile
+        if what == KEEP:
+            worker.facets.keep(facet, commit)
+            worker.tell_facet(talk.KEPT, facet, commit)
+        else:
+            del self._facets[owner, facet]
+            worker.facets.close(facet)
+            worker.tell_facet(talk.CLOSE, facet)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
 from typing import Any
 
 from homing import grants as granting
-from homing.errors import BadRequest, Unavailable, from_wire, sandbox_error
+from homing.errors import BadRequest, HomingError, Unavailable, from_wire, sandbox_error
+from homing.facets import DynamicClass
 from homing.http import Headers, Request, Response, as_request
 from homing.loading import ID_CHARS_MAX, CallLimits, WorkerCode, limits_of, worker_code
 from homing.loading_frames import (
@@ -114,6 +115,26 @@ class WorkerStub:
         """
         return LoadedEntrypoint(self, name or "", to_stored(dict(props or {})), limits_of(limits))
 
+    def get_durable_object_class(
+        self,
+        name: str | None = None,
+        *,
+        props: Mapping[str, Any] | None = None,
+        limits: CallLimits | Mapping[str, Any] | None = None,
+    ) -> DynamicClass:
+        """A class of objects of its main module, for `ctx.facets.get`.
+
+        Args:
+            name: of the class; None: `Default`.
+            props: what its code has as `self.ctx.props`: values that objects can store.
+            limits: of each call; those of the code count, too, and the lower ones hold.
+
+        Raises:
+            BadRequest: a limit that cannot be.
+            TypeError: a value in the props cannot be sent.
+        """
+        return DynamicClass(self, name or "Default", to_stored(dict(props or {})), limits_of(limits))
+
     async def homing_call(self, call: Call) -> Answer:
         """Make a call, and load the worker where it is not there; for the runtime."""
         body = encode(call)
@@ -124,8 +145,27 @@ class WorkerStub:
             answer = decode_answer(await self._caller.call_loader("call", body))
             if answer.kind != NEEDED:
                 if answer.event is not None:
-                    self._caller.runtime().wait_until(self._tell(answer.event))
+                    self._caller.runtime().wait_until(self.homing_tell(answer.event))
                 return answer
+            self._fresh = True
+        raise Unavailable("the dynamic worker went each time that it was loaded")
+
+    async def homing_send(self, what: str, parts: Sequence[bytes]) -> None:
+        """Send something in parts, and load the worker where it is not there; for the runtime.
+
+        Raises:
+            Unavailable: it goes each time.
+            HomingError: it cannot be loaded, or takes none of it.
+        """
+        for _ in range(_TRIES):
+            if self._fresh:
+                self._fresh = False
+                await self._load()
+            for part in parts:
+                if decode_answer(await self._caller.call_loader(what, part)).kind == NEEDED:
+                    break
+            else:
+                return
             self._fresh = True
         raise Unavailable("the dynamic worker went each time that it was loaded")
 
@@ -154,8 +194,8 @@ class WorkerStub:
         """What names it to the node; for the runtime."""
         return self._key
 
-    async def _tell(self, event: Event) -> None:
-        """Tell the tails what became of a call; whether they take it changes nothing."""
+    async def homing_tell(self, event: Event) -> None:
+        """Tell the tails what became of a call; whether they take it changes nothing. For the runtime."""
         code, told = self._code or await self._ask(), _told(self._key, event)
         await asyncio.gather(*(tail.tail([told]) for tail in code.tails), return_exceptions=True)
 
@@ -199,7 +239,7 @@ class LoadedEntrypoint:
 
     async def _fetch(self, request: Request) -> Response:
         body = encode((request.method, request.url, request.headers.raw(), await request.bytes()))
-        return _response(await self._worker.homing_call(self._call("", body)))
+        return response_of(await self._worker.homing_call(self._call("", body)))
 
     def __getattr__(self, method: str) -> Callable[..., asyncio.Future[Any]]:
         if method.startswith("_"):
@@ -224,7 +264,13 @@ def _begun(call: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
     return asyncio.ensure_future(call)
 
 
-def _response(answer: Answer) -> Response:
+def response_of(answer: Answer) -> Response:
+    """The answer of a `fetch`.
+
+    Raises:
+        HomingError: it is a failure.
+        ValueError: it is something else.
+    """
     _check(answer)
     if answer.kind != RESPONSE or answer.response is None:
         raise ValueError("an answer that is none")
@@ -235,11 +281,12 @@ def _response(answer: Answer) -> Response:
 def _check(answer: Answer) -> None:
     """Raises what a call came to, if it failed."""
     if answer.kind == FAILED:
-        raise _error_of(answer.failure or ("internal", "", "", ""))
+        raise error_of(answer.failure)
 
 
-def _error_of(failure: FailureParts) -> Exception:
-    code, message, error_type, trace = failure
+def error_of(failure: FailureParts | None) -> HomingError:
+    """What the code that awaits a call of a dynamic worker is told of its failure."""
+    code, message, error_type, trace = failure or ("internal", "", "", "")
     if code.startswith(_SANDBOX):
         error = sandbox_error(code, message, error_type, trace)
     else:

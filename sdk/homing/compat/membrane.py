@@ -22,6 +22,7 @@ from homing.bindings.kv import KvNamespace
 from homing.bindings.loader import LoadedEntrypoint, WorkerLoader, WorkerStub
 from homing.bindings.services import Service
 from homing.bindings.workflows import Workflow, WorkflowInstance
+from homing.facets import Facets, FacetStub
 from homing.http import Request, Response
 from homing.ids import ObjectId
 from homing.objects import DurableObjectState, Env, ExecutionContext
@@ -67,6 +68,7 @@ _OPTIONS_AT = {
     "get": 1,
     "get_by_name": 1,
     "get_entrypoint": 1,
+    "get_durable_object_class": 1,
     "get_with_metadata": 1,
     "delete": 1,
     "set_alarm": 1,
@@ -298,12 +300,31 @@ class Loader:
 
     def get(self, worker_id: str | None, callback: Callable[[], Any]) -> Any:
         """See `WorkerLoader`."""
+        return faced(self._target.get(worker_id, _giving_plain(callback)))
 
-        async def code() -> Any:
-            given = callback()
-            return plain(await given if isawaitable(given) else given)
 
-        return faced(self._target.get(worker_id, code))
+class FacetsOf:
+    """The facets of an object; their stubs are as those of other objects."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Facets) -> None:
+        self._target = target
+
+    def get(self, name: str, callback: Callable[[], Any]) -> Any:
+        """See `Facets`."""
+        return faced(self._target.get(name, _giving_plain(callback)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def _giving_plain(callback: Callable[[], Any]) -> Callable[[], Any]:
+    async def given() -> Any:
+        found = callback()
+        return plain(await found if isawaitable(found) else found)
+
+    return given
 
 
 class _Fetched:
@@ -332,14 +353,16 @@ def faced(value: Any) -> Any:
         return Stub(value)
     if kind is WorkerLoader:
         return Loader(value)
-    if kind is Service or kind is Assets or kind is LoadedEntrypoint:
+    if kind is Facets:
+        return FacetsOf(value)
+    if kind is Service or kind is Assets or kind is LoadedEntrypoint or kind is FacetStub:
         return Fetcher(value)
     return Camel(value) if isinstance(value, _FACED) else value
 
 
 def plain(value: Any) -> Any:
     """What a faced value stands for, and all that is in it."""
-    if isinstance(value, (Camel, Fetcher, Loader)):
+    if isinstance(value, (Camel, Fetcher, Loader, FacetsOf)):
         return object.__getattribute__(value, "_target")
     if isinstance(value, dict):
         entries = dict(cast("dict[Any, Any]", value))  # without the names that entries hide

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -31,12 +31,14 @@ class Asker:
     Args:
         send: writes a message.
         come: gives the messages that have come, without waiting. None: somebody else reads, and has `hear` called.
+        before: what each ask waits for, before it is made.
     """
 
     def __init__(
-        self, send: Callable[[tuple[Any, ...]], None], come: Callable[[], Sequence[list[Any]]] | None = None
+        self, send: Callable[[tuple[Any, ...]], None], come: Callable[[], Sequence[list[Any]]] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
-        self._send, self._come = send, come
+        self._send, self._come, self._before = send, come, before
         self._lock = threading.Lock()  # over all below: threads of the code have loops of their own
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
@@ -58,6 +60,8 @@ class Asker:
         """
         if len(arguments) > talk.ask_bytes_max:
             raise from_wire("too-large", f"a call of {len(arguments)} bytes; at most {talk.ask_bytes_max}")
+        if self._before is not None:
+            await self._before()
         loop = asyncio.get_running_loop()
         with self._listens(loop):
             while (turn := self._turn(loop, len(arguments))) is not None:

@@ -21,11 +21,12 @@ from homing.http import Headers, Redirect, Request, Response, let_fetch
 from homing.levels import ERROR
 from homing.loading import GLOBAL_OUTBOUND, import_name
 from homing.loading_frames import decode_code, decode_request
-from homing.objects import Env, ExecutionContext, WorkerEntrypoint
+from homing.objects import DurableObject, Env, ExecutionContext, WorkerEntrypoint
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import limits, talk
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import Gateway, Http, env_of
+from homing_node.sandboxes.inside.facets import FacetLoop, Facets
 from homing_node.sandboxes.inside.modules import Finder
 from homing_node.sandboxes.inside.telling import message_of, trace_of
 from homing_node.workers.inside import failures
@@ -71,7 +72,7 @@ class Worker:
 
     def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self._send, self._loop = send, loop
-        self._asker = Asker(send)
+        self._asker = Asker(send, before=self._settled)
         self._code = bytearray()
         self._finder = Finder(())
         self._main = ""
@@ -80,6 +81,7 @@ class Worker:
         self._entrypoints: dict[str, ObjectClass] = {}
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._background: set[asyncio.Future[Any]] = set()
+        self._facets: Facets | None = None  # of classes of this worker, when there are any
 
     def take(self, message: list[Any]) -> None:
         """Take a message of the node."""
@@ -90,10 +92,22 @@ class Worker:
                 self._unpack(message[3])
         elif kind == talk.CALL:
             self._begin(*message[1:])
-        elif kind == talk.CANCEL and message[1] in self._calls:
-            self._calls[message[1]].cancel()
+        elif kind == talk.CANCEL:
+            self._cancel(message[1])
         elif kind in (talk.ANSWER, talk.REFUSAL):
             self._asker.hear(message)
+        elif kind == talk.FACET:
+            self.facets().open(*message[1:])
+        elif kind == talk.KEPT:
+            self.facets().keep(*message[1:])
+        elif kind == talk.CLOSE:
+            self.facets().close(message[1])
+
+    def _cancel(self, number: int) -> None:
+        if number in self._calls:
+            self._calls[number].cancel()
+        elif self._facets is not None:
+            self._facets.cancel(number)
 
     def _unpack(self, offers: list[list[Any]]) -> None:
         self._main, modules, env = decode_code(self._code)
@@ -109,8 +123,13 @@ class Worker:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, number: int, entrypoint: str, props: bytes, method: str, body: bytes, most: int) -> None:
-        current_event.set([number])
+    def _begin(
+        self, number: int, entrypoint: str, props: bytes, method: str, body: bytes, most: int, facet: int = 0
+    ) -> None:  # fmt: skip
+        if facet:
+            self._call_facet(number, facet, method, body, most)
+            return
+        current_event.set([talk.CALL, 0, number])
         going: Coroutine[Any, Any, None] = self._call(number, entrypoint, props, method, body, most)
         if waiting.gives_stacks():
             going = waiting.Stepped(going)
@@ -134,6 +153,46 @@ class Worker:
             message = (talk.FAIL, number, *self._told(error))
         self._flush()
         self._send(message)
+
+    # -- facets ---------------------------------------------------------------------------------------------------
+
+    def facets(self) -> Facets:
+        """The facets of this worker's classes."""
+        if self._facets is None:
+            assert isinstance(self._loop, FacetLoop), "`serve` made it"
+            self._facets = self._loop.owner = Facets(self, self._send, self._loop)
+            self._loop.set_task_factory(self._make_task)
+        return self._facets
+
+    def _call_facet(self, number: int, facet: int, method: str, body: bytes, most: int) -> None:
+        before = talk.START
+        try:
+            self._loaded()
+            before = ""
+            self.facets().call(facet, number, method, body, most)
+        except BaseException as error:
+            self._flush()
+            self._send((talk.FAIL, number, *self._told(error, before)))
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task = self.facets().task_of(coroutine, options)
+        return task if task is not None else asyncio.Task(coroutine, loop=loop, **options)
+
+    async def _settled(self) -> None:
+        """What an ask waits for: what facets wrote before it is durable."""
+        if self._facets is not None:
+            await self._facets.settled()
+
+    def class_of(self, name: str) -> ObjectClass:
+        """See `facets.Home`."""
+        found: Any = vars(self._loaded()).get(name)
+        if not isclass(found) or not issubclass(found, DurableObject) or vars(found).get("homing_base"):
+            raise _Missing(f"{self._main} has no class of objects {name}")
+        return ObjectClass(found)
+
+    def facet_env(self) -> Any:
+        """See `facets.Home`."""
+        return self._env
 
     def wait_until(self, awaitable: Awaitable[Any]) -> None:
         """See `ExecutionContext`: it goes on as long as the worker is there."""
@@ -175,9 +234,9 @@ class Worker:
             cause = talk.SYNTAX
         return before + cause, kind.__name__[:200], message_of(error), trace_of(error, self._finder.paths)
 
-    def line(self, event: list[Any] | None, _stream: str, text: str, level: int) -> None:
+    def line(self, event: list[Any] | None, stream: str, text: str, level: int) -> None:
         """A line that code printed."""
-        self._send((talk.LINE, event[0] if event else 0, level, text))
+        self._send((talk.LINE, event[2] if event else 0, level, text))
 
     def lost(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something that nobody waited for failed."""
@@ -251,7 +310,7 @@ def serve(first: list[Any], come: Callable[[float | None], Sequence[list[Any]]],
         come: gives those that have come, after waiting for so many seconds at most.
         send: writes a message.
     """
-    loop = asyncio.new_event_loop()
+    loop = FacetLoop()
     asyncio.set_event_loop(loop)
     worker = Worker(send, loop)
     loop.set_exception_handler(worker.lost)

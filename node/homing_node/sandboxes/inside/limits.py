@@ -17,3 +17,4 @@ thread_stack_bytes = 512 * 1024
 untold_ms = 3  # a zygote that has forked lets the child run first, and tells its node after that
 javascript_stack_bytes = 1024 * 1024
 typescript_bytes_per_char = 300  # of memory, for the tree of a text of usual TypeScript
+commit_piece_bytes = 192 * 1024  # below what travels in pieces: no answer may overtake what it depends on

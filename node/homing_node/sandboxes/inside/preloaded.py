@@ -33,7 +33,7 @@ STANDARD_LIBRARY = (
 OF_WORKERS = ("workers", "js", "pyodide.ffi")
 """What dynamic workers are written with."""
 
-HIDDEN = ("ctypes", "_ctypes", "_quickjs", "homing_node", "tree_sitter", "tree_sitter_typescript")
+HIDDEN = ("apsw", "ctypes", "_ctypes", "_quickjs", "homing_node", "tree_sitter", "tree_sitter_typescript")
 """With their modules. Tidiness, and no wall: who looks finds them in memory, and the filter is what stops them."""
 
 

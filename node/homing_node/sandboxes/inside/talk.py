@@ -16,8 +16,13 @@ REFUSAL = 3  # to an ask: its number, code, message and type of the error, secon
 
 # The same, to a sandbox that is a dynamic worker (`homing.loading_frames`)
 CODE = 10  # bytes, whether it is the last: a part of its code; what is granted, as for RUN
-CALL = 11  # number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have
+# Number, entrypoint, props, method or "" for `fetch`, body, bytes that the result may have, facet that is called or 0
+CALL = 11
 CANCEL = 12  # number: nobody waits for this call any more
+# A facet is to run, or more of its pages: its number, class, props, id, name in that or "", depth, bytes of pages
+FACET = 13
+KEPT = 14  # number of a facet, of a commit: up to that one they are durable
+CLOSE = 15  # number of a facet: it is to end
 
 # Sandbox to node
 OUTPUT = 1  # stream (1 stdout, 2 stderr), bytes
@@ -31,6 +36,8 @@ RETURN = 10  # number, bytes of what was returned (`homing.values.to_stored`)
 RESPOND = 11  # number, status, header fields, body
 FAIL = 12  # number, cause, type, message, traceback
 LINE = 13  # number of the call that printed it or 0, level, text
+COMMIT = 14  # number of a facet, of its commit (each one higher than the last), a piece of its bytes, whether the last
+LOST = 15  # number of a facet: it has reset itself
 
 STDOUT = 1
 STDERR = 2

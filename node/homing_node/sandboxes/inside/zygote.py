@@ -26,6 +26,7 @@ from homing_node.sandboxes.inside.orders import (
     Notice,
     Order,
 )
+from homing_node.workers.inside import vfs
 
 
 class Zygote:
@@ -120,6 +121,7 @@ def main() -> NoReturn:
     kernel.clear_ambient()
     kernel.keep_no_inheritable()
     kernel.forbid_new_privileges()
+    vfs.configure_process()
     child.rehearse_giving_up()  # what is made at the first use of something is made once
     child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
     javascript.rehearse()

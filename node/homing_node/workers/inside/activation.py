@@ -42,6 +42,7 @@ _NO_ARGUMENTS: Any = ((), {})
 _RING_NOW: Any = ((), {"now_ms": 1 << 62})  # a test asks for the alarm, whenever it is due
 _ON_SOCKETS = frozenset((MESSAGE, SOCKET_CLOSE, SOCKET_ERROR))
 _NOBODY = object()
+OUT_OF_MEMORY = "the object ran out of memory"
 # Results that are certainly not awaitable; asking costs more than the rest of a call.
 _PLAIN = frozenset((int, str, float, bool, bytes, dict, list, tuple, type(None)))
 _Queued = tuple[Event, int, bool]  # an event, when it came, and whether the constructor has run for it
@@ -253,7 +254,7 @@ class Activation(Ringing):
         built = not isinstance(error, calls.ConstructorFailed)
         cause = error if built else error.__cause__ or error
         if isinstance(cause, MemoryError):
-            self.reset("object-reset", "the object ran out of memory")
+            self.reset("object-reset", OUT_OF_MEMORY)
             return
         effect = calls.failure_of(event, cause, started_ns, may_misfit=built)
         if effect[2][0] != "bad-request":

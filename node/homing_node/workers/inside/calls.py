@@ -27,9 +27,10 @@ from homing_node.workers.inside.channel import (
     SOCKET_CLOSE,
     SOCKET_ERROR,
 )
+from homing_node.workers.inside.coding import Coding
 from homing_node.workers.inside.failures import Effect
 from homing_node.workers.inside.object_class import ObjectClass
-from homing_node.workers.inside.outgoing import Outgoing, Stubs, target_of
+from homing_node.workers.inside.outgoing import Outgoing, target_of
 from homing_node.workers.inside.sockets import ObjectSockets
 
 Event = list[Any]
@@ -48,7 +49,7 @@ class NotAResponse(TypeError):
 
 
 def prepare(
-    kind: ObjectClass, event: Event, stubs: Stubs, outgoing: Outgoing | None
+    kind: ObjectClass, event: Event, stubs: Coding, outgoing: Outgoing | None
 ) -> tuple[Callable[..., Any] | None, Any]:
     """The function that an event calls and its arguments (positional, keyword), decoded. It can be prepared again.
 
@@ -170,7 +171,7 @@ def _passed(outgoing: Outgoing | None, event: Event) -> Callable[..., Any] | Non
 
 
 def effect_of(
-    event: Event, result: Any, started_ns: int, stubs: Stubs, sockets: Callable[[], ObjectSockets]
+    event: Event, result: Any, started_ns: int, stubs: Coding, sockets: Callable[[], ObjectSockets]
 ) -> tuple[Effect, Sequence[ReadableStream]]:
     """The effect that answers an event with what its handler returned, and the streams that flow behind it.
 

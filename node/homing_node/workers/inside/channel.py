@@ -27,6 +27,7 @@ REPLY = 7
 SOCKETS = 8
 CLOCK = 9
 LOOK = 10
+FACET = 16
 
 # Worker to node
 READY = 0
@@ -64,6 +65,10 @@ LOADER = 15
 # The method of a SANDBOX, which otherwise is a run
 REVOKE = "revoke"
 FOLLOW = "follow"
+
+# The method of a LOADER that is told what became of a facet in a sandbox (`homing.loading_frames`)
+KEEP_FACET = "keep"
+CLOSE_FACET = "close"
 
 # The status of an effect
 RESULT = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from functools import lru_cache
 from inspect import isclass
 from typing import Any, NoReturn, Protocol
@@ -18,10 +19,12 @@ from homing_node.workers.inside.activation import Activation
 from homing_node.workers.inside.alarms import Alarms
 from homing_node.workers.inside.answered import failure_of
 from homing_node.workers.inside.channel import RESET, TURN
-from homing_node.workers.inside.facets import FacetKeeper, Place
+from homing_node.workers.inside.coding import Coding
+from homing_node.workers.inside.facet_places import Place
+from homing_node.workers.inside.facets import FacetKeeper
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.object_class import ObjectClass
-from homing_node.workers.inside.outgoing import Outgoing, Stubs
+from homing_node.workers.inside.outgoing import Outgoing
 from homing_node.workers.inside.sockets import ObjectSockets
 from homing_node.workers.inside.turn_keeper import Aborted, Event
 
@@ -31,9 +34,17 @@ _numbers = itertools.count(-1, -1)  # of activations that the node does not know
 class Host(Protocol):
     """The worker, to facets: a `turn_keeper.Host` that finds activations by their numbers."""
 
-    loop: asyncio.AbstractEventLoop
     env: Any
-    stubs: Stubs
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where everything runs."""
+        ...
+
+    @property
+    def stubs(self) -> Coding:
+        """How values are sent."""
+        ...
 
     def later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         """A timer of the runtime's own."""
@@ -94,7 +105,39 @@ class _Between:
         return self._host.keep_facets(parent)
 
 
-class FacetActivation(Activation):
+class Inner(Activation):
+    """An activation inside an object: it has no alarms, no sockets, and nothing of it can be called from elsewhere."""
+
+    __slots__ = ("depth",)
+
+    def start_from(self, content: list[bytes], context: DurableObjectState) -> None:
+        """Give it the pages of its database, and what its instance gets as `ctx`."""
+        self._content, self._context = content, context
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether it has written what is in no commit yet."""
+        database = self._database
+        return database is not None and (database.in_transaction or bool(database.file.dirty))
+
+    def address(self) -> tuple[str, ObjectId]:
+        """See `outgoing.Caller`."""
+        raise TypeError("a facet can pass nothing by reference")
+
+    def sockets(self) -> ObjectSockets:
+        """See `homing.objects.Runtime`."""
+        raise NotSupported("a facet has no WebSockets: its object accepts them")
+
+    @property
+    def alarms(self) -> Alarms:
+        """See `homing.storage_engine.Coordinator`."""
+        raise NotSupported("a facet has no alarms: its object sets them")
+
+    def _send_behind(self, event: Event, streams: Sequence[ReadableStream]) -> NoReturn:
+        raise NotSupported("what a facet answers can hold no streams")
+
+
+class FacetActivation(Inner):
     """The activation of a facet; each of its turns is one of its object, too (`facets.Runner`).
 
     Args:
@@ -103,33 +146,35 @@ class FacetActivation(Activation):
         keeper: of the object's facets.
         place: of this one.
         kind: its class.
-        content: the pages of its database.
     """
 
-    __slots__ = ("_keeper", "_parent", "_place", "depth", "leaves")
+    __slots__ = ("_keeper", "_parent", "_place", "leaves")
 
     def __init__(
-        self, host: Host, parent: Activation, keeper: FacetKeeper, place: Place, kind: ObjectClass,
-        content: list[bytes],
+        self, host: Host, parent: Activation, keeper: FacetKeeper, place: Place, kind: ObjectClass
     ) -> None:  # fmt: skip
         between = _Between(host, parent, keeper, place)
         super().__init__(between, next(_numbers), kind, 0)
         between.facet = self
         self._parent, self._keeper, self._place = parent, keeper, place
-        self._content = content
         self.depth = parent.depth + 1
         self.leaves = False  # a turn of it ends: its object commits that, and then it is told
         host.adopt(self)
 
-    def called(self, object_id: ObjectId, props: Mapping[str, Any]) -> FacetActivation:
-        """Give it its context."""
-        self._context = DurableObjectState(self, object_id, props)
-        return self
-
     def deliver(self, event: Event) -> None:
-        """See `facets.Runner`."""
+        """See `facets.Runner`: not from within a turn of its object."""
         event[1] = self.number
-        super().deliver(event)
+        self._host.loop.call_soon(super().deliver, event, context=Context())
+
+    def kept(self) -> None:
+        """See `facets.Runner`."""
+        if self._facets is not None:
+            self._facets.pass_on_kept()
+
+    @property
+    def within(self) -> FacetKeeper | None:
+        """See `facets.Parent`."""
+        return self._keeper
 
     @property
     def logged_as(self) -> int:
@@ -172,22 +217,6 @@ class FacetActivation(Activation):
         """The streams of calls that it makes."""
         return self._parent.flows()
 
-    def address(self) -> tuple[str, ObjectId]:
-        """See `outgoing.Caller`."""
-        raise TypeError("a facet can pass nothing by reference")
-
-    def sockets(self) -> ObjectSockets:
-        """See `homing.objects.Runtime`."""
-        raise NotSupported("a facet has no WebSockets: its object accepts them")
-
-    @property
-    def alarms(self) -> Alarms:
-        """See `homing.storage_engine.Coordinator`."""
-        raise NotSupported("a facet has no alarms: its object sets them")
-
-    def _send_behind(self, event: Event, streams: Sequence[ReadableStream]) -> NoReturn:
-        raise NotSupported("what a facet answers can hold no streams")
-
 
 @lru_cache(maxsize=256)
 def class_of(make: type[Any]) -> ObjectClass:
@@ -204,7 +233,13 @@ def class_of(make: type[Any]) -> ObjectClass:
 def run_here(
     host: Host, parent: Activation, keeper: FacetKeeper, place: Place, wanted: FacetClass, content: list[bytes]
 ) -> FacetActivation:
-    """Have a facet of a class of this process run in it."""
-    assert isinstance(wanted.kind, type), "a dynamic class runs elsewhere"
-    facet = FacetActivation(host, parent, keeper, place, class_of(wanted.kind), content)
-    return facet.called(wanted.id or parent.facet_id(), {})
+    """Have a facet of a class of this process run in it.
+
+    Raises:
+        BadRequest: it is no class of objects.
+    """
+    if not isinstance(wanted.kind, type):
+        raise NotSupported("a facet of a dynamic class has no facets of other dynamic classes")
+    facet = FacetActivation(host, parent, keeper, place, class_of(wanted.kind))
+    facet.start_from(content, DurableObjectState(facet, wanted.id or parent.facet_id()))
+    return facet

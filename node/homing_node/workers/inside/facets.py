@@ -9,129 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
-from contextvars import Context
+from collections.abc import Callable
 from inspect import isawaitable
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
-from homing.errors import BadRequest, HomingError, NotSupported, ObjectReset, Overloaded, TooLarge
-from homing.facets import FACET_DEPTH_MAX, FacetCallback, FacetClass, facet_class
+from homing.errors import BadRequest, HomingError, ObjectReset, Overloaded, TooLarge
+from homing.facets import FACET_DEPTH_MAX, FacetCallback, facet_class
 from homing.http import Request, Response
-from homing.ids import ObjectId
-from homing.streams import ReadableStream
 from homing_node.workers.inside import limits
 from homing_node.workers.inside.answered import failure_of, response_of
 from homing_node.workers.inside.channel import EVENT, FAILURE, FETCH, METHOD, REFUSED
-from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.coding import Coding
 from homing_node.workers.inside.facet_pages import FacetPages
-from homing_node.workers.inside.outgoing import Outgoing, Stubs
+from homing_node.workers.inside.facet_places import Event, FacetCall, Open, Parent, Place, Runner
 from homing_node.workers.inside.pages import BadCommit, PageMismatch
 from homing_node.workers.inside.turns import current_event
 
-Event = list[Any]
-
-
-class Parent(Protocol):
-    """An activation that has facets."""
-
-    ended: bool
-    depth: int
-
-    def enter(self, call: int) -> None:
-        """A turn begins."""
-        ...
-
-    def leave(self) -> BaseException | None:
-        """A turn has ended."""
-        ...
-
-    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
-        """Run a coroutine in turns of its own."""
-        ...
-
-    def open_database(self) -> Database:
-        """Its database."""
-        ...
-
-    def outgoing(self) -> Outgoing:
-        """Has what its calls pass by reference."""
-        ...
-
-    def facet_id(self) -> ObjectId:
-        """What a facet has as `ctx.id` that is given none."""
-        ...
-
-
-class Runner(Protocol):
-    """A facet that runs, here or in a sandbox."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether something of it is still to happen."""
-        ...
-
-    def deliver(self, event: Event, /) -> None:
-        """Have it run a call."""
-        ...
-
-    def end(self) -> None:
-        """End it at once; nothing is heard of it any more."""
-        ...
-
-
-Open = Callable[["Place", FacetClass, list[bytes]], Awaitable[Runner]]
-"""Has a facet run: its place, what it is to be, and the pages of its database."""
-
-
-class _Call:
-    """Attributes: future, of who awaits it; read, makes its result; passed, by reference; caller, the object's call."""
-
-    __slots__ = ("caller", "future", "passed", "read")
-
-    def __init__(self, future: asyncio.Future[Any], read: Callable[[Any], Any], passed: list[int], caller: int) -> None:
-        self.future, self.read, self.passed, self.caller = future, read, passed, caller
-
-
-class Place:
-    """One facet, as its stubs have it (`homing.facets.FacetPlace`).
-
-    Attributes:
-        name: of the facet.
-        callback: says what it is to be.
-        number: of what it has stored; 0: nothing.
-        runner: None: it does not run.
-        calls: those without an answer, by number.
-        waiting: events that wait until it runs.
-        ready: answers of a turn that its object has not committed yet.
-        broken: it was aborted, for this reason.
-    """
-
-    __slots__ = (
-        "__weakref__", "_keeper", "broken", "callback", "calls", "name", "number", "ready", "runner", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, keeper: FacetKeeper, name: str, callback: FacetCallback) -> None:
-        self._keeper = keeper
-        self.name = name
-        self.callback = callback
-        self.number = 0
-        self.runner: Runner | None = None
-        self.calls: dict[int, _Call] = {}
-        self.waiting: list[Event] = []
-        self.ready: list[tuple[Any, ...]] = []
-        self.broken: BaseException | None = None
-
-    def call_method(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[Any]:
-        """See `homing.facets.FacetPlace`."""
-        return self._keeper.call(self, method, args, kwargs)
-
-    def call_fetch(self, request: Request) -> asyncio.Future[Response]:
-        """See `homing.facets.FacetPlace`."""
-        body = request.homing_body
-        if isinstance(body, ReadableStream):
-            return asyncio.ensure_future(self._keeper.fetch_with(self, request))
-        return self._keeper.fetch(self, request, body)
+_sessions = itertools.count(1)  # of this process: the node tells them by their activation besides
 
 
 class FacetKeeper:
@@ -142,16 +37,21 @@ class FacetKeeper:
         loop: where all of it runs.
         stubs: encodes what is sent.
         run: has a facet run.
+
+    Attributes:
+        sessions: facets that run in sandboxes, of the whole tree, by the number that the node knows them by.
     """
 
-    __slots__ = ("_live", "_loop", "_numbers", "_parent", "_places", "_run", "_stubs", "_unsettled")
+    __slots__ = ("_live", "_loop", "_numbers", "_parent", "_places", "_run", "_stubs", "_unsettled", "sessions")
 
-    def __init__(self, parent: Parent, loop: asyncio.AbstractEventLoop, stubs: Stubs, run: Open) -> None:
+    def __init__(self, parent: Parent, loop: asyncio.AbstractEventLoop, stubs: Coding, run: Open) -> None:
         self._parent, self._loop, self._stubs, self._run = parent, loop, stubs, run
         self._numbers = itertools.count(1)
         self._places: WeakValueDictionary[str, Place] = WeakValueDictionary()
         self._live: dict[str, Place] = {}  # that run, or have calls; the one that was called last is last
         self._unsettled: set[Place] = set()  # that wrote since the object's last commit
+        above = parent.within
+        self.sessions: dict[int, Any] = above.sessions if above is not None else {}
 
     # -- what the object's code asks for --------------------------------------------------------------------------
 
@@ -220,7 +120,7 @@ class FacetKeeper:
         asked = current_event.get()
         caller, request_id, traceparent = (asked[2], asked[7], asked[8]) if asked is not None else (0, "", "")
         number = next(self._numbers)
-        place.calls[number] = _Call(future, read, passed, caller)
+        place.calls[number] = FacetCall(future, read, passed, caller)
         event = [EVENT, 0, number, kind, method, body, 0, request_id, traceparent, http, False, 0, 0]
         self._live[place.name] = self._live.pop(place.name, place)
         if place.runner is None:
@@ -228,7 +128,7 @@ class FacetKeeper:
             if len(place.waiting) == 1:
                 self._parent.spawn(self._start(place))
         else:
-            self._loop.call_soon(self._deliver, place, place.runner, event, context=Context())
+            place.runner.deliver(event)
         return future
 
     @staticmethod
@@ -240,11 +140,6 @@ class FacetKeeper:
         if len(body) > limits.answer_bytes_max:
             return TooLarge(f"a call of {len(body)} bytes; at most {limits.answer_bytes_max}")
         return None
-
-    @staticmethod
-    def _deliver(place: Place, runner: Runner, event: Event) -> None:
-        if place.runner is runner:  # else it has ended meanwhile, and the call with it
-            runner.deliver(event)
 
     async def _start(self, place: Place) -> None:
         """Have a facet run, for the calls that wait; its callback says what it is to be."""
@@ -263,7 +158,7 @@ class FacetKeeper:
         place.runner = runner
         waiting, place.waiting = place.waiting, []
         for event in waiting:
-            self._loop.call_soon(self._deliver, place, runner, event, context=Context())
+            runner.deliver(event)
 
     def _make_room(self) -> None:
         """End the facet that was idle the longest, where too many run.
@@ -307,25 +202,64 @@ class FacetKeeper:
         """The object has committed what a facet did, or has undone it and ended the facet: tell what it answered."""
         ready, place.ready = place.ready, []
         for number, status, payload, *_ in ready:
-            call = place.calls.pop(number, None)
-            if call is not None:
-                self._settle(call, status, payload)
+            call = place.calls.get(number)
+            if call is None:
+                continue
+            if status in (FAILURE, REFUSED):
+                self.answer(place, number, error=failure_of(payload))
+            else:
+                self.answer(place, number, call.read(payload))
 
-    def _settle(self, call: _Call, status: int, payload: Any) -> None:
+    def answer(self, place: Place, number: int, result: Any = None, error: BaseException | None = None) -> None:
+        """A call has its end: tell who awaits it."""
+        call = place.calls.pop(number, None)
+        if call is None:
+            return
         self._parent.outgoing().take_back(call.passed)
+        if not place.calls and place.runner is None:
+            self._live.pop(place.name, None)
         if call.future.done():
             return
-        if status in (FAILURE, REFUSED):
-            call.future.set_exception(failure_of(payload))
+        if error is None:
+            call.future.set_result(result)
+        else:
+            call.future.set_exception(error)
+
+    def gone(self, place: Place, runner: Runner) -> None:
+        """A facet runs no more; calls that it has get answers still. The next one starts it anew."""
+        self._unsettled.discard(place)
+        if place.runner is runner:
+            place.runner = None
+
+    def again(self, place: Place, runner: Runner, event: Event) -> None:
+        """A facet was not there any more when a call came to it: it starts anew, and the call goes to that."""
+        if event[2] not in place.calls:
             return
-        try:
-            call.future.set_result(call.read(payload))
-        except (TypeError, ValueError) as error:
-            call.future.set_exception(NotSupported(f"the answer of a facet cannot be read: {error}"))
+        if place.runner is runner:
+            place.runner = None
+            runner.end()
+        if place.runner is not None:
+            place.runner.deliver(event)
+        else:
+            place.waiting.append(event)
+            if len(place.waiting) == 1:
+                self._parent.spawn(self._start(place))
+
+    def next_session(self) -> int:
+        """A number for a facet that is to run in a sandbox."""
+        return next(_sessions)
 
     def kept(self) -> None:
-        """The object has committed."""
-        self._unsettled.clear()
+        """The object has committed what its facets wrote; a facet waits until its own object has."""
+        if self._parent.within is None:
+            self.pass_on_kept()
+
+    def pass_on_kept(self) -> None:
+        """The root of the tree has committed: tell those that wrote."""
+        places, self._unsettled = self._unsettled, set()
+        for place in places:
+            if place.runner is not None:
+                place.runner.kept()
 
     def undone(self) -> None:
         """The object's transaction was undone, and with it what its facets wrote: they begin anew."""

@@ -39,7 +39,7 @@ from homing_node.workers.inside.channel import (
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.sockets import ObjectSockets
 
-_NOWHERE = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)  # of what is for no object
+NOWHERE = Reference("", ObjectId(bytes(OBJECT_ID_BYTES), ""), 0, 0)  # of what is for no object
 
 Made = tuple[Any, ...]
 """A call as the node gets it: number, kind, class, id, name, method, body, URL, headers, activation, target; and, where
@@ -279,16 +279,16 @@ class Stubs:
         body = asked.encode()
         _bound(body)
         outgoing = self._caller().outgoing()
-        return outgoing.begin(SANDBOX, _NOWHERE, "", body, lambda answer, _: decode_end(answer)), outgoing.newest
+        return outgoing.begin(SANDBOX, NOWHERE, "", body, lambda answer, _: decode_end(answer)), outgoing.newest
 
     def follow_sandbox(self, number: int) -> asyncio.Future[News]:
         """See `homing.sandbox_runner.Runner`."""
         which = number.to_bytes(8, "big")
-        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, FOLLOW, which, lambda news, _: News.decode(news))
+        return self._caller().outgoing().begin(SANDBOX, NOWHERE, FOLLOW, which, lambda news, _: News.decode(news))
 
     def revoke_grant(self, key: bytes) -> asyncio.Future[None]:
         """See `homing.sandbox_runner.Runner`."""
-        return self._caller().outgoing().begin(SANDBOX, _NOWHERE, REVOKE, key, _done)
+        return self._caller().outgoing().begin(SANDBOX, NOWHERE, REVOKE, key, _done)
 
     def own_address(self) -> tuple[str, ObjectId]:
         """See `homing.sandbox_runner.Runner`."""
@@ -297,7 +297,7 @@ class Stubs:
     def call_loader(self, what: str, body: bytes) -> asyncio.Future[bytes]:
         """Send a part of a dynamic worker's code, or a call of it, to the node; see `homing.loading_frames`."""
         _bound(body)
-        return self._caller().outgoing().begin(LOADER, _NOWHERE, what, body, lambda answer, _: answer)
+        return self._caller().outgoing().begin(LOADER, NOWHERE, what, body, lambda answer, _: answer)
 
     def _request(self, kind: int, to: Reference, request: Request, read: Read) -> asyncio.Future[Response]:
         caller, body, headers = self._caller(), request.homing_body, request.headers.raw()

@@ -14,6 +14,7 @@ from homing_node.workers.inside import failures, limits
 from homing_node.workers.inside.alarms import Alarms
 from homing_node.workers.inside.calls import seen
 from homing_node.workers.inside.database import Database
+from homing_node.workers.inside.facets import FacetKeeper
 from homing_node.workers.inside.gates import Section, current_section
 from homing_node.workers.inside.object_class import ObjectClass
 from homing_node.workers.inside.turn_keeper import Aborted, Host, TurnKeeper
@@ -31,6 +32,11 @@ class Sections(TurnKeeper):
     __slots__ = ("_alarms", "_content", "_context", "_kind")
 
     depth = 1  # of the tree of facets that it is in
+
+    @property
+    def within(self) -> FacetKeeper | None:
+        """See `facets.Parent`."""
+        return None
 
     def __init__(self, host: Host, number: int, kind: ObjectClass) -> None:
         super().__init__(host, number)

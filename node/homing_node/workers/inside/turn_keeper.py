@@ -10,12 +10,13 @@ from homing.errors import HomingError
 from homing_node.workers.inside import failures
 from homing_node.workers.inside.alarms import earliest_ms
 from homing_node.workers.inside.channel import CALL, FAILURE, OF_CALL, OF_EVENT, REFUSED, RESET, TURN
+from homing_node.workers.inside.coding import Coding
 from homing_node.workers.inside.database import Database
 from homing_node.workers.inside.facets import FacetKeeper
 from homing_node.workers.inside.flows import Flows
 from homing_node.workers.inside.framing import MessageTooLarge
 from homing_node.workers.inside.gates import InputGate, Section
-from homing_node.workers.inside.outgoing import Outgoing, Stubs
+from homing_node.workers.inside.outgoing import Outgoing
 from homing_node.workers.inside.sockets import ObjectSockets
 from homing_node.workers.inside.turns import Timer, TurnCoroutine, current_event
 
@@ -25,10 +26,18 @@ Event = list[Any]
 class Host(Protocol):
     """What an activation asks of the worker that it lives in."""
 
-    loop: asyncio.AbstractEventLoop
     env: Any
-    stubs: Stubs
     turns: int
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where everything runs."""
+        ...
+
+    @property
+    def stubs(self) -> Coding:
+        """How values are sent."""
+        ...
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Queue a frame for the node."""
@@ -225,6 +234,16 @@ class TurnKeeper:
         if self._outgoing is not None:
             streams = self.flows().receive(OF_CALL, number, count) if count else ()
             self._outgoing.answered(number, status, payload, streams)
+
+    def on_facet(self, session: int, commit: int, data: bytes, last: bool) -> None:
+        """What a facet in a sandbox wrote; with 0 for a commit it has reset itself."""
+        facet = self._facets.sessions.get(session) if self._facets is not None else None
+        if facet is None:
+            return
+        if commit:
+            facet.came(commit, data, last=last)
+        else:
+            facet.lost()
 
     def _commit_failed(self, error: HomingError) -> HomingError:
         """What the turn wrote was undone: its calls failed, whatever they answered, and what it calls is not called."""

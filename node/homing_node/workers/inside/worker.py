@@ -22,7 +22,9 @@ from homing_node.workers.inside import application, channel, failures, limits, t
 from homing_node.workers.inside.activation import Activation, Entrypoint
 from homing_node.workers.inside.application import Application
 from homing_node.workers.inside.facet_activation import run_here
-from homing_node.workers.inside.facets import FacetKeeper, Place, Runner
+from homing_node.workers.inside.facet_places import Place, Runner
+from homing_node.workers.inside.facet_remote import run_in_sandbox
+from homing_node.workers.inside.facets import FacetKeeper
 from homing_node.workers.inside.framing import BadFrame
 from homing_node.workers.inside.looks import Looks
 from homing_node.workers.inside.loops import WorkerLoop
@@ -65,13 +67,14 @@ class Worker:
             channel.SOCKETS: self._know_sockets,
             channel.CLOCK: self._set_clock,
             channel.LOOK: self._look,
+            channel.FACET: self._facet,
             channel.FLOW: self._flow,
             channel.TAKEN: self._taken,
             channel.GIVE_UP: self._give_up,
         }
-        loop.owner = self
-        loop.set_task_factory(self._make_task)
-        loop.set_exception_handler(self._on_loop_error)
+        self.loop.owner = self
+        self.loop.set_task_factory(self._make_task)
+        self.loop.set_exception_handler(self._on_loop_error)
 
     # Messages of the node
 
@@ -159,6 +162,11 @@ class Worker:
         if activation is not None:
             activation.on_reply(*message[2:6])
 
+    def _facet(self, message: Event) -> None:
+        activation = self._activations.get(message[1])
+        if activation is not None:
+            activation.on_facet(*message[2:6])
+
     def _flow(self, message: Event) -> None:
         activation = self._activations.get(message[1])
         if activation is not None:
@@ -196,7 +204,9 @@ class Worker:
         """See `turn_keeper.Host`."""
 
         async def run(place: Place, wanted: FacetClass, content: list[bytes]) -> Runner:
-            return run_here(self, parent, keeper, place, wanted, content)
+            if isinstance(wanted.kind, type):
+                return run_here(self, parent, keeper, place, wanted, content)
+            return await run_in_sandbox(parent, keeper, place, wanted, content)
 
         keeper = FacetKeeper(parent, self.loop, self.stubs, run)
         return keeper
