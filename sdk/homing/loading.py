@@ -31,8 +31,11 @@ ID_CHARS_MAX = 512
 TAILS_MAX = 8
 GLOBAL_OUTBOUND = "global_outbound"  # the name of the grant that is for all requests
 
-PY, TEXT, JSON, DATA = "py", "text", "json", "data"
-_JAVASCRIPT = frozenset(("js", "cjs", "wasm"))
+PY, JS, TS, TEXT, JSON, DATA = "py", "js", "ts", "text", "json", "data"
+_LANGUAGES = {PY: "Python", JS: "JavaScript", TS: "JavaScript"}
+_KINDS = {".py": PY, ".js": JS, ".mjs": JS, ".ts": TS, ".mts": TS}  # of a text, by how its name ends
+_NOT_YET = frozenset(("cjs", "wasm"))
+_NOT_YET_ENDINGS = (".cjs", ".cts", ".jsx", ".tsx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Module(NamedTuple):
     """One module.
 
     Attributes:
-        kind: PY, TEXT, JSON or DATA.
+        kind: PY, JS, TS, TEXT, JSON or DATA.
         content: its text in UTF-8; JSON as it was given, or as text.
     """
 
@@ -91,9 +94,10 @@ class WorkerCode:
     """What a dynamic worker is made of.
 
     Attributes:
-        main_module: the name of the module that has its entrypoints; it is one of Python.
-        modules: by name, `main.py` or `lib/prices.py`: the text of a Python module; or `{"py": …}`, `{"text": …}`,
-            `{"json": …}` or `{"data": bytes}`.
+        main_module: the name of the module that has its entrypoints. It is one of Python, or of JavaScript or
+            TypeScript, and so are all others that are code.
+        modules: by name, `main.py` or `lib/prices.ts`: the text of a module; or `{"py": …}`, `{"js": …}`, `{"ts": …}`,
+            `{"text": …}`, `{"json": …}` or `{"data": bytes}`.
         env: what the worker has as `env`: values that objects can store, and grants of `homing.grants`.
         limits: of each call.
         global_outbound: where each request that the worker's code sends goes: a grant of `homing.grants.http`; or an
@@ -130,9 +134,10 @@ class WorkerCode:
     def __post_init__(self) -> None:
         modules = _modules(self.modules)
         main = modules.get(self.main_module)
-        if main is None or main.kind != PY:
-            what = "is not there" if main is None else "is none of Python"
+        if main is None or main.kind not in _LANGUAGES:
+            what = "is not there" if main is None else "is no code"
             raise BadRequest(f"the main module {str(self.main_module)[:MODULE_NAME_CHARS_MAX]!r} {what}")
+        _check_language(self.main_module, modules)
         if len(self.tenant) > TENANT_CHARS_MAX:
             raise BadRequest(f"the name of a tenant has at most {TENANT_CHARS_MAX} characters")
         if len(self.tails) > TAILS_MAX:
@@ -217,6 +222,14 @@ def _modules(given: Mapping[str, Any]) -> dict[str, Module]:
     return found
 
 
+def _check_language(main: str, modules: Mapping[str, Module]) -> None:
+    """Raises `BadRequest` unless all code is of the main module's language: no other could import it."""
+    language = _LANGUAGES[modules[main].kind]
+    for name, module in modules.items():
+        if _LANGUAGES.get(module.kind, language) != language:
+            raise BadRequest(f"a worker is of one language: {main!r} is {language}, and {name!r} is not")
+
+
 def _check_name(name: object) -> None:
     """Raises `BadRequest` unless it is a path: parts, none of which leads anywhere else."""
     if not isinstance(name, str) or not 0 < len(name) <= MODULE_NAME_CHARS_MAX:
@@ -232,15 +245,17 @@ def _module(name: str, content: Any) -> Module:
     if isinstance(content, Mapping):
         entries = dict(cast("Mapping[str, Any]", content))
         if len(entries) != 1:
-            raise BadRequest(f"the module {name!r} has one of py, text, json and data")
+            raise BadRequest(f"the module {name!r} has one of py, js, ts, text, json and data")
         ((kind, value),) = entries.items()
-    elif isinstance(content, str) and not name.endswith(".py"):
-        if name.endswith((".js", ".mjs", ".cjs", ".ts")):
-            raise NotSupported(f"modules of JavaScript ({name})")
-        raise BadRequest(f"the module {name!r} is a text whose name does not end in .py: say which kind it is")
-    if kind in _JAVASCRIPT:
+    elif isinstance(content, str):
+        if name.endswith(_NOT_YET_ENDINGS):
+            raise NotSupported(f"modules whose names end so, which have to be made JavaScript first ({name})")
+        kind = next((kind for ending, kind in _KINDS.items() if name.endswith(ending)), "")
+        if not kind:
+            raise BadRequest(f"the module {name!r} is a text, and its name does not say of which kind")
+    if kind in _NOT_YET:
         raise NotSupported(f"modules of the kind {kind} ({name})")
-    if kind in (PY, TEXT) and isinstance(value, str):
+    if kind in (*_LANGUAGES, TEXT) and isinstance(value, str):
         return Module(kind, _encoded(name, value))
     if kind == DATA and isinstance(value, (bytes, bytearray, memoryview)):
         return Module(kind, bytes(cast("bytes", value)))

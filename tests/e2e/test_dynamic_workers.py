@@ -110,7 +110,8 @@ def test_what_code_raises_has_its_traceback(host: Any) -> None:
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no main module": ({"main_module": "a.py", "modules": {"m.py": ""}}, {}, "BadRequest"),
     "a name with ../": ({"main_module": "m.py", "modules": {"m.py": "", "../a.py": ""}}, {}, "BadRequest"),
-    "JavaScript": ({"main_module": "m.py", "modules": {"m.py": "", "a.js": ""}}, {}, "NotSupported"),
+    "JavaScript beside it": ({"main_module": "m.py", "modules": {"m.py": "", "a.js": ""}}, {}, "BadRequest"),
+    "WebAssembly": ({"main_module": "m.py", "modules": {"m.py": "", "a": {"wasm": b""}}}, {}, "NotSupported"),
     "ten thousand modules": ({"many": 10_000}, {}, "TooLarge"),
     "code of 65 MiB": ({"bytes": 65 << 20}, {}, "TooLarge"),
     "a syntax error": ({"main_module": "m.py", "modules": {"m.py": "x = "}}, {}, "SandboxSyntaxError"),

@@ -200,3 +200,10 @@ def test_nothing_that_was_answered_is_lost_when_nodes_are_killed() -> None:
             while len(httpx.get(cluster.url + "/_homing/v1/cluster").json()["nodes"]) < 3:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
+
+
+def test_a_class_of_javascript_is_refused(run: Callable[[str], Any]) -> None:
+    code = """code = {"main_module": "m.js", "modules": {"m.js": "export class Counter {}"}}
+facet = self.ctx.facets.get("js", lambda: {"class": self.env.LOADER.load(code).get_durable_object_class("Counter")})
+return [await told(facet.add()), await self.dynamic().add()]"""
+    assert run(TOLD + code) == [["NotSupported", "facets whose classes are of JavaScript", ""], 1]

@@ -11,7 +11,7 @@ import pytest
 
 from homing import compat
 from homing.loading import worker_code
-from homing.loading_frames import encode, encode_code
+from homing.loading_frames import decode_code, encode, encode_code
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.inside.dynamic import Worker
@@ -66,9 +66,7 @@ class Sandbox:
 
     def load(self, main: str, **more: Any) -> None:
         given = {"main_module": "main.py", "modules": {"main.py": main, **more}, "env": {"K": [1]}}
-        data = encode_code(worker_code(given))
-        self.worker.take([talk.CODE, data[:5], False, []])
-        self.worker.take([talk.CODE, data[5:], True, []])
+        self.worker.load(decode_code(encode_code(worker_code(given))), [])
 
     def call(self, method: str, *args: Any, body: bytes | None = None, most: int = 1_000, entrypoint: str = "") -> int:
         self._number += 1

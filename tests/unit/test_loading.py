@@ -68,6 +68,9 @@ def test_every_kind_of_module_is_taken() -> None:
             "raw": {"data": bytearray(b"\0")},
         },
     )
+    script = {"a.js": "1", "b.mjs": "2", "c.ts": "3", "d.mts": "4", "e": {"js": "5"}, "f": {"ts": "6"}}
+    kinds = {name: kind for name, (kind, _) in WorkerCode("f", script).checked.items()}
+    assert kinds == {"a.js": "js", "b.mjs": "js", "c.ts": "ts", "d.mts": "ts", "e": "js", "f": "ts"}
     assert code.checked == {
         "main.py": Module("py", b"x = 1"),
         "lib/a.py": Module("py", b"y"),
@@ -102,8 +105,12 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
     "two kinds": ({"modules": {"a": {"text": "", "data": b""}}}, BadRequest),
     "no kind": ({"modules": {"a": {}}}, BadRequest),
     "a kind that is not there": ({"modules": {"a": {"exe": b""}}}, BadRequest),
-    "JavaScript": ({"modules": {"a.js": {"js": ""}}}, NotSupported),
-    "JavaScript by its name": ({"modules": {"a.js": ""}}, NotSupported),
+    "JavaScript beside Python": ({"modules": {**MAIN, "a.js": {"js": ""}}}, BadRequest),
+    "Python beside TypeScript": ({"main_module": "a.ts", "modules": {**MAIN, "a.ts": ""}}, BadRequest),
+    "JavaScript that is bytes": ({"main_module": "a", "modules": {"a": {"js": b""}}}, BadRequest),
+    "modules of CommonJS": ({"modules": {"a": {"cjs": ""}}}, NotSupported),
+    "CommonJS by its name": ({"modules": {"a.cjs": ""}}, NotSupported),
+    "JSX": ({"modules": {"a.tsx": ""}}, NotSupported),
     "WebAssembly": ({"modules": {"a": {"wasm": b""}}}, NotSupported),
     "a text of no kind": ({"modules": {"a.txt": ""}}, BadRequest),
     "data that is text": ({"modules": {"a": {"data": "x"}}}, BadRequest),

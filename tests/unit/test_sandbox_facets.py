@@ -12,7 +12,7 @@ import pytest
 from homing import compat
 from homing.facets import FACET_DEPTH_MAX
 from homing.loading import worker_code
-from homing.loading_frames import encode, encode_code
+from homing.loading_frames import decode_code, encode, encode_code
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.inside.dynamic import Worker
@@ -91,7 +91,7 @@ class Sandbox:
 
     def load(self, offers: Any = ()) -> None:
         code = worker_code({"main_module": "main.py", "modules": {"main.py": MAIN}, "env": {"K": 5}})
-        self.worker.take([talk.CODE, encode_code(code), True, [*offers]])
+        self.worker.load(decode_code(encode_code(code)), [*offers])
 
     def open(self, number: int = 1, pages: bytes = b"", depth: int = 2, kind: str = "Counter") -> None:
         self.worker.take([talk.FACET, number, kind, to_stored({"p": 1}), bytes(32), "name", depth, pages])

@@ -76,7 +76,6 @@ loaded_message_bytes_max = loaded_result_bytes_max + frame_overhead_bytes
 loaded_frames_max = 4_000  # of each call
 loaded_headers_max = 256
 loaded_unsent_bytes_max = 24 * 1024 * 1024
-loaded_memory_bytes = 64 * 1024 * 1024  # and four times what its code has beyond a sixteenth of that
 loaded_cpu_s = 60  # of its whole life
 loaded_worn_cpu_s = 28.0  # above it it takes no new call: one more may use 30 s
 loaded_idle_cpu_s = 1.0  # before its first call

@@ -25,7 +25,10 @@ from homing_node.workers.inside.output import LineBudget
 from homing_node.workers.jail import explain_exit
 from homing_node.workers.jail_system import anonymous_bytes_of
 
-_CODES = {**CODES, talk.NOT_FOUND: "not-found", talk.MISFIT: "bad-request", talk.CANCELLED: "sandbox-error"}
+_CODES = {
+    **CODES, talk.NOT_FOUND: "not-found", talk.MISFIT: "bad-request", talk.CANCELLED: "sandbox-error",
+    talk.NOT_SUPPORTED: "not-supported",
+}  # fmt: skip
 _OUTCOMES = {"cpu_ms": "exceededCpu", "memory_bytes": "exceededMemory"}
 OnLine = Callable[[int, str], None]
 

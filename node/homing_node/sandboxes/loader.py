@@ -34,6 +34,7 @@ from homing_node.sandboxes import limits
 from homing_node.sandboxes.answering import settle
 from homing_node.sandboxes.bounds import Bounds, Group
 from homing_node.sandboxes.inside import talk
+from homing_node.sandboxes.inside.limits import loaded_memory_bytes_of
 from homing_node.sandboxes.loaded import LoadedWorker
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.service import Sandboxes, SandboxFacts, giver_of
@@ -146,8 +147,7 @@ class Loader:
         if entry.worker is not None:
             raise BadRequest("this worker is loaded already")
         entry.size = part.size
-        spare = limits.loaded_memory_bytes
-        memory = spare if part.size <= spare // 16 else spare + 4 * part.size
+        memory = loaded_memory_bytes_of(part.size)
         number = self._sandboxes.next_number()
         giver = giver_of(pending, loading.worker, loading.holder, loading.classes)
         # Opened before anything is awaited: what is revoked meanwhile is found among them.

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from homing.loading_frames import Packed, decode_code
 from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import dynamic, javascript, limits, rehearsal
+from homing_node.sandboxes.inside import dynamic, javascript, javascript_worker, limits, rehearsal
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
@@ -280,12 +281,24 @@ _kept: list[object] = []
 def _serve(engine: javascript.Engine) -> None:
     first = _channel.receive()
     if first[0] == CODE:
-        dynamic.serve(first, _channel.come, _channel.send)
+        code, offers, size = _code_of(first)
+        if javascript_worker.is_javascript(code):
+            javascript_worker.serve(engine, code, offers, size, _channel.come, _channel.send)
+        dynamic.serve(code, offers, _channel.come, _channel.send)
     elif first[0] == RUN:
         work = Work(*first[1:])
         printed = text_outputs(_channel.send, live=True) if work.live else _printed
         perform(work, engine, _channel.send, printed, _channel.come)
         os._exit(0)
+
+
+def _code_of(message: list[Any]) -> tuple[Packed, list[list[Any]], int]:
+    """The code of a dynamic worker, what it is granted, and how long that code is in bytes."""
+    data = bytearray(message[1])
+    while not message[2]:
+        message = _channel.receive()
+        data += message[1]
+    return decode_code(data), message[3], len(data)
 
 
 def _flush(*streams: io.TextIOWrapper) -> None:

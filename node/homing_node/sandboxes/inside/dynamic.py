@@ -20,7 +20,7 @@ from homing.errors import BadRequest, Forbidden
 from homing.http import Headers, Redirect, Request, Response, let_fetch
 from homing.levels import ERROR
 from homing.loading import GLOBAL_OUTBOUND, import_name
-from homing.loading_frames import decode_code, decode_request
+from homing.loading_frames import Packed, decode_request
 from homing.objects import DurableObject, Env, ExecutionContext, WorkerEntrypoint
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import limits, talk
@@ -73,7 +73,6 @@ class Worker:
     def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self._send, self._loop = send, loop
         self._asker = Asker(send, before=self._settled)
-        self._code = bytearray()
         self._finder = Finder(())
         self._main = ""
         self._env: Any = None
@@ -86,11 +85,7 @@ class Worker:
     def take(self, message: list[Any]) -> None:
         """Take a message of the node."""
         kind = message[0]
-        if kind == talk.CODE:
-            self._code += message[1]
-            if message[2]:
-                self._unpack(message[3])
-        elif kind == talk.CALL:
+        if kind == talk.CALL:
             self._begin(*message[1:])
         elif kind == talk.CANCEL:
             self._cancel(message[1])
@@ -109,9 +104,9 @@ class Worker:
         elif self._facets is not None:
             self._facets.cancel(number)
 
-    def _unpack(self, offers: list[list[Any]]) -> None:
-        self._main, modules, env = decode_code(self._code)
-        self._code = bytearray()
+    def load(self, code: Packed, offers: Sequence[Sequence[Any]]) -> None:
+        """Take its code, and what it is granted. It comes before any message."""
+        self._main, modules, env = code
         self._finder = Finder(modules)
         given: dict[str, Any] = from_stored(env)
         given.update(vars(env_of(offers, self._asker)))
@@ -302,11 +297,14 @@ async def _through(outbound: Http | Gateway, request: Request, redirect: Redirec
     return Response(await answer.bytes(), status=answer.status, headers=answer.headers)
 
 
-def serve(first: list[Any], come: Callable[[float | None], Sequence[list[Any]]], send: Send) -> NoReturn:
+def serve(
+    code: Packed, offers: Sequence[Sequence[Any]], come: Callable[[float | None], Sequence[list[Any]]], send: Send
+) -> NoReturn:  # fmt: skip
     """Be a dynamic worker until the node has gone.
 
     Args:
-        first: the first message.
+        code: its modules.
+        offers: what it is granted.
         come: gives those that have come, after waiting for so many seconds at most.
         send: writes a message.
     """
@@ -320,7 +318,7 @@ def serve(first: list[Any], come: Callable[[float | None], Sequence[list[Any]]],
         for message in come(0):
             worker.take(message)
 
-    worker.take(first)
+    worker.load(code, offers)
     readable()  # what came with it is in no socket any more
     loop.add_reader(talk.CHANNEL_FD, readable)
     with logging_at_levels():

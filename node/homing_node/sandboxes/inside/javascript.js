@@ -6,7 +6,7 @@
 (() => {
   "use strict";
   const host = {};
-  for (const name of ["write", "relax", "random", "encode", "decode", "ask"]) {
+  for (const name of ["write", "relax", "tighten", "random", "encode", "decode", "ask", "say", "resolve", "keep", "kept"]) {
     host[name] = globalThis[`__${name}`];
     delete globalThis[`__${name}`];
   }
@@ -26,6 +26,8 @@
   const then = uncurried(Promise.prototype.then);
   const slice = uncurried(String.prototype.slice);
   const toHex = uncurried(Uint8Array.prototype.toHex);
+  const setFromHex = uncurried(Uint8Array.prototype.setFromHex);
+  const subarray = uncurried(Uint8Array.prototype.subarray);
   const join = uncurried(Array.prototype.join);
   const fromHex = Uint8Array.fromHex;
   const toDigits = uncurried(BigInt.prototype.toString);
@@ -44,6 +46,26 @@
   // -- values: JSON for what JSON has, and objects of one key for the rest (see javascript_values.py) -----------------
 
   class NoValue extends TypeError {}
+
+  const KEPT = 16384, KEPT_PIECE = 65536; // longer bytes cross in pieces
+
+  function encodeBytes(bytes) {
+    if (bytes.length <= KEPT) return `{"b":"${toHex(bytes)}"}`;
+    let number = 0;
+    for (let at = 0; at < bytes.length; at += KEPT_PIECE) {
+      number = host.keep(number, toHex(subarray(bytes, at, at + KEPT_PIECE)));
+    }
+    return `{"k":${number}}`;
+  }
+
+  function decodeKept([number, length]) {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; at += KEPT_PIECE) {
+      setFromHex(subarray(bytes, at), host.kept(number, at, KEPT_PIECE));
+    }
+    host.kept(number, -1, 0);
+    return bytes;
+  }
 
   function bytesOf(value) {
     return isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
@@ -73,7 +95,7 @@
   function encodeInside(value, within) {
     if (isArray(value)) return encodeList(value, within);
     if (value instanceof Uint8Array || value instanceof ArrayBuffer || value instanceof DataView ||
-        value instanceof Uint8ClampedArray) return `{"b":"${toHex(bytesOf(value))}"}`;
+        value instanceof Uint8ClampedArray) return encodeBytes(bytesOf(value));
     if (value instanceof Date) return `{"d":${stringify(getTime(value))}}`;
     if (value instanceof Map) return `{"m":${encodeList([...value], within)}}`;
     if (value instanceof Set) return `{"s":${encodeList([...value], within)}}`;
@@ -107,6 +129,7 @@
     if ("m" in node) return new Map(node.m.map(decode));
     if ("s" in node) return new Set(node.s.map(decode));
     if ("b" in node) return fromHex(node.b);
+    if ("k" in node) return decodeKept(node.k);
     if ("d" in node) return new Date(node.d);
     if ("i" in node) return node.i[0] === "-" ? -BigInt(`0x${slice(node.i, 1)}`) : BigInt(`0x${node.i}`);
     return Number(node.f);
@@ -183,10 +206,17 @@
   }
 
   const STREAMS = { log: 1, info: 1, debug: 1, dir: 1, table: 1, warn: 2, error: 2, trace: 2 };
+  // What a run of one script does, and a worker of modules (javascript_worker.js) does otherwise.
+  const ways = {
+    print: (name, text) => write(STREAMS[name], text),
+    place: (number) => `<sandbox>:${number - linesBefore}`,
+    isOurs: () => false, // a frame in a line
+    failed: (error) => fail(error, "raised"), // what nobody called
+  };
   const console = {};
-  for (const name of keys(STREAMS)) define(console, name, (...values) => write(STREAMS[name], line(values)), true);
+  for (const name of keys(STREAMS)) define(console, name, (...values) => ways.print(name, line(values)), true);
   define(console, "assert", (fine, ...values) => {
-    if (!fine) write(2, line(["Assertion failed:", ...values]));
+    if (!fine) ways.print("error", line(["Assertion failed:", ...values]));
   }, true);
   define(globalThis, "console", console);
 
@@ -200,8 +230,8 @@
   function framesOf(error) {
     const frames = String(error.stack ?? "").split("\n");
     const ours = frames.findIndex((frame) => /^ +at (eval \(native\)|__)/.test(frame));
-    return (ours < 0 ? frames : frames.slice(0, ours)).join("\n").trimEnd()
-      .replace(/<input>:(\d+)/g, (_, number) => `<sandbox>:${number - linesBefore}`);
+    return (ours < 0 ? frames : frames.slice(0, ours)).filter((frame) => !ways.isOurs(/<input>:(\d+)/.exec(frame)?.[1]))
+      .join("\n").trimEnd().replace(/<input>:(\d+)/g, (_, number) => ways.place(number));
   }
 
   function describe(error) {
@@ -223,11 +253,14 @@
     }
   }
 
+  // Where there is none for an exception, null is thrown.
+  function isMemory(error, full) {
+    return error === null ? full : error instanceof InternalError && error.message === "out of memory";
+  }
+
   function fail(error, cause) {
     if (outcome !== null) return;
-    const full = host.relax(); // what follows needs memory, too
-    // Where there is none for an exception, null is thrown.
-    const memory = error === null ? full : error instanceof InternalError && error.message === "out of memory";
+    const memory = isMemory(error, host.relax()); // what follows needs memory, too
     const [type, message, trace] = describe(error);
     outcome = stringify(["failure", memory ? "memory" : cause, type, message, cause === "no-value" ? "" : trace]);
   }
@@ -245,11 +278,13 @@
 
   const timers = new Map();
   let timerNumber = 0;
+  let current = 0; // the call of a worker on whose behalf code runs: each timer and each answer goes on with its own
 
   function addTimer(callback, delay, values, every) {
     if (typeof callback !== "function") throw new TypeError("a timer calls a function");
     const wait = Math.min(Math.max(Number(delay) || 0, 0), 2 ** 31 - 1);
-    timers.set(++timerNumber, { at: now() + wait, every: every ? Math.max(wait, 1) : -1, callback, values });
+    timers.set(++timerNumber, { at: now() + wait, every: every ? Math.max(wait, 1) : -1, callback, values,
+      call: current });
     return timerNumber;
   }
 
@@ -292,26 +327,29 @@
   }, true);
   define(globalThis, "crypto", crypto);
 
+  const utf8 = (text) => fromHex(host.encode(stringify(`${text}`.toWellFormed())));
+  const fromUtf8 = (bytes) => parse(host.decode(toHex(bytes)));
+
   define(globalThis, "TextEncoder", class TextEncoder {
     get encoding() { return "utf-8"; }
-    encode(text = "") { return fromHex(host.encode(stringify(`${text}`.toWellFormed()))); }
+    encode(text = "") { return utf8(text); }
   });
   define(globalThis, "TextDecoder", class TextDecoder {
     constructor(label = "utf-8") {
       if (!/^utf-?8$/i.test(label)) throw new RangeError(`the encoding ${label} is not supported`);
     }
     get encoding() { return "utf-8"; }
-    decode(bytes = new Uint8Array()) { return parse(host.decode(toHex(bytesOf(bytes)))); }
+    decode(bytes = new Uint8Array()) { return fromUtf8(bytesOf(bytes)); }
   });
 
   // -- what is granted -----------------------------------------------------------------------------------------------
 
-  const asked = new Map(); // those without an answer: number to [settle, refuse]
+  const asked = new Map(); // those without an answer: number to [settle, refuse, call]
 
   function ask(place, operation, values) {
     return new Promise((settle, refuse) => {
       const number = host.ask(place, operation, `[${values.map((value) => encode(value, new Set())).join()}]`);
-      setAt(asked, number, [settle, refuse]);
+      setAt(asked, number, [settle, refuse, current]);
     });
   }
 
@@ -340,16 +378,53 @@
       define(this, "headers", { get, has: (name) => get(name) !== null, entries: () => headers.entries() }, true);
     }
     async bytes() { return this.#body; }
-    async text() { return parse(host.decode(toHex(this.#body))); }
+    async text() { return fromUtf8(this.#body); }
     async json() { return parse(await this.text()); }
   }
 
   async function fetchUnder(place, url, { method = "GET", headers = [], body = null } = {}) {
     const fields = isArray(headers) ? headers : Object.entries(headers);
     const bytes = body === null || isView(body) || body instanceof ArrayBuffer
-      ? bytesOf(body ?? new ArrayBuffer()) : fromHex(host.encode(stringify(`${body}`.toWellFormed())));
+      ? bytesOf(body ?? new ArrayBuffer()) : utf8(body);
     const texts = fields.map(([name, value]) => [`${name}`, `${value}`]);
     return new Answer(await ask(place, "fetch", [`${method}`.toUpperCase(), `${url}`, texts, bytes]));
+  }
+
+  const FILES_MOST = 1_000, FILES_BYTES_MOST = 4 << 20;
+
+  function filesOf(tree, scratch) {
+    const files = new Map(Object.entries(tree));
+    const named = (name, message) => Object.assign(new Error(message), { name });
+    const read = async (path) => {
+      if (!files.has(path)) throw named("FileNotFoundError", `${path}`);
+      return files.get(path);
+    };
+    const change = (path) => {
+      if (!scratch) throw named("PermissionError", "these files may only be read");
+      if (`${path}`.split("/").some((part) => ["", ".", ".."].includes(part))) {
+        throw named("BadRequest", `'${path}' is no path of a file`);
+      }
+    };
+    return {
+      read,
+      text: async (path) => fromUtf8(await read(path)),
+      list: async (prefix = "") => [...files.keys()].filter((path) => path.startsWith(prefix)).sort(),
+      write: async (path, data) => {
+        change(path);
+        const bytes = isView(data) || data instanceof ArrayBuffer ? bytesOf(data).slice() : utf8(data);
+        let size = bytes.length;
+        for (const [each, content] of files) if (each !== path) size += content.length;
+        if (size > FILES_BYTES_MOST || files.size >= FILES_MOST && !files.has(path)) {
+          throw named("TooLarge", `at most ${FILES_MOST} files, and ${FILES_BYTES_MOST} bytes in all of them`);
+        }
+        files.set(path, bytes);
+      },
+      delete: async (path) => {
+        change(path);
+        await read(path);
+        files.delete(path);
+      },
+    };
   }
 
   // By the kind of a grant: its operations, and whether one takes options by name instead of arguments in order.
@@ -361,6 +436,7 @@
       put: (key, value) => call("put", [key, value]),
       delete: (key) => call("delete", [key]),
     }),
+    files: (_, [node, scratch]) => filesOf(decode(node), scratch),
     stub: (call, operations) =>
       Object.fromEntries(operations.map((operation) => [operation, (...values) => call(operation, values)])),
   };
@@ -399,6 +475,7 @@
     const waiting = getAt(asked, number);
     if (waiting === undefined) return;
     removeAt(asked, number);
+    current = waiting[2];
     const { value, refusal } = parse(text);
     if (refusal === undefined) waiting[0](decode(value));
     else waiting[1](new GrantError(...refusal));
@@ -416,10 +493,18 @@
     const [number, timer] = nextTimer();
     if (timer.every < 0) timers.delete(number);
     else timer.at = now() + timer.every;
+    current = timer.call;
     try {
       timer.callback(...timer.values);
     } catch (error) {
-      fail(error, "raised");
+      ways.failed(error);
     }
+  };
+
+  globalThis.__inner = {
+    host, ways, encode, decode, describe, define, ask, bytesOf, utf8, fromUtf8,
+    setRandom, grantOf,
+    NoValue, GrantError, indirectEval, join, isMemory, call: () => current,
+    beCall: (number) => { current = number; },
   };
 })();

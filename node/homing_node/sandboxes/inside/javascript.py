@@ -20,15 +20,17 @@ from typing import Any, NamedTuple, TextIO, cast
 
 import _quickjs
 
+from homing.grants import FILES
 from homing.values import to_stored
 from homing_node.sandboxes.inside import limits
 from homing_node.sandboxes.inside.javascript_asks import Asks
-from homing_node.sandboxes.inside.javascript_values import from_javascript, to_javascript
+from homing_node.sandboxes.inside.javascript_values import Kept, from_javascript, to_javascript
 from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
 from homing_node.sandboxes.inside.typescript import Script, Unreadable, script
 
-_PRELUDE = Path(__file__).with_name("javascript.js").read_text()
-_ENTRIES = ("__begin", "__outcome", "__due", "__fire", "__answer")
+_PRELUDE = [Path(__file__).with_name(f"javascript{part}.js").read_text() for part in ("", "_web", "_worker")]
+_ENTRIES = ("begin", "outcome", "due", "fire", "answer", "load", "call", "cancel")
+_HOST = ("write", "relax", "tighten", "random", "encode", "decode", "ask", "say", "resolve", "keep", "kept")
 _CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE))
 _NO_MEMORY = ("InternalError: out of memory", "null")  # null where there is none for an exception either
 _ENGINE_SHARE = 0.75  # of the memory that code may have: the engine's own error comes before the kernel's
@@ -36,6 +38,7 @@ _RELAXED_SHARE = 0.9  # when it is over, to say what went wrong
 
 Answer = tuple[Any, ...]
 Write = Callable[[str], object]
+Say = Callable[[str, int, str], None]
 
 
 class Granted(NamedTuple):
@@ -51,7 +54,12 @@ class Granted(NamedTuple):
 
 
 class Engine:
-    """An engine that has run nothing yet. It is for one run.
+    """An engine that has run nothing yet. It is for one run, or one worker.
+
+    Attributes:
+        say: gets what a worker says: a kind, the number of a call, and JSON.
+        kept: long bytes, on their way in or out.
+        resolve: gives the place of a module, of JSON of the one that asks and of what it asks for, as JSON.
 
     Raises:
         RuntimeError: the prelude does not fit this version of the engine.
@@ -62,15 +70,19 @@ class Engine:
         context.set_max_stack_size(limits.javascript_stack_bytes)
         self._streams: dict[int, Write] = {}
         self._asks: Asks | None = None
-        self._relaxed_bytes = self._full_bytes = 0
-        for name in ("write", "relax", "random", "encode", "decode", "ask"):
+        self.kept = Kept()
+        self._tight_bytes = self._relaxed_bytes = self._full_bytes = 0
+        self.say: Say = lambda kind, number, text: None
+        self.resolve: Callable[[str], str] = lambda text: "null"
+        for name in _HOST:
             context.add_callable(f"__{name}", _never_raising(getattr(self, f"_{name}")))
-        context.eval(_PRELUDE)
-        entries = [context.get(name) for name in _ENTRIES]
-        if not all(isinstance(entry, _quickjs.Object) for entry in entries):
+        for part in _PRELUDE:
+            context.eval(part)
+        entries = {name: context.get(f"__{name}") for name in _ENTRIES}
+        if not all(isinstance(entry, _quickjs.Object) for entry in entries.values()):
             raise RuntimeError("the prelude of JavaScript does not define what it should")
-        self._begin, self._outcome, self._due, self._fire, self._answer = cast("list[_quickjs.Object]", entries)
-        context.eval("".join(f"delete globalThis.{name};" for name in _ENTRIES))
+        self._entries = cast("dict[str, _quickjs.Object]", entries)
+        context.eval("".join(f"delete globalThis.__{name};" for name in (*_ENTRIES, "inner")))
 
     def run(
         self, code: Script, names: Mapping[str, Any], granted: Granted, memory_bytes: int, out: TextIO, err: TextIO
@@ -87,48 +99,84 @@ class Engine:
         Returns:
             "result" and the value as `from_javascript` reads it; or a cause (`talk`) and type, message and traceback.
         """
-        self._streams, self._asks = {1: out.write, 2: err.write}, granted.asks
+        self._streams = {1: out.write, 2: err.write}
+        if granted.asks is not None:
+            self.attach(granted.asks)
         given = {
             "code": code.text,
             "before": code.lines_before,
-            "offers": granted.offers,
-            "names": [[name, to_javascript(value)] for name, value in names.items()],
+            "offers": offers_of(granted.offers),
+            "names": [[name, self.tree(value)] for name, value in names.items()],
             "random": os.urandom(16).hex(),
         }
-        self._full_bytes = _resident_bytes_most() + int(memory_bytes * _ENGINE_SHARE / 2)
-        used = self._context.memory()["malloc_size"]
-        self._relaxed_bytes = used + int(memory_bytes * _RELAXED_SHARE)
-        self._context.set_memory_limit(used + int(memory_bytes * _ENGINE_SHARE))
+        self.limit(memory_bytes)
         try:
-            self._begin(json.dumps(given))
+            self.enter("begin", json.dumps(given))
             told = self._until_told()
         except _quickjs.JSException as error:  # of the prelude itself, where there is no memory for it
-            text = str(error)
-            return (MEMORY if text.startswith(_NO_MEMORY) else RAISED), ["InternalError", text, ""]
+            return cause_of(error), ["InternalError", str(error), ""]
         if type(told) is not str:  # there was no memory for the text
             return MEMORY, ["InternalError", "out of memory", ""]
         kind, *parts = json.loads(told)
         return (kind, parts[0]) if kind == "result" else (parts[0], parts[1:])
 
+    def value(self, node: Any) -> Any:
+        """The value of a tree that the engine wrote; see `from_javascript`."""
+        return from_javascript(node, self.kept)
+
+    def tree(self, value: Any) -> Any:
+        """A tree for the engine to read; see `to_javascript`."""
+        return to_javascript(value, self.kept)
+
     def _until_told(self) -> object:
         while True:
-            while self._context.execute_pending_job():
-                pass
-            if (told := self._outcome()) is not None:
+            self.settle()
+            if (told := self.enter("outcome")) is not None:
                 return told
-            due_ms = cast("float", self._due())
+            due_ms = self.due_ms()
             if due_ms < 0 and not self._asks:
                 return json.dumps(["failure", RAISED, "Error", "it waits for a promise that nothing will settle", ""])
             self._wait(None if due_ms < 0 else due_ms / 1e3)
             if due_ms == 0:
-                self._fire()
+                self.enter("fire")
 
     def _wait(self, seconds: float | None) -> None:
         if not self._asks:
             time.sleep(seconds or 0)
             return
         for number, text in self._asks.answers(seconds):
-            self._answer(number, text)
+            self.enter("answer", number, text)
+
+    # -- what a loop needs ----------------------------------------------------------------------------------------
+
+    def limit(self, memory_bytes: int) -> None:
+        """From now on it may take a share of so many bytes more."""
+        self._full_bytes = _resident_bytes_most() + int(memory_bytes * _ENGINE_SHARE / 2)
+        used = self._context.memory()["malloc_size"]
+        self._relaxed_bytes = used + int(memory_bytes * _RELAXED_SHARE)
+        self._tight_bytes = used + int(memory_bytes * _ENGINE_SHARE)
+        self._context.set_memory_limit(self._tight_bytes)
+
+    def attach(self, asks: Asks) -> None:
+        """From now on it may ask."""
+        self._asks, asks.kept = asks, self.kept
+
+    def enter(self, entry: str, *arguments: int | str) -> object:
+        """Call one of the entries of the prelude.
+
+        Raises:
+            _quickjs.JSException: it failed, as where there is no memory.
+        """
+        return self._entries[entry](*arguments)
+
+    def settle(self) -> None:
+        """Run what is to be run at once."""
+        while self._context.execute_pending_job():
+            pass
+
+    def due_ms(self) -> float:
+        """Milliseconds until a timer is to be fired; below 0: there is none."""
+        return cast("float", self.enter("due"))
 
     # -- what JavaScript calls ------------------------------------------------------------------------------------
 
@@ -139,6 +187,21 @@ class Engine:
         """Let the engine have somewhat more; whether it had taken about all that it had."""
         self._context.set_memory_limit(self._relaxed_bytes)
         return _resident_bytes_most() >= self._full_bytes
+
+    def _tighten(self) -> None:
+        self._context.set_memory_limit(self._tight_bytes)
+
+    def _say(self, kind: str, number: float, text: str) -> None:
+        self.say(kind, int(number), text)
+
+    def _resolve(self, text: str) -> str:
+        return self.resolve(text)
+
+    def _keep(self, number: float, data: str) -> int:
+        return self.kept.more(int(number), bytes.fromhex(data))
+
+    def _kept(self, number: float, at: float, count: float) -> str:
+        return self.kept.piece(int(number), int(at), int(count))
 
     def _random(self, count: int) -> str:
         return os.urandom(count).hex()
@@ -151,6 +214,19 @@ class Engine:
 
     def _decode(self, data: str) -> str:
         return json.dumps(bytes.fromhex(data).decode("utf-8", "replace"))
+
+
+def cause_of(error: _quickjs.JSException) -> str:
+    """Why the prelude itself fails."""
+    return MEMORY if str(error).startswith(_NO_MEMORY) else RAISED
+
+
+def offers_of(offers: Sequence[Sequence[Any]]) -> list[Any]:
+    """What is granted, as JSON can have it; operations of files are these."""
+    return [
+        [name, kind, [to_javascript(operations[0]), operations[1]] if kind == FILES else operations]
+        for name, kind, operations in offers
+    ]
 
 
 def rehearse() -> None:
@@ -214,12 +290,12 @@ def evaluate(
     except Exception as error:
         cause = MEMORY if isinstance(error.__cause__, MemoryError) else RAISED
         return FAILURE, cause, type(error).__name__, str(error)[: limits.message_chars_max], ""
-    return _result(found, result_bytes_max) if kind == "result" else _failure(kind, found)
+    return _result(engine, found, result_bytes_max) if kind == "result" else _failure(kind, found)
 
 
-def _result(found: Any, result_bytes_max: int) -> Answer:
+def _result(engine: Engine, found: Any, result_bytes_max: int) -> Answer:
     try:
-        data = to_stored(from_javascript(found))
+        data = to_stored(engine.value(found))
     except MemoryError:
         return FAILURE, MEMORY, "", "", ""
     except Exception as error:

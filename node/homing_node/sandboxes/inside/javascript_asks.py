@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from homing.errors import BadRequest, HomingError, from_wire
 from homing.values import from_stored, to_stored
 from homing_node.sandboxes.inside import talk
-from homing_node.sandboxes.inside.javascript_values import from_javascript, to_javascript
+from homing_node.sandboxes.inside.javascript_values import Kept, from_javascript, to_javascript
 
 
 class _Ask(NamedTuple):
@@ -30,12 +30,16 @@ class Asks:
     Args:
         send: writes a message.
         wait: gives the messages that have come, after so many seconds at most; None: when there is one.
+
+    Attributes:
+        kept: long bytes, on their way in or out; the engine's.
     """
 
     def __init__(
         self, send: Callable[[tuple[Any, ...]], None], wait: Callable[[float | None], Sequence[list[Any]]]
     ) -> None:  # fmt: skip
         self._send, self._wait = send, wait
+        self.kept = Kept()
         self._number = 0
         self._line: deque[_Ask] = deque()
         self._sent: dict[int, int] = {}  # by number: bytes of its arguments
@@ -58,7 +62,7 @@ class Asks:
         """
         self._number += 1
         try:
-            ask = _Ask(self._number, place, operation, to_stored(from_javascript(json.loads(text))))
+            ask = _Ask(self._number, place, operation, to_stored(from_javascript(json.loads(text), self.kept)))
             if len(ask.arguments) > talk.ask_bytes_max:
                 raise from_wire("too-large", f"a call of {len(ask.arguments)} bytes; at most {talk.ask_bytes_max}")
             self._line.append(ask)
@@ -69,12 +73,27 @@ class Asks:
 
     def answers(self, wait_s: float | None) -> list[Answer]:
         """What has come, after so many seconds at most; None: when something has."""
-        found, self._refused = self._refused, []
-        for kind, number, *said in self._wait(0 if found else wait_s):
-            self._sent.pop(number, None)
-            found.append((number, _answer(*said) if kind == talk.ANSWER else _refused(*said)))
-        self._send_some()
+        found = self.refused()
+        found += [self.hear(message) for message in self._wait(0 if found else wait_s)]
         return found
+
+    def refused(self) -> list[Answer]:
+        """Those that were never sent."""
+        found, self._refused = self._refused, []
+        return found
+
+    def hear(self, message: Sequence[Any]) -> Answer:
+        """The node has answered."""
+        kind, number, *said = message
+        self._sent.pop(number, None)
+        self._send_some()
+        return number, self._answer(*said) if kind == talk.ANSWER else _refused(*said)
+
+    def _answer(self, data: bytes) -> str:
+        try:
+            return json.dumps({"value": to_javascript(from_stored(data), self.kept)})
+        except Exception as error:
+            return _refusal(error)
 
     def _send_some(self) -> None:
         while self._line and len(self._sent) < talk.asks_at_once_max:
@@ -84,13 +103,6 @@ class Asks:
             ask = self._line.popleft()
             self._sent[ask.number] = size
             self._send((talk.ASK, *ask))
-
-
-def _answer(data: bytes) -> str:
-    try:
-        return json.dumps({"value": to_javascript(from_stored(data))})
-    except Exception as error:
-        return _refusal(error)
 
 
 def _refused(code: str, message: str, error_type: str, retry_after_s: float) -> str:

@@ -16,5 +16,14 @@ stack_bytes_max = 8 * 1024 * 1024
 thread_stack_bytes = 512 * 1024
 untold_ms = 3  # a zygote that has forked lets the child run first, and tells its node after that
 javascript_stack_bytes = 1024 * 1024
+javascript_bytes_per_char = 80  # of memory, for the tree of a module
 typescript_bytes_per_char = 300  # of memory, for the tree of a text of usual TypeScript
+loaded_memory_bytes = 64 * 1024 * 1024  # of a dynamic worker, beyond what every sandbox has
+print_lines_max = 1_000  # of one `console.log`
 commit_piece_bytes = 192 * 1024  # below what travels in pieces: no answer may overtake what it depends on
+
+
+def loaded_memory_bytes_of(code_bytes: int) -> int:
+    """What a dynamic worker may have, in bytes: four times what its code has more where that is over a sixteenth."""
+    spare = loaded_memory_bytes
+    return spare if code_bytes <= spare // 16 else spare + 4 * code_bytes

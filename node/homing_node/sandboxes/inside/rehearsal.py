@@ -11,7 +11,7 @@ from typing import Any
 
 from homing.http import let_fetch
 from homing.loading import worker_code
-from homing.loading_frames import encode, encode_code
+from homing.loading_frames import decode_code, encode, encode_code
 from homing.values import to_stored
 from homing_node.sandboxes.inside import talk
 from homing_node.sandboxes.inside.dynamic import Worker
@@ -48,10 +48,10 @@ def rehearse() -> list[tuple[Any, ...]]:
 
     worker = Worker(send, loop)
     sys.stdout, sys.stderr = Output("stdout", worker.line), Output("stderr", worker.line)
-    code = encode_code(worker_code({"main_module": "rehearsed.py", "modules": {"rehearsed.py": CODE}}))
+    code = decode_code(encode_code(worker_code({"main_module": "rehearsed.py", "modules": {"rehearsed.py": CODE}})))
     calls = (("run", to_stored(([1, "x"], {}))), ("", encode(("GET", "http://localhost/", [], b""))))
     with logging_at_levels():
-        worker.take([talk.CODE, code, True, []])
+        worker.load(code, [])
         for number, (method, body) in enumerate(calls, 1):
             worker.take([talk.CALL, number, "", to_stored({}), method, body, _RESULT_BYTES])
             loop.run_forever()

@@ -51,6 +51,7 @@ RESULT_BYTES = "result"
 NOT_FOUND = "not-found"  # an entrypoint, or a method of one
 MISFIT = "misfit"  # arguments that do not fit
 CANCELLED = "cancelled"
+NOT_SUPPORTED = "not-supported"  # by the worker's language
 START = "start:"  # before another cause: the worker's code could not be loaded, and it takes no calls
 CAUSES = frozenset((RAISED, SYNTAX, MEMORY, NO_VALUE, RESULT_BYTES))
 

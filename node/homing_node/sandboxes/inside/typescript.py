@@ -8,13 +8,15 @@ meaning when it runs (enums, namespaces, parameter properties) is refused, as ot
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import tree_sitter_typescript
 from tree_sitter import Language, Node, Parser
 
-_parser = Parser(Language(tree_sitter_typescript.language_typescript()))
+FILE_NAME = "<sandbox>"
+LANGUAGE = Language(tree_sitter_typescript.language_typescript())
+_parser = Parser(LANGUAGE)
 
 _TYPES = frozenset(
     {"type_annotation", "type_predicate_annotation", "asserts_annotation", "type_parameters", "type_arguments"}
@@ -45,7 +47,20 @@ _VISIBLE = re.compile(r"[^\r\n\u2028\u2029]")
 
 
 class Unreadable(Exception):
-    """It is no TypeScript, or has what cannot be blanked out; the text says what and in which line."""
+    """It is no TypeScript, or has what cannot be blanked out; the text says what and in which line.
+
+    Args:
+        what: is wrong.
+        node: where.
+
+    Attributes:
+        what: as above.
+        place: line and column, both from 1 on.
+    """
+
+    def __init__(self, what: str, node: Node) -> None:
+        self.what, self.place = what, (node.start_point.row + 1, node.start_point.column + 1)
+        super().__init__(f"{what}, at {FILE_NAME}:{self.place[0]}:{self.place[1]}")
 
 
 class Script(NamedTuple):
@@ -60,7 +75,7 @@ class Script(NamedTuple):
     lines_before: int
 
 
-class _Edit(NamedTuple):
+class Edit(NamedTuple):
     """Bytes of the source that give way: to `text`, or to blanks of which `text` takes the first places."""
 
     start: int
@@ -86,18 +101,24 @@ def script(code: str, types: bool) -> Script:
     source = code.encode()
     if not types and b"await" not in source:
         return Script(code, 0)
-    root = _parser.parse(source).root_node
-    if types and root.has_error:
-        raise Unreadable(_complaint(root))
-    edits = list(_blanks(root, source)) if types else []
-    awaits = b"await" in source and _awaits_at_top(root)
+    root = tree_of(source)
+    if types:
+        check(root)
+    edits = list(blanks(root, source)) if types else []
+    awaits = b"await" in source and awaits_at_top(root)
     if awaits:
         edits += _last_expression(root)
-    text = _edited(source, edits)
+    text = edited(source, edits)
     return Script(f"(async () => {{\n{text}\n}})()", 1) if awaits else Script(text, 0)
 
 
-def _edited(source: bytes, edits: list[_Edit]) -> str:
+def tree_of(source: bytes) -> Node:
+    """The root of its tree."""
+    return _parser.parse(source).root_node
+
+
+def edited(source: bytes, edits: Iterable[Edit]) -> str:
+    """The source, after edits that do not overlap."""
     texts: dict[tuple[int, int], str] = {}
     for start, end, text in edits:  # one that has a text wins over one of the same bytes that has none
         texts[start, end] = text or texts.get((start, end), "")
@@ -111,27 +132,32 @@ def _edited(source: bytes, edits: list[_Edit]) -> str:
     return "".join(pieces)
 
 
-def _complaint(root: Node) -> str:
+def check(root: Node) -> None:
+    """See that a tree is one of TypeScript.
+
+    Raises:
+        Unreadable: it is not.
+    """
+    if not root.has_error:
+        return
     node = root
     while not (node.is_error or node.is_missing):
         node = next(each for each in node.children if each.has_error or each.is_missing)
     found = (node.text or b"").decode(errors="replace").split("\n")[0][:60]
     what = f"`{node.type}` is missing" if node.is_missing else f"`{found}` is unexpected"
-    return f"{what}, at {_place(node)}"
+    raise Unreadable(what, node)
 
 
-def _place(node: Node) -> str:
-    return f"<sandbox>:{node.start_point.row + 1}:{node.start_point.column + 1}"
-
-
-def _refuse(node: Node, what: str) -> Unreadable:
-    return Unreadable(f"{what} has a meaning beyond types, and is not supported, at {_place(node)}")
+def refusal(node: Node, what: str) -> Unreadable:
+    """Of what means more than a type."""
+    return Unreadable(f"{what} has a meaning beyond types, and is not supported", node)
 
 
 # -- await at the top -------------------------------------------------------------------------------------------------
 
 
-def _awaits_at_top(root: Node) -> bool:
+def awaits_at_top(root: Node) -> bool:
+    """Whether it has an `await` that is in no function."""
     left = [root]
     while left:
         node = left.pop()
@@ -144,39 +170,44 @@ def _awaits_at_top(root: Node) -> bool:
     return False
 
 
-def _last_expression(root: Node) -> list[_Edit]:
+def _last_expression(root: Node) -> list[Edit]:
     """Edits that make the last statement, if it is an expression, what the function around it returns."""
     statements = [each for each in root.named_children if each.type not in ("comment", "empty_statement")]
     if not statements or statements[-1].type != "expression_statement":
         return []
     expression = statements[-1].named_children[0]
-    return [_Edit(expression.start_byte, expression.start_byte, "return ("), _closing(expression.end_byte)]
+    return [Edit(expression.start_byte, expression.start_byte, "return ("), _closing(expression.end_byte)]
 
 
-def _closing(end: int) -> _Edit:
-    return _Edit(end, end, "\n)")
+def _closing(end: int) -> Edit:
+    return Edit(end, end, "\n)")
 
 
 # -- types ------------------------------------------------------------------------------------------------------------
 
 
-def _blanks(root: Node, source: bytes) -> Iterator[_Edit]:
+def blanks(root: Node, source: bytes) -> Iterator[Edit]:
+    """Edits that take the types out.
+
+    Raises:
+        Unreadable: there is what means more than a type, or cannot be taken out.
+    """
     left = [root]
     while left:
         node = left.pop()
         if node.type in _REFUSED:
-            raise _refuse(node, _REFUSED[node.type])
+            raise refusal(node, _REFUSED[node.type])
         if node.type in _TYPES:
             _check_end(node, source)
             yield _whole(node)
-        elif _is_only_type(node):
-            yield _Edit(node.start_byte, node.end_byte, ";")
+        elif is_only_type(node):
+            yield Edit(node.start_byte, node.end_byte, ";")
         else:
             yield from _blanks_of(node, source)
             left.extend(node.children[:1] if node.type in ("as_expression", "satisfies_expression") else node.children)
 
 
-def _is_only_type(node: Node) -> bool:
+def is_only_type(node: Node) -> bool:
     """Whether nothing of it is there when it runs."""
     kinds = {each.type for each in node.children}
     if node.type in ("import_statement", "export_statement"):
@@ -186,12 +217,12 @@ def _is_only_type(node: Node) -> bool:
     return node.type in _TYPE_STATEMENTS or node.type in _TYPE_MEMBERS
 
 
-def _blanks_of(node: Node, source: bytes) -> Iterator[_Edit]:
+def _blanks_of(node: Node, source: bytes) -> Iterator[Edit]:
     """Blanks among what a node consists of, but for what `_TYPES` names."""
     match node.type:
         case "as_expression" | "satisfies_expression":
             _check_end(node.children[-1], source)
-            yield _Edit(node.children[1].start_byte, node.end_byte, ";" if _ends_a_statement(node, source) else "")
+            yield Edit(node.children[1].start_byte, node.end_byte, ";" if _ends_a_statement(node, source) else "")
         case "non_null_expression":
             yield _whole(node.children[-1])
         case "abstract_class_declaration":
@@ -210,8 +241,8 @@ def _blanks_of(node: Node, source: bytes) -> Iterator[_Edit]:
             pass
 
 
-def _whole(node: Node, text: str = "") -> _Edit:
-    return _Edit(node.start_byte, node.end_byte, text)
+def _whole(node: Node, text: str = "") -> Edit:
+    return Edit(node.start_byte, node.end_byte, text)
 
 
 def _ends_a_statement(node: Node, source: bytes) -> bool:
@@ -228,21 +259,21 @@ def _ends_a_statement(node: Node, source: bytes) -> bool:
     return False
 
 
-def _of_parameter(node: Node) -> Iterator[_Edit]:
+def _of_parameter(node: Node) -> Iterator[Edit]:
     for each in node.children:
         if each.type in ("accessibility_modifier", "override_modifier", "readonly"):
-            raise _refuse(each, "a parameter property")
+            raise refusal(each, "a parameter property")
         if each.type == "?":
             yield _whole(each)
         if each.type == "this":
             after = node.next_sibling
             comma = after is not None and after.type == ","
-            yield _Edit(node.start_byte, each.end_byte)
+            yield Edit(node.start_byte, each.end_byte)
             if after is not None and comma:
                 yield _whole(after)
 
 
-def _of_member(node: Node) -> Iterator[_Edit]:
+def _of_member(node: Node) -> Iterator[Edit]:
     """Of a member of a class: where its first word goes, or a type at its end, a semicolon ends the line before it."""
     has_value = node.type == "method_definition" or any(each.type == "=" for each in node.children)
     for place, each in enumerate(node.children):
@@ -261,7 +292,7 @@ def _check_lines(node: Node, source: bytes) -> None:
         if (types and b"\n" in source[each.start_byte : each.end_byte]) or (
             before_arrow and arrow is not None and b"\n" in source[each.start_byte : arrow.start_byte]
         ):
-            raise Unreadable(f"a type with a new line in it, here, cannot be taken out, at {_place(each)}")
+            raise Unreadable("a type with a new line in it, here, cannot be taken out", each)
 
 
 def _check_end(node: Node, source: bytes) -> None:
@@ -270,7 +301,7 @@ def _check_end(node: Node, source: bytes) -> None:
     for found in _BRACKETS.finditer(source, node.start_byte, node.end_byte):
         bracket = found[0]
         if depth == 0 and len(bracket) > 1:
-            raise Unreadable(f"a line that begins with a bracket needs a semicolon before it, at {_place(node)}")
+            raise Unreadable("a line that begins with a bracket needs a semicolon before it", node)
         depth += -1 if bracket in b")}]>" else 1
 
 
@@ -278,4 +309,4 @@ def _check_template(node: Node) -> None:
     """The grammar takes type arguments of a tagged template for two comparisons."""
     first, last = node.children[0], node.children[-1]
     if last.type == "template_string" and first.type == "binary_expression" and first.children[1].type == "<":
-        raise Unreadable(f"type arguments of a tagged template are not supported, at {_place(node)}")
+        raise Unreadable("type arguments of a tagged template are not supported", node)
