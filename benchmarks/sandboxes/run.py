@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a program, on
 
 from benchmarks.operations.promises import Bound, kept
 from benchmarks.sandboxes import workerd
+from benchmarks.sandboxes.dynamic import DYNAMIC, Dynamic
 
 from homing.observability.catalogue import SOURCES
 from homing.sandboxes import Asked, Limits
@@ -40,6 +41,8 @@ PARALLEL = 4
 WAVE = 50  # sandboxes that are asked for and do not sleep yet
 STARTS = "homing_sandbox_starts_total"
 PAUSE_S = 0.03  # until the sandboxes of the sample before are dead: what is measured is not their end
+DYNAMIC_FIRST = 2_000_000  # numbers that no other code has
+WARM = 8
 WORKERD_LOADS_S = 5.0  # each load keeps 1.5 MiB of it
 P50_MS_MAX, P99_MS_MAX, LOADS_PER_S_MIN, MIB_EACH_MAX = 1.5, 6.0, 400.0, 3.0
 
@@ -85,15 +88,17 @@ class Latency(NamedTuple):
         return {name: summary(values) for name, values in kinds.items() if values}
 
 
-async def latency(sandboxes: Sandboxes, samples: int, first: int) -> Latency:
-    """Samples in turn: with spares, and with none."""
+async def latency(
+    sandboxes: Sandboxes, samples: int, first: int, load: Callable[[int], Awaitable[float]], tenant: str = ""
+) -> Latency:  # fmt: skip
+    """Samples in turn: with spares, and with none: each that there is is dead before the sample begins."""
     found = Latency([], [], [])
     for number in range(first, first + samples):
         drain = number % 2
         if drain:
-            sandboxes.fleet.drop_spares("")
+            sandboxes.fleet.drop_spares(tenant)
         await asyncio.sleep(PAUSE_S)
-        (found.forked if drain else found.spare).append(await once(sandboxes, number))
+        (found.forked if drain else found.spare).append(await load(number))
         await asyncio.sleep(PAUSE_S)
     return found
 
@@ -102,7 +107,7 @@ async def by_turns(sandboxes: Sandboxes, program: Path | None, samples: int, rou
     """The same from workerd, round by round: a machine that becomes slower meanwhile favours neither."""
     found: list[Latency] = []
     for each in range(rounds):
-        now = await latency(sandboxes, samples // rounds, each * samples)
+        now = await latency(sandboxes, samples // rounds, each * samples, lambda number: once(sandboxes, number))
         if program is not None:
             async with workerd.started(program) as other:
                 for number in range(samples // rounds):
@@ -188,6 +193,14 @@ async def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[Bou
             [took for each in rounds for took in each.workerd],
         )
         found[f"with {options.siblings} siblings"] = pooled.summary()
+        dynamic = Dynamic(sandboxes)
+        for number in range(WARM):  # its tenant has a zygote then, and spares
+            await dynamic.load(-1 - number)
+            await asyncio.sleep(PAUSE_S)
+        samples = options.samples // options.rounds
+        loaded = await latency(sandboxes, samples, DYNAMIC_FIRST, dynamic.load, DYNAMIC)
+        await dynamic.close()
+        found["by env.LOADER, beside the same"] = loaded.summary()
         bounds = [
             Bound("p50", percentile(pooled.all, 0.5) * 1e3, P50_MS_MAX, "ms"),
             Bound("p99", percentile(pooled.all, 0.99) * 1e3, P99_MS_MAX, "ms"),

@@ -282,8 +282,8 @@ class _State:
 _state = _State()
 
 
-def let_fetch(fetcher: Fetcher) -> None:
-    """Say who carries out `fetch`; the runtime of a worker does."""
+def let_fetch(fetcher: Fetcher | None) -> None:
+    """Say who carries out `fetch`, None: nobody; the runtime of a worker does."""
     _state.fetcher = fetcher
 
 

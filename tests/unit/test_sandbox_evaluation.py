@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from typing import Any
 
 import pytest
 
@@ -106,3 +108,51 @@ async def test_run_is_for_workers(monkeypatch: pytest.MonkeyPatch):
         await homing.run("1")
     with pytest.raises(NotSupported):
         await homing.grants.named("x").revoke()
+
+
+@pytest.mark.parametrize(
+    ("code", "is_in_two"),
+    [
+        ("1", True),
+        ("x = 1\nx + 1  # why", True),
+        ("\n\n'ab'\n\n", True),
+        ("def f():\n    return 2\nf()", True),
+        ("'a text'\n__doc__", True),
+        ("[n for n in 'ab']", True),
+        ("x = 1\n\n1 / 0", True),
+        ("try:\n    x\nexcept NameError:\n    1\n(lambda: 3)()", True),
+        ("x = (1,\n2)", False),
+        ('x = """\n5"""', False),
+        ('"""\n5\n"""', False),
+        ("x = 1 + \\\n2", False),
+        ("if True:\n    3", False),
+        ("try:\n    x\nexcept NameError: 7", False),
+        ("1; 2", False),
+        ("*[1], 2", False),
+        ("x = 1\n# nothing", False),
+        ("x = 1\r1 / 0", False),
+        ("import asyncio\nawait asyncio.sleep(0)\n4", False),
+        ("import asyncio\nawait asyncio.sleep(0, 4)", False),
+        ("from __future__ import annotations\n5", False),
+        ("def f(\n6", False),
+        ("x =\n7", False),
+    ],
+)
+def test_code_whose_last_line_is_compiled_apart_means_the_same(
+    code: str, is_in_two: bool, monkeypatch: pytest.MonkeyPatch
+):
+    compiled: list[tuple[str, bool]] = []  # the mode, and whether of a tree
+    refused: list[str] = []
+
+    def compiling(source: str | ast.Module, file: str, mode: str, *args: Any, **given: Any) -> Any:
+        if mode in refused:
+            raise SyntaxError
+        made = compile(source, file, mode, *args, **given)
+        compiled.append((mode, isinstance(source, ast.Module)))
+        return made
+
+    monkeypatch.setattr("homing_node.sandboxes.inside.evaluation.compile", compiling, raising=False)
+    answer = evaluate(code, {}, 1_000)
+    assert (compiled == [("exec", False), ("eval", False)]) is is_in_two
+    refused.append("eval")
+    assert evaluate(code, {}, 1_000) == answer

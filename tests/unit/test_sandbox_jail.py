@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from homing.errors import JailUnavailable
-from homing_node.sandboxes.inside.orders import ENDED, NOTICE_BYTES, ORDER_BYTES, Notice, Order
+from homing_node.sandboxes.inside.orders import ENDED, LOADS, NOTICE_BYTES, ORDER_BYTES, Notice, Order
 from homing_node.workers import limits
 from homing_node.workers.jail_cgroups import Cgroups
 from homing_node.workers.jail_config import JailLimits, load_policy, render
@@ -89,7 +89,7 @@ def test_cpu_is_limited_where_the_host_can():
 
 
 def test_orders_and_notices_are_packets_of_one_size():
-    order, notice = Order(1, 2, 1 << 40, 5, spare=True), Notice(ENDED, 1, 9, 1_000_000, 2_500)
+    order, notice = Order(1, 2, 1 << 40, 5, LOADS), Notice(ENDED, 1, 9, 1_000_000, 2_500)
     assert Order.unpack(order.pack()) == order
     assert Notice.unpack(notice.pack()) == notice
     assert (len(order.pack()), len(notice.pack())) == (ORDER_BYTES, NOTICE_BYTES)

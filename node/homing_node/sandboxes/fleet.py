@@ -15,6 +15,7 @@ import structlog
 from homing.errors import HomingError, Overloaded, Unavailable
 from homing.observability.metrics import Counter
 from homing_node.sandboxes import limits
+from homing_node.sandboxes.inside.orders import LOADS, RUNS
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.sandboxes.zygote import Zygote
 from homing_node.workers.jail import JailSpec
@@ -35,9 +36,11 @@ class _Tenant:
         used_s: when it last asked.
         coming: done when `zygote` is there.
         refill: the next spare's time.
+        rehearsal: what its spares are made ready for.
+        demanded: the last one that was forked for a run that had no spare, and when.
     """
 
-    __slots__ = ("coming", "name", "refill", "spares", "used_s", "zygote")
+    __slots__ = ("coming", "demanded", "name", "refill", "rehearsal", "spares", "used_s", "zygote")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,6 +49,8 @@ class _Tenant:
         self.used_s = 0.0
         self.coming: asyncio.Task[Zygote] | None = None
         self.refill: asyncio.TimerHandle | None = None
+        self.rehearsal = RUNS
+        self.demanded: tuple[Sandbox, float] | None = None
 
 
 class Fleet:
@@ -137,7 +142,9 @@ class Fleet:
         if not zygote.takes_orders:
             return None
         self._starts["forked"].add()
-        return zygote.fork(memory_bytes, cpu_s)
+        sandbox = zygote.fork(memory_bytes, cpu_s)
+        tenant.demanded = sandbox, tenant.used_s
+        return sandbox
 
     def _tenant(self, name: str) -> _Tenant:
         tenant = self._tenants.get(name)
@@ -156,6 +163,12 @@ class Fleet:
         tenant = self._tenants.get(name)
         while tenant is not None and tenant.spares:
             tenant.spares.pop().kill()
+
+    def will_load(self, name: str) -> None:
+        """A tenant loads dynamic workers: its spares are to be ready for that, which a run is not worth."""
+        tenant = self._tenants.get(name)
+        if tenant is not None:
+            tenant.rehearsal = LOADS
 
     # -- zygotes --------------------------------------------------------------------------------------------------
 
@@ -276,7 +289,17 @@ class Fleet:
         zygote = tenant.zygote
         if zygote is None or self._closing.is_set() or len(tenant.spares) >= self._spares:
             return
-        if zygote.takes_orders and self._spare_wanted():
+        if zygote.takes_orders and self._spare_wanted() and not self._is_in_the_way(tenant):
             with contextlib.suppress(Unavailable):  # whoever needs one is told
-                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, spare=True))
+                tenant.spares.append(zygote.fork(SPARE_MEMORY_BYTES, SPARE_CPU_S, tenant.rehearsal))
         self._refill_soon(tenant)
+
+    @staticmethod
+    def _is_in_the_way(tenant: _Tenant) -> bool:
+        """Whether a fork would take its time from a run that is forked for, or has just begun."""
+        if tenant.demanded is None:
+            return False
+        sandbox, since_s = tenant.demanded
+        if sandbox.ended or asyncio.get_running_loop().time() - since_s > limits.spare_waits_s:
+            tenant.demanded = None
+        return tenant.demanded is not None

@@ -44,6 +44,7 @@ strict_processes = 32
 # --- the node ---
 spares = 4  # sandboxes that wait for a run, of each tenant that runs any
 spare_delay_s = 0.002  # the run that took one is not disturbed by the next one's fork
+spare_waits_s = 0.02  # at most, for the end of a run that has no spare
 tenants_max = 16  # that have zygotes at one time
 tenant_idle_s = 120.0
 look_s = 1.0

@@ -154,6 +154,7 @@ class Loader:
         hand = self._sandboxes.grants.open(part.grants, giver, f"worker {number}", tenant=part.tenant)
         try:
             sandbox = await self._sandboxes.take(part.tenant, memory, limits.loaded_cpu_s)
+            self._sandboxes.fleet.will_load(part.tenant)
             if entry.over or sandbox.ended:
                 self._give_back(sandbox, part.tenant)
                 raise Unavailable("the sandbox was lost, or nobody waits for this worker any more")

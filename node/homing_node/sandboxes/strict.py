@@ -19,7 +19,7 @@ import structlog
 from homing.errors import HomingError, JailUnavailable, Overloaded, Unavailable
 from homing.observability.metrics import Counter
 from homing_node.sandboxes import limits
-from homing_node.sandboxes.inside.orders import UP, Order
+from homing_node.sandboxes.inside.orders import NOW, UP, Order
 from homing_node.sandboxes.runs import cpu_s_of
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, readable, spawn
@@ -122,7 +122,7 @@ class StrictSandbox:
             sandbox.cpu_before_s = cpu_s_of(jail.inner_pid)
             sandbox.memory_before_bytes = anonymous_bytes_of(jail.inner_pid)
             cpu_s = self._cpu_s + math.ceil(sandbox.cpu_before_s)
-            jail.channel.send(Order(0, _KEEPS_UID, own_bytes + self._memory_bytes, cpu_s, spare=False).pack())
+            jail.channel.send(Order(0, _KEEPS_UID, own_bytes + self._memory_bytes, cpu_s, NOW).pack())
             sandbox.forked(jail.program_pidfd())
             self.ready.set_result(sandbox)
             return True

@@ -16,7 +16,7 @@ import structlog
 
 from homing.errors import HomingError, JailUnavailable, Unavailable
 from homing_node.sandboxes import limits
-from homing_node.sandboxes.inside.orders import ENDED, FAILED, FORKED, NOTICE_BYTES, READY, Notice, Order
+from homing_node.sandboxes.inside.orders import ENDED, FAILED, FORKED, NOTICE_BYTES, NOW, READY, Notice, Order
 from homing_node.sandboxes.sandbox import Sandbox
 from homing_node.workers.jail import EXIT_NSJAIL_FAILED, Jail, JailSpec, explain_exit, spawn
 from homing_node.workers.jail_system import anonymous_bytes_of
@@ -132,13 +132,13 @@ class Zygote:
             self.ready.done() and not self.retired and bool(self._uids) and self.unanswered < limits.zygote_orders_max
         )
 
-    def fork(self, memory_bytes: int, cpu_s: int, *, spare: bool = False) -> Sandbox:
+    def fork(self, memory_bytes: int, cpu_s: int, rehearsal: int = NOW) -> Sandbox:
         """Order a sandbox; what is sent on its channel it reads when it is sealed.
 
         Args:
             memory_bytes: address space that its code may take.
             cpu_s: CPU after which the kernel kills it.
-            spare: nothing is to be sent on its channel yet.
+            rehearsal: what it does while nothing is sent on its channel yet (`orders`).
 
         Raises:
             Unavailable: this zygote takes no orders.
@@ -153,7 +153,8 @@ class Zygote:
         sandbox = Sandbox(next(self._numbers), uid, ours)
         sandbox.is_leaving = lambda: self.retired
         sandbox.memory_before_bytes = self._own_anonymous_bytes
-        order = Order(sandbox.number, uid if self._spec_has_uids else 0, self._own_bytes + memory_bytes, cpu_s, spare)
+        own_uid = uid if self._spec_has_uids else 0
+        order = Order(sandbox.number, own_uid, self._own_bytes + memory_bytes, cpu_s, rehearsal)
         try:
             ours.setblocking(False)
             socket.send_fds(self._jail.channel, [order.pack()], [theirs.fileno()])

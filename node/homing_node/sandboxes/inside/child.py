@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import os
 import random
 import resource
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,13 +21,13 @@ from typing import Any, NamedTuple, NoReturn
 from homing.loading_frames import Packed, decode_code
 from homing.sandboxes import PYTHON, TYPESCRIPT
 from homing.values import from_stored, to_stored
-from homing_node.sandboxes.inside import dynamic, javascript, javascript_worker, limits
+from homing_node.sandboxes.inside import dynamic, javascript, javascript_worker, limits, rehearsal
 from homing_node.sandboxes.inside.asking import Asker
 from homing_node.sandboxes.inside.env import env_of
 from homing_node.sandboxes.inside.evaluation import evaluate
 from homing_node.sandboxes.inside.javascript_asks import Asks
 from homing_node.sandboxes.inside.kernel import Seal
-from homing_node.sandboxes.inside.orders import Order
+from homing_node.sandboxes.inside.orders import LOADS, NOW, Order
 from homing_node.sandboxes.inside.talk import CHANNEL_FD, CODE, FAILURE, MEMORY, OUTPUT, RUN, STDERR, STDOUT
 from homing_node.workers.inside.framing import Inbox, Outbox
 
@@ -127,7 +129,9 @@ def live(order: Order, channel: int, seal: Seal, engine: javascript.Engine) -> N
     except BaseException:
         os._exit(EXIT_NOT_SEALED)
     try:
-        if order.spare:
+        if order.rehearsal == LOADS:
+            rehearsal.rehearse()
+        if order.rehearsal != NOW:
             rehearse(GOES_WELL)
         _serve(engine)
     finally:
@@ -169,12 +173,23 @@ def rehearse_giving_up() -> None:
 
 def rehearse(*codes: str) -> None:
     """Do all that a run does: the pages of memory that it writes to are the sandbox's own before it has work."""
+    ours, theirs = socket.socketpair()
+    channel = _Channel(theirs.fileno())
     outbox = Outbox()
-    nothing = to_stored({})
-    printed = text_outputs(outbox.put)
     for code in codes:
-        perform(Work(code, nothing, b"", 1_000, False, (), PYTHON, 0), None, outbox.put, printed)
-        Inbox().feed(outbox.take())
+        outbox.put((RUN, code, to_stored({}), b"", 1_000, False, (), PYTHON, 0))
+        ours.sendall(outbox.take())
+        perform(Work(*channel.receive()[1:]), None, channel.send, text_outputs(channel.send), channel.come)
+        ours.recv(limits.read_bytes)
+    ours.close()
+    theirs.close()
+    keep_from_dying()
+
+
+def keep_from_dying() -> None:
+    """What a rehearsal left is replaced by the run that follows: it is not to be taken apart then, too."""
+    _kept.extend((sys.stdin, sys.stdout, sys.stderr, sys.modules["__main__"], *linecache.cache.values()))
+    sys.stdin, (sys.stdout, sys.stderr) = _no_input, _printed
 
 
 def perform(
@@ -212,13 +227,19 @@ def perform(
 
 
 class _Channel:
-    """The sandbox's end: it waits for whatever it does."""
+    """The sandbox's end: it waits for whatever it does.
 
-    def __init__(self) -> None:
+    Args:
+        fd: the descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self._inbox = Inbox()
         self._outbox = Outbox()
         self._lock = threading.Lock()  # threads of the code print, too
         self._came: deque[list[Any]] = deque()
+        self._read_bytes = limits.first_read_bytes
 
     def receive(self) -> list[Any]:
         """The next message; the process ends where the node has gone."""
@@ -228,13 +249,14 @@ class _Channel:
 
     def come(self, wait_s: float | None) -> Sequence[list[Any]]:
         """What has come, after so many seconds at most; None: something has."""
-        if not self._came and select.select([CHANNEL_FD], [], [], wait_s)[0]:
+        if not self._came and select.select([self._fd], [], [], wait_s)[0]:
             self._read()
         messages, self._came = self._came, deque()
         return messages
 
     def _read(self) -> None:
-        data = os.read(CHANNEL_FD, limits.read_bytes)
+        data = os.read(self._fd, self._read_bytes)
+        self._read_bytes = limits.read_bytes if len(data) == self._read_bytes else limits.first_read_bytes
         if not data:
             os._exit(0)
         self._came.extend(self._inbox.feed(data))
@@ -246,13 +268,14 @@ class _Channel:
             while data := self._outbox.take():
                 rest = memoryview(data)
                 while rest:
-                    rest = rest[os.write(CHANNEL_FD, rest) :]
+                    rest = rest[os.write(self._fd, rest) :]
 
 
 # Made before the fork: what exists already needs no code to be run that makes it.
 _no_input = text_input(b"")
-_channel = _Channel()
+_channel = _Channel(CHANNEL_FD)
 _printed = text_outputs(_channel.send)
+_kept: list[object] = []
 
 
 def _serve(engine: javascript.Engine) -> None:

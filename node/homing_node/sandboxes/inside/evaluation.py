@@ -1,6 +1,7 @@
 """Running code that came a moment ago: what it is given, what becomes of it. In a sandbox, or in a test."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import asyncio
@@ -9,7 +10,7 @@ import linecache
 import sys
 from collections.abc import Mapping
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from homing.values import to_stored
 from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
@@ -18,8 +19,18 @@ from homing_node.sandboxes.inside.telling import message_of, trace_of
 FILE_NAME = "<sandbox>"
 _FILES = frozenset((FILE_NAME,))
 _LAST = "the last expression"  # no name that code can have
+_BEGINS = "([{'\"-+~"  # an expression, besides names and digits
+_FUTURES = {getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
+_APART = sum(_FUTURES) | inspect.CO_COROUTINE  # of code that is not compiled in two parts: they share a loop, or these
 
 Answer = tuple[Any, ...]
+
+
+class _Compiled(NamedTuple):
+    """What is run, and after it the expression whose value is the result; None: `_LAST` is, if there is any."""
+
+    code: CodeType
+    last: CodeType | None = None
 
 
 def evaluate(code: str, arguments: Mapping[str, Any], result_bytes_max: int) -> Answer:
@@ -58,26 +69,51 @@ def evaluate(code: str, arguments: Mapping[str, Any], result_bytes_max: int) -> 
     return _answer(result, result_bytes_max)
 
 
-def _compiled(code: str) -> CodeType:
+def _compiled(code: str) -> _Compiled:
+    return _in_two(code) or _in_one(code)
+
+
+def _in_two(code: str) -> _Compiled | None:
+    """The last line apart, if that is an expression by itself: a tree of objects costs a sandbox 70 pages of memory.
+
+    What is whole without its last line, and goes on in the first column of that, has ended a statement before it.
+    """
+    at = code.rstrip().rfind("\n") + 1
+    first = code[at : at + 1]
+    if not (first.isalnum() or first == "_" or (first and first in _BEGINS)) or "\r" in code:  # which ends lines, too
+        return None
+    try:
+        before = _compile(code[:at], "exec")
+        last = _compile("\n" * code.count("\n", 0, at) + code[at:], "eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None  # what is the matter is told of the whole
+    return None if (before.co_flags | last.co_flags) & _APART else _Compiled(before, last)
+
+
+def _compile(code: str | ast.Module, mode: str) -> CodeType:
+    return compile(code, FILE_NAME, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _in_one(code: str) -> _Compiled:
     tree = compile(code, FILE_NAME, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     last = tree.body[-1] if tree.body else None
     if isinstance(last, ast.Expr):
         line, column = last.lineno, last.col_offset
         name = ast.Name(_LAST, ast.Store(), lineno=line, col_offset=column)
         tree.body[-1] = ast.Assign([name], last.value, lineno=line, col_offset=column)
-    return compile(tree, FILE_NAME, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return _Compiled(_compile(tree, "exec"))
 
 
-def _run(compiled: CodeType, code: str, arguments: Mapping[str, Any]) -> Any:
+def _run(compiled: _Compiled, code: str, arguments: Mapping[str, Any]) -> Any:
     module = ModuleType("__main__")
     names = vars(module)
     names.update(arguments)
     sys.modules["__main__"] = module  # dataclasses and others look their module up there
     linecache.cache[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
-    began = eval(compiled, names)  # noqa: S307 - this is what a sandbox is for
-    if compiled.co_flags & inspect.CO_COROUTINE:
+    began = eval(compiled.code, names)  # noqa: S307 - this is what a sandbox is for
+    if compiled.code.co_flags & inspect.CO_COROUTINE:
         asyncio.run(began)
-    return names.get(_LAST)
+    return eval(compiled.last, names) if compiled.last is not None else names.get(_LAST)  # noqa: S307 - the same
 
 
 def _answer(result: Any, result_bytes_max: int) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 output_piece_bytes = 16 * 1024
 live_lines = 1_000  # of each stream that is followed are sent at once; from then on what there is, now and then
 live_pause_s = 0.2
+first_read_bytes = 4 * 1024  # enough for most messages, and few pages of memory
 read_bytes = 64 * 1024  # more would be a mapping of its own, made and unmade
 message_chars_max = 4_000
 traceback_chars_max = 16_000

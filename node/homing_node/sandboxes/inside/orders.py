@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 CONTROL_FD = 3
 
-_order = struct.Struct("<QIQI?")
+_order = struct.Struct("<QIQIB")
 _notice = struct.Struct("<BQiQI")
 
 ORDER_BYTES = _order.size
@@ -25,6 +25,10 @@ FORKED = 1
 ENDED = 2
 FAILED = 3
 
+NOW, RUNS, LOADS = 0, 1, 2
+"""What a sandbox does before it has work: nothing, as that is on its way; what a run does; what a dynamic worker does,
+too."""
+
 
 class Order(NamedTuple):
     """Fork one sandbox.
@@ -34,14 +38,14 @@ class Order(NamedTuple):
         uid: of its process, in the zygote's user namespace; 0: it keeps the one that there is.
         address_space_bytes: RLIMIT_AS.
         cpu_s: RLIMIT_CPU, the back-stop behind the node's own count.
-        spare: it has nothing to do yet, and may make itself ready.
+        rehearsal: NOW, RUNS or LOADS.
     """
 
     number: int
     uid: int
     address_space_bytes: int
     cpu_s: int
-    spare: bool
+    rehearsal: int
 
     def pack(self) -> bytes:
         """As a packet."""

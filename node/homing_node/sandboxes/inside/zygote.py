@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, preloaded
+from homing_node.sandboxes.inside import allowed, child, javascript, kernel, limits, pages, preloaded, rehearsal
 from homing_node.sandboxes.inside.orders import (
     CONTROL_FD,
     ENDED,
@@ -42,6 +42,7 @@ class Zygote:
         self._engine = javascript.Engine()
         self._forking = kernel.Forking()
         self._children: dict[int, int] = {}  # pid in this jail to the number of its order
+        self._filling: list[bytes] = []
         self._untold: list[tuple[int, int]] = []  # number and pidfd of those of which the node has not heard
 
     def serve(self) -> NoReturn:
@@ -56,6 +57,7 @@ class Zygote:
         poll.register(woken, select.POLLIN)
         gc.collect()
         gc.freeze()
+        self._filling = pages.fill_holes()
         self._tell(Notice(READY))
         while True:
             ready = {fd for fd, _ in poll.poll(limits.untold_ms if self._untold else None)}
@@ -123,6 +125,8 @@ def main() -> NoReturn:
     child.rehearse_giving_up()  # what is made at the first use of something is made once
     child.rehearse(child.GOES_WELL, child.GOES_WRONG, child.GOES_WELL)
     javascript.rehearse()
+    rehearsal.rehearse()
+    child.keep_from_dying()
     preloaded.hide()
     Zygote(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL_FD)).serve()
 
