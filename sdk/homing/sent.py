@@ -22,7 +22,7 @@ from homing.flow import streams_per_value_max
 from homing.ids import ObjectId
 from homing.streams import ReadableStream, WholeBody
 from homing.stubs import Caller, DurableObjectStub, Reference, RpcStub, RpcTarget
-from homing.values import Packer, as_base
+from homing.values import Packer, as_base, pair_of_arguments
 
 _EXT_DATACLASS = 4  # [module, qualified name, {field: value}]
 _EXT_STUB = 5  # [class, id, name]
@@ -97,13 +97,7 @@ class Sender:
         """
         if not body:
             return [], {}
-        both: Any = self.decode(body, streams)
-        match both:
-            case [list(), dict()]:
-                args, kwargs = cast("tuple[list[Any], dict[str, Any]]", both)
-                return args, kwargs
-            case _:
-                raise ValueError("the arguments of a call are a list and a dict")
+        return pair_of_arguments(self.decode(body, streams))
 
     def _other(self, value: Any) -> Any:
         if isinstance(value, DurableObjectStub):

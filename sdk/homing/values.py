@@ -161,6 +161,20 @@ def decode_arguments(body: bytes) -> tuple[list[Any], dict[str, Any]]:
     return arguments.args, arguments.kwargs
 
 
+def pair_of_arguments(both: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and keyword arguments of a call, of the value that was sent.
+
+    Raises:
+        ValueError: it is no such pair.
+    """
+    match both:
+        case [list(), dict()]:
+            args, kwargs = cast("tuple[list[Any], dict[str, Any]]", both)
+            return args, kwargs
+        case _:
+            raise ValueError("the arguments of a call are a list and a dict")
+
+
 def _may_have_tags(data: bytes) -> bool:
     return b"$" in data or b"\\u" in data  # the dollar sign may be written as an escape
 

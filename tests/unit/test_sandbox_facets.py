@@ -146,6 +146,8 @@ def sandbox() -> Generator[Sandbox]:
     asyncio.set_event_loop(loop)
     found = Sandbox(loop)
     yield found
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
     found.run(0)
     loop.close()
     asyncio.set_event_loop(None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from homing.streams import ReadableStream
-from homing.values import from_stored, to_stored
+from homing.values import from_stored, pair_of_arguments, to_stored
 
 
 class Coding(Protocol):
@@ -44,13 +44,7 @@ class ByValue:
         self, body: bytes, streams: Sequence[ReadableStream] = ()
     ) -> tuple[list[Any], dict[str, Any]]:  # fmt: skip
         """See `Coding`."""
-        both: Any = from_stored(body) if body else ([], {})
-        match both:
-            case [list(), dict()]:
-                args, kwargs = cast("tuple[list[Any], dict[str, Any]]", both)
-                return args, kwargs
-            case _:
-                raise ValueError("the arguments of a call are a list and a dict")
+        return pair_of_arguments(from_stored(body)) if body else ([], {})
 
     def decode_result(self, data: bytes) -> Any:
         """See `Coding`."""
