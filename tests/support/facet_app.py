@@ -72,6 +72,16 @@ class Child(DurableObject):
         await asyncio.sleep(seconds)
         return await fetch("http://out.test/")
 
+    def unreadable(self):
+        from homing.values import Packer
+        import msgspec
+        class Odd:
+            pass
+        stubs = self.ctx._runtime._host.stubs
+        before = stubs.encode_result
+        stubs.encode_result = lambda result, streams: msgspec.msgpack.encode(msgspec.msgpack.Ext(99, b""))
+        asyncio.get_running_loop().call_soon(lambda: setattr(stubs, "encode_result", before))
+
     def stop(self):
         self.add(7)
         self.ctx.abort("enough")

@@ -45,6 +45,26 @@ except Exception as error:
     assert run(node, act, code) == ["FacetAborted", "that is all"]
 
 
+def test_a_call_that_has_not_begun_does_not_begin_after_an_abort(node: WorkerHarness) -> None:
+    """Seen to fail where what comes is not asked whether the facet has ended: its code ran all the same."""
+    act = node.open("Parent")
+    assert run(node, act, ADD) == 1
+    code = """call = self.child().add(10)
+self.ctx.facets.abort("a", "reason")
+try:
+    await call
+except Exception as error:
+    return [str(error), await self.child().read()]"""
+    assert run(node, act, code) == ["reason", [1, 0]]
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(node: WorkerHarness) -> None:
+    """Seen to fail where nobody looks: whoever awaited the call would have waited for ever."""
+    act = node.open("Parent")
+    with pytest.raises(Failed, match="cannot be read"):
+        run(node, act, "return await self.child().unreadable()")
+
+
 def test_another_class_takes_over_the_same_data(node: WorkerHarness) -> None:
     act = node.open("Parent")
     code = """await self.child().add(3)

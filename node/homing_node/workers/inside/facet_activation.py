@@ -164,7 +164,11 @@ class FacetActivation(Inner):
     def deliver(self, event: Event) -> None:
         """See `facets.Runner`: not from within a turn of its object."""
         event[1] = self.number
-        self._host.loop.call_soon(super().deliver, event, context=Context())
+        self._host.loop.call_soon(self._come, event, context=Context())
+
+    def _come(self, event: Event) -> None:
+        if not self.ended:  # else its object has ended it since, and the call with it
+            super().deliver(event)
 
     def kept(self) -> None:
         """See `facets.Runner`."""

@@ -14,7 +14,7 @@ from inspect import isawaitable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from homing.errors import BadRequest, HomingError, ObjectReset, Overloaded, TooLarge
+from homing.errors import ApplicationError, BadRequest, HomingError, ObjectReset, Overloaded, TooLarge
 from homing.facets import FACET_DEPTH_MAX, FacetCallback, facet_class
 from homing.http import Request, Response
 from homing_node.workers.inside import limits
@@ -207,8 +207,14 @@ class FacetKeeper:
                 continue
             if status in (FAILURE, REFUSED):
                 self.answer(place, number, error=failure_of(payload))
+                continue
+            try:
+                result = call.read(payload)
+            except (TypeError, ValueError) as error:
+                broken = ApplicationError(f"the answer cannot be read: {error}", error_type="ValueError")
+                self.answer(place, number, error=broken)
             else:
-                self.answer(place, number, call.read(payload))
+                self.answer(place, number, result)
 
     def answer(self, place: Place, number: int, result: Any = None, error: BaseException | None = None) -> None:
         """A call has its end: tell who awaits it."""
