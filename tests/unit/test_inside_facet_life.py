@@ -54,8 +54,8 @@ self.ctx.facets.abort("a", "reason")
 try:
     await call
 except Exception as error:
-    return [str(error), await self.child().read()]"""
-    assert run(node, act, code) == ["reason", [1, 0]]
+    return [str(error), await self.child().read(), len(built)]"""
+    assert run(node, act, code) == ["reason", [1, 0], 2]
 
 
 def test_an_answer_that_cannot_be_read_is_an_error(node: WorkerHarness) -> None:
