@@ -3,7 +3,7 @@
 All of them run in three lanes at one time: one computes, the others mostly wait.
 
     run_tests.py            everything
-    run_tests.py KIND…      some: check, tidy, unit, property, fuzz, scenario, conformance, integration, e2e,
+    run_tests.py KIND…      some: check, tidy, unit, property, fuzz, scenario, conformance, integration, e2e, sandboxes,
                             simulation, mutants, chaos
 
 A skip that is not in tests/skips_reviewed.txt is a failure, and so is a kind that has vanished.
@@ -38,12 +38,12 @@ WRONG = re.compile(r"seed \d+: |not caught: |unmutated: |failed  ")  # what a pr
 WRONG_LINES_MAX = 5
 NO_TESTS_COLLECTED = 5
 
-PYTEST_KINDS = ("tidy", "unit", "property", "fuzz", "scenario", "conformance", "integration", "e2e")
+PYTEST_KINDS = ("tidy", "unit", "property", "fuzz", "scenario", "conformance", "integration", "e2e", "sandboxes")
 # Run at one time, for the others mostly wait: for leases, timeouts, etcd, and what they have killed.
 LANES = (
     ("check", "tidy", "unit", "property", "fuzz", "scenario", "conformance", "simulation", "mutants"),
     ("e2e", "integration"),
-    ("chaos",),
+    ("chaos", "sandboxes"),
 )
 GIVE_WAY = ("simulation", "mutants")  # nothing in them looks at a clock: beside another lane they take what it leaves
 CHECKS: dict[str, Sequence[str]] = {

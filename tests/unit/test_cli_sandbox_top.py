@@ -56,7 +56,7 @@ def test_what_does_not_fit_is_counted(lines: int | None, expected: int):
 
 
 def test_it_is_shown_again_and_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Broken by: a pause of another length. What a terminal gets is in `tests/e2e/test_sandbox_calls.py`."""
+    """Broken by: a pause of another length. What a terminal gets is in `tests/sandboxes/test_sandbox_calls.py`."""
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:

@@ -1,7 +1,7 @@
 """What a sealed sandbox may ask of the kernel: a list. Everything that is not on it fails with EPERM.
 
 No file can be opened, no program started, no socket made but a pair, no memory made executable, nobody signalled. A
-sweep over every number of a call (tests/e2e/test_sandbox_sweep.py) holds the kernel to this list.
+sweep over every number of a call (tests/sandboxes/test_sandbox_sweep.py) holds the kernel to this list.
 """
 
 from __future__ import annotations

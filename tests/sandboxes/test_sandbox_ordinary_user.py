@@ -14,7 +14,7 @@ from ordinary import OrdinaryUser, ordinary_user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user; without, all tests are it")
 
-ATTACKS = "tests/e2e/test_sandbox_attacks.py"
+ATTACKS = "tests/sandboxes/test_sandbox_attacks.py"
 RUN = """
 import asyncio
 from homing.errors import JailUnavailable

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.e2e import test_grants as grants
+from tests.sandboxes import test_grants as grants
 
 from homing import SyncClient
 from homing.testing import Cluster
