@@ -75,7 +75,7 @@ def test_who_hears_slowly_is_told_how_many_it_missed_and_holds_up_nothing(cluste
 def test_a_refusal_is_told_with_its_rule(cluster: Cluster) -> None:
     ran = giver(cluster, "d").run("await env.table.exec('DELETE FROM t')")
     (use,) = [what for _, what in ran["heard"]]
-    assert (ran["error"], use["outcome"], use["rule"]) == ("StorageError", "failed", "storage-error")
+    assert (ran["error"], use["outcome"], use["rule"]) == ("Forbidden", "refused", "forbidden")
 
 
 def test_a_follower_that_raises_takes_the_grants_back(cluster: Cluster) -> None:
