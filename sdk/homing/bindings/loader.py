@@ -138,21 +138,16 @@ class WorkerStub:
 
     async def homing_call(self, call: Call) -> Answer:
         """Make a call, and load the worker where it is not there; for the runtime."""
-        body = encode(call)
-        for _ in range(_TRIES):
-            if self._fresh:
-                self._fresh = False
-                await self._load()
-            answer = decode_answer(await self._caller.call_loader("call", body))
-            if answer.kind != NEEDED:
-                if answer.event is not None:
-                    self._caller.runtime().wait_until(self.homing_tell(answer.event))
-                return answer
-            self._fresh = True
-        raise Unavailable("the dynamic worker went each time that it was loaded")
+        answer = await self.homing_send("call", [encode(call)])
+        if answer.event is not None:
+            self._caller.runtime().wait_until(self.homing_tell(answer.event))
+        return answer
 
-    async def homing_send(self, what: str, parts: Sequence[bytes]) -> None:
+    async def homing_send(self, what: str, parts: Sequence[bytes]) -> Answer:
         """Send something in parts, and load the worker where it is not there; for the runtime.
+
+        Returns:
+            The answer to the last part.
 
         Raises:
             Unavailable: it goes each time.
@@ -162,11 +157,13 @@ class WorkerStub:
             if self._fresh:
                 self._fresh = False
                 await self._load()
+            answer = Answer(NEEDED)
             for part in parts:
-                if decode_answer(await self._caller.call_loader(what, part)).kind == NEEDED:
+                answer = decode_answer(await self._caller.call_loader(what, part))
+                if answer.kind == NEEDED:
                     break
-            else:
-                return
+            if answer.kind != NEEDED:
+                return answer
             self._fresh = True
         raise Unavailable("the dynamic worker went each time that it was loaded")
 

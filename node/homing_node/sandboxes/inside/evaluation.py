@@ -10,7 +10,7 @@ import linecache
 import sys
 from collections.abc import Mapping
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from homing.values import to_stored
 from homing_node.sandboxes.inside.talk import FAILURE, MEMORY, NO_VALUE, RAISED, RESULT, RESULT_BYTES, SYNTAX
@@ -26,11 +26,8 @@ _APART = sum(_FUTURES) | inspect.CO_COROUTINE  # of code that is not compiled in
 Answer = tuple[Any, ...]
 
 
-class _Compiled(NamedTuple):
-    """What is run, and after it the expression whose value is the result; None: `_LAST` is, if there is any."""
-
-    code: CodeType
-    last: CodeType | None = None
+_Compiled = tuple[CodeType, ...]
+"""What is run: all of the code, which leaves its result as `_LAST`; or what is before its last line, and that line."""
 
 
 def evaluate(code: str, arguments: Mapping[str, Any], result_bytes_max: int) -> Answer:
@@ -87,7 +84,7 @@ def _in_two(code: str) -> _Compiled | None:
         last = _compile("\n" * code.count("\n", 0, at) + code[at:], "eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None  # what is the matter is told of the whole
-    return None if (before.co_flags | last.co_flags) & _APART else _Compiled(before, last)
+    return None if (before.co_flags | last.co_flags) & _APART else (before, last)
 
 
 def _compile(code: str | ast.Module, mode: str) -> CodeType:
@@ -101,7 +98,7 @@ def _in_one(code: str) -> _Compiled:
         line, column = last.lineno, last.col_offset
         name = ast.Name(_LAST, ast.Store(), lineno=line, col_offset=column)
         tree.body[-1] = ast.Assign([name], last.value, lineno=line, col_offset=column)
-    return _Compiled(_compile(tree, "exec"))
+    return (_compile(tree, "exec"),)
 
 
 def _run(compiled: _Compiled, code: str, arguments: Mapping[str, Any]) -> Any:
@@ -110,10 +107,12 @@ def _run(compiled: _Compiled, code: str, arguments: Mapping[str, Any]) -> Any:
     names.update(arguments)
     sys.modules["__main__"] = module  # dataclasses and others look their module up there
     linecache.cache[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
-    began = eval(compiled.code, names)  # noqa: S307 - this is what a sandbox is for
-    if compiled.code.co_flags & inspect.CO_COROUTINE:
-        asyncio.run(began)
-    return eval(compiled.last, names) if compiled.last is not None else names.get(_LAST)  # noqa: S307 - the same
+    result: Any = None
+    for part in compiled:
+        result = eval(part, names)  # noqa: S307 - this is what a sandbox is for
+        if part.co_flags & inspect.CO_COROUTINE:
+            result = asyncio.run(result)
+    return names.get(_LAST) if len(compiled) == 1 else result
 
 
 def _answer(result: Any, result_bytes_max: int) -> Answer:

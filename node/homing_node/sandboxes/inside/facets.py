@@ -163,14 +163,12 @@ class Facets:
         self._activations[activation.number] = activation
         self._of[activation.number] = session
 
-    def cancel(self, call: int) -> bool:
-        """Nobody waits for a call any more; returns whether it is one of a facet. What runs goes on."""
+    def cancel(self, call: int) -> None:
+        """Nobody waits for a call any more, if it is one of a facet. What runs goes on."""
         session = next((each for each in self._sessions.values() if call in each.calls), None)
-        if session is None:
-            return False
-        del session.calls[call]
-        self._send((talk.FAIL, call, talk.CANCELLED, "CancelledError", "nobody waits for this call", ""))
-        return True
+        if session is not None:
+            del session.calls[call]
+            self._send((talk.FAIL, call, talk.CANCELLED, "CancelledError", "nobody waits for this call", ""))
 
     def keep(self, number: int, commit: int) -> None:
         """What a facet wrote is durable, up to that commit."""

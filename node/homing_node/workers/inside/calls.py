@@ -258,7 +258,7 @@ def failure_of(event: Event, error: BaseException, started_ns: int, *, may_misfi
     return failures.of_error(event[2], error, started_ns, _now_ns())
 
 
-def seen(task: asyncio.Task[Any]) -> None:
-    """A handler's error was answered; asyncio need not complain that nobody asked for it."""
+def seen(task: asyncio.Future[Any]) -> None:
+    """A handler's error was answered, or nobody needs it; asyncio need not complain that nobody asked for it."""
     if not task.cancelled():
         task.exception()

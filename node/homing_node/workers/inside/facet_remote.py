@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import msgspec
 
 from homing.bindings.loader import WorkerStub, error_of, response_of
-from homing.errors import HomingError, ObjectReset, SandboxDied, TooLarge
+from homing.errors import ObjectReset, SandboxDied, TooLarge
 from homing.facets import DynamicClass, FacetClass
 from homing.loading_frames import FAILED, NEEDED, RESPONSE, Answer, Call, FacetPart, decode_answer, encode, pieces_of
 from homing.untrusted import from_untrusted
 from homing_node.workers.inside import limits
+from homing_node.workers.inside.calls import seen
 from homing_node.workers.inside.channel import CLOSE_FACET, FETCH, KEEP_FACET, LOADER
 from homing_node.workers.inside.facet_places import Event, Parent, Place
 from homing_node.workers.inside.facets import FacetKeeper
-from homing_node.workers.inside.outgoing import NOWHERE
+from homing_node.workers.inside.outgoing import NOWHERE, no_result
 
 
 class RemoteParent(Parent, Protocol):
@@ -128,8 +129,8 @@ class RemoteFacet:
 
     def _tell(self, what: str) -> None:
         body = msgspec.msgpack.encode((self.session, self._commits))
-        told = self._parent.outgoing().begin(LOADER, NOWHERE, what, body, _nothing)
-        told.add_done_callback(_seen)
+        told = self._parent.outgoing().begin(LOADER, NOWHERE, what, body, no_result)
+        told.add_done_callback(seen)  # where it did not come, whoever calls next hears of that
 
 
 async def run_in_sandbox(
@@ -164,13 +165,3 @@ async def run_in_sandbox(
 
 def _answer(data: Any, _streams: Any) -> Answer:
     return decode_answer(data)
-
-
-def _nothing(_data: Any, _streams: Any) -> None:
-    """The result of what has none."""
-
-
-def _seen(told: asyncio.Future[Any]) -> None:
-    """Where it did not come, the sandbox has gone, and whoever calls next hears of that."""
-    if not told.cancelled() and not isinstance(told.exception(), (HomingError, type(None))):
-        raise AssertionError("a failure of no kind that a node tells") from told.exception()

@@ -288,7 +288,7 @@ class Stubs:
 
     def revoke_grant(self, key: bytes) -> asyncio.Future[None]:
         """See `homing.sandbox_runner.Runner`."""
-        return self._caller().outgoing().begin(SANDBOX, NOWHERE, REVOKE, key, _done)
+        return self._caller().outgoing().begin(SANDBOX, NOWHERE, REVOKE, key, no_result)
 
     def own_address(self) -> tuple[str, ObjectId]:
         """See `homing.sandbox_runner.Runner`."""
@@ -356,7 +356,7 @@ def target_of(outgoing: Outgoing | None, number: int, method: str) -> Callable[.
     return MethodType(function, found) if isinstance(function, FunctionType) else None
 
 
-def _done(_payload: Any, _streams: Sequence[ReadableStream]) -> None:
+def no_result(_payload: Any, _streams: Sequence[ReadableStream]) -> None:
     """The result of what has none."""
 
 
