@@ -35,6 +35,7 @@ KINDS = {
 
 # `tests.chaos.checker` and the modules of tests/support can be imported from every kind.
 sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
+pytest_plugins = ["whereabouts"]
 
 
 def kind_of(path: Path) -> str:
