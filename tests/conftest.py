@@ -28,6 +28,7 @@ KINDS = {
     "fuzz": "every input that a fuzzer's corpus keeps, once more",
     "simulation": "seeded faults on the cores",
     "e2e": "real processes, started as users start them",
+    "examples": "the same, for what the pages and examples/ show: typed and run as a reader does",
     "sandboxes": "the same, for code that came a moment ago",
     "chaos": "processes are killed under load",
     "soak": "long runs; not part of `make test`",
