@@ -56,7 +56,9 @@ def test_a_skip_that_nobody_reviewed_is_a_failure(
 
 def test_the_last_line_of_the_summary_adds_up(runner: ModuleType) -> None:
     tallies = [runner.Tally("unit", passed=2, failed=["a"]), runner.Tally("e2e", passed=3, skipped=["b", "c"])]
-    assert runner.summary(tallies).splitlines()[-1] == "5 passed, 1 failed, 2 skipped"
+    lines = runner.summary(tallies).splitlines()
+    assert lines[-1] == "5 passed, 1 failed, 2 skipped"
+    assert lines[-2] == "FAILED a", "where a log is cut off last"
 
 
 def test_an_absent_program_is_a_failure(runner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
