@@ -70,6 +70,7 @@ class Forwarder:
         self._lazy = lazy
         self._layout = layout
         self._live: dict[Pending, None] = {}  # Invariant: every call that is submitted and not finished
+        self._busy = asyncio.Event()  # Invariant: set when there is one
         self._parked: dict[Pending, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refreshing: set[int] = set()
@@ -114,6 +115,7 @@ class Forwarder:
             self._finish(pending, Overloaded("too many calls are in flight", retry_after_s=RETRY_AFTER_S_DEFAULT))
             return
         live[pending] = None
+        self._busy.set()
         if self._lazy or pending.class_name in self.classes.known:
             self._dispatch(pending)
         else:
@@ -303,6 +305,9 @@ class Forwarder:
 
     async def _ticks(self) -> None:
         while True:
+            if not self._live:  # an idle process need not wake so often
+                self._busy.clear()
+            await self._busy.wait()
             await asyncio.sleep(TICK_S)
             now_s = time.monotonic()
             for pending in [each for each in self._live if each.deadline_s <= now_s]:
