@@ -67,7 +67,7 @@ load: setup ## a mixed load with an HTML report, and each stage against the targ
 	@exec $(BIN)/python loadtest/run.py
 
 sandbox-cycles: setup ## kill -9 of sandboxes, zygotes, nsjails and nodes, 1,000 times each
-	@HOMING_CYCLES=1000 exec $(BIN)/python -m pytest -q -rP -k kill tests/sandboxes/test_sandbox_life.py tests/sandboxes/test_sandbox_strict.py
+	@HOMING_CYCLES=1000 exec $(BIN)/python -m pytest -q -rP --timeout 0 -k kill tests/sandboxes/test_sandbox_life.py tests/sandboxes/test_sandbox_strict.py
 
 soak: setup ## chaos in rounds, each checked by itself: HOURS=1
 	@exec $(BIN)/python tests/chaos/run.py --hours $(HOURS) --report reports/soak.md

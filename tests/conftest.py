@@ -33,6 +33,7 @@ KINDS = {
     "fuzz": "every input that a fuzzer's corpus keeps, once more",
     "simulation": "seeded faults on the cores",
     "e2e": "real processes, started as users start them",
+    "examples": "the same, for what the pages and examples/ show: typed and run as a reader does",
     "sandboxes": "the same, for code that came a moment ago",
     "chaos": "processes are killed under load",
     "soak": "long runs; not part of `make test`",
@@ -40,6 +41,7 @@ KINDS = {
 
 # `tests.chaos.checker` and the modules of tests/support can be imported from every kind.
 sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
+pytest_plugins = ["whereabouts"]
 
 
 def kind_of(path: Path) -> str:

@@ -20,9 +20,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from homing_gateway.limits import SOCKET_HOME_LOST_S_MAX
+from patience import until
 
 APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "acceptance"
 REST_S = 30.0
+BREAK_S = 60.0  # in which a stream that is hurt breaks; if it is not, it goes on for ever
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +401,7 @@ async def read_until_it_breaks(
     cluster: DevCluster, name: str, seen: list[int], do: Callable[[], Awaitable[None]]
 ) -> None:
     """Read events; at the fortieth something is done."""
-    async with flowing(cluster, name, "events-5") as pieces:
+    async with asyncio.timeout(BREAK_S), flowing(cluster, name, "events-5") as pieces:
         async for piece in pieces:
             before = len(seen)
             seen += map(int, re.findall(rb"data: (\d+)\n\n", piece))
@@ -411,9 +413,10 @@ async def hurt(cluster: DevCluster, http: httpx.AsyncClient, name: str, what: st
     slot, owner = await cluster.owner_of("Feed", name)
     view = await cluster.view()
     if what == "worker":
-        for worker in view.workers:
-            if worker.node == owner:
-                cluster.process(worker.pid).send(signal.SIGKILL)
+        workers = [worker.pid for worker in view.workers if worker.node == owner]
+        assert workers, "no worker of the owner is known, and nothing would break"
+        for pid in workers:
+            cluster.process(pid).send(signal.SIGKILL)
     elif what == "owner":
         cluster.process(next(node.pid for node in view.nodes if node.id == owner)).send(signal.SIGKILL)
     else:
@@ -470,8 +473,11 @@ async def test_a_stream_of_a_call_breaks_off_visibly(cluster: DevCluster, http: 
     source = f"told-{what}"
     reader = await elsewhere(cluster, source)
     following = asyncio.ensure_future(call(http, reader, "follow", source, 5, kind="Feed"))
-    while (await state(http, source))["n"] < 40:
-        await asyncio.sleep(0.05)
+
+    async def has_told_40() -> bool:
+        return (await state(http, source))["n"] >= 40
+
+    await until(has_told_40, "forty events", by=following)
     await hurt(cluster, http, source, what)
     last, error = await following
     await cluster.wait_settled(REST_S)

@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.chaos.cluster import DevCluster
+
+from patience import PATIENCE_S, until
 
 APP = """
 import hashlib
@@ -68,8 +71,14 @@ async def cluster(place: Path) -> AsyncIterator[tuple[DevCluster, httpx.AsyncCli
 
 
 async def call(http: httpx.AsyncClient, name: str, method: str, *args: object, key: str = "") -> object:
+    """Call a method; with a key as often as the answer says it may be tried again, as while its slot changes hands."""
     headers = {"idempotency-key": key} if key else {}
-    answer = await http.post(f"/{name}/rpc/{method}", json={"args": args}, headers=headers)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        answer = await http.post(f"/{name}/rpc/{method}", json={"args": args}, headers=headers)
+        if not key or answer.is_success or not answer.json()["retryable"] or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.2)
     assert answer.status_code == 200, answer.text
     return answer.json()["result"]
 
@@ -114,6 +123,9 @@ class Load:
             assert found == number
             self.acknowledged[name], self.keys[name] = number, f"{name}-{number}"
 
+    async def has_begun(self) -> bool:
+        return len(self.acknowledged) == self.clients and min(self.acknowledged.values()) >= 20
+
     async def run(self) -> None:
         await asyncio.gather(*(self._client(f"o{number}") for number in range(self.clients)))
 
@@ -126,8 +138,7 @@ async def test_everything_acknowledged_before_a_backup_outlives_the_cluster(plac
             await fill(http, "large", number, BLOB_BYTES)
         load = Load(http, 24)
         running = asyncio.ensure_future(load.run())
-        while len(load.acknowledged) < 24 or min(load.acknowledged.values()) < 20:
-            await asyncio.sleep(0.05)
+        await until(load.has_begun, "twenty acknowledged increments of each", by=running)
         before, keys = dict(load.acknowledged), dict(load.keys)
         told = await done(made, "backup", saved)
         load.stopping = True
@@ -188,11 +199,15 @@ async def test_a_restore_survives_nodes_that_are_killed_and_can_be_begun_anew(pl
         # The command is killed: what it left says so, or is whole; then it is begun anew.
         program = [str(made.program), "restore", saved, "--overwrite", "--url", made.url]
         process = await asyncio.create_subprocess_exec(*program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(await listed(http)) < 10:
-            assert process.returncode is None, "it was over too soon"
-            await asyncio.sleep(0.01)
+        ended = asyncio.ensure_future(process.wait())
+
+        async def has_restored_10() -> bool:
+            return len(await listed(http)) >= 10
+
+        await until(has_restored_10, "ten objects", by=ended, pause_s=0.01)
+        assert not ended.done(), "it was over too soon"
         process.kill()
-        await process.wait()
+        await ended
         assert len(await listed(http)) < 61, "it was over too soon"
         assert "--overwrite begins anew" in await refused(made, "restore", saved)
 

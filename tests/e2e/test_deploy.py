@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +102,21 @@ def test_a_version_takes_objects_over_without_a_failed_call_or_a_closed_socket(
             except (AssertionError, httpx.HTTPError) as error:
                 failed.append(str(error))
 
-    callers = [threading.Thread(target=go_on_calling) for _ in range(4)]
-    for caller in callers:
-        caller.start()
     url = f"{cluster.url.replace('http', 'ws')}/_homing/v1/objects/Thing/{NAMES[0]}/fetch/"
-    with connect(url) as socket:
-        socket.send("a")
-        assert socket.recv() == "one a"
-        first = deploy(cluster, apps["two"], "--message", "the second")
-        for letter in "bcd":
-            socket.send(letter)
-            assert socket.recv(timeout=10) == f"two {letter}"
-    time.sleep(0.5)
-    over.set()
-    for caller in callers:
-        caller.join()
+    with ThreadPoolExecutor(4) as callers:
+        for _ in range(4):
+            callers.submit(go_on_calling)
+        try:
+            with connect(url) as socket:
+                socket.send("a")
+                assert socket.recv(timeout=10) == "one a"
+                first = deploy(cluster, apps["two"], "--message", "the second")
+                for letter in "bcd":
+                    socket.send(letter)
+                    assert socket.recv(timeout=10) == f"two {letter}"
+            time.sleep(0.5)
+        finally:
+            over.set()  # whatever was wrong: they would go on for as long as this process lives
     assert failed == []
     assert [each["message"] for each in first["versions"]] == ["the second"]
     assert {found[0] for found in answered} == {"one", "two"}

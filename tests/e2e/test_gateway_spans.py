@@ -136,5 +136,7 @@ def test_without_the_variable_none_of_it_is_loaded() -> None:
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     assert found.stdout == "[]\n"

@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from homing.ids import ObjectId
+from patience import until
 
 APP = Path(__file__).resolve().parents[1] / "chaos" / "apps" / "state"
 SLOTS = 64
@@ -86,11 +87,13 @@ async def test_an_export_is_of_one_moment_while_calls_run(http: httpx.AsyncClien
         while not stop.is_set():
             done = await call(http, "busy", "add", done + 1, 3_000)
 
+    async def has_done(count: int) -> bool:
+        return done >= count
+
     adding = asyncio.ensure_future(add())
     try:
         for number in range(6):
-            while done < 10 * (number + 1):
-                await asyncio.sleep(0.01)
+            await until(lambda at=10 * (number + 1): has_done(at), "calls", by=adding, pause_s=0.01)
             before = done
             opened = await exported(http, "busy", tmp_path / f"{number}.sqlite")
             count, last = opened.execute("SELECT count(*), max(n) FROM entries").fetchone()
@@ -150,7 +153,7 @@ async def test_what_is_deleted_is_gone_and_begins_anew(cluster: DevCluster, http
     rings_at = time.monotonic() + 4
     async with connect(f"ws{cluster.url[4:]}{OBJECTS}/gone/fetch/") as socket:
         await socket.send("hello")
-        assert await socket.recv() == "hello"
+        assert await asyncio.wait_for(socket.recv(), 10) == "hello"
         assert (await http.delete("/gone")).status_code == 204
         with pytest.raises(ConnectionClosed) as closed:
             await asyncio.wait_for(socket.recv(), 10)
@@ -293,8 +296,11 @@ async def test_an_object_is_taken_out_of_memory(cluster: DevCluster, http: httpx
     assert await run(cluster, "objects", "evict", "Ledger", "awake") == "Ledger/awake is not in memory\n"
     assert await call(http, "awake", "state") == [1, 4, 4, 0]
     sleeping = asyncio.ensure_future(http.post("/awake/rpc/sleep", json={"args": [60]}))
-    while (await http.get("/awake")).json()["active"] is not True or sleeping.done():
-        await asyncio.sleep(0.01)
+
+    async def is_active() -> bool:
+        return (await http.get("/awake")).json()["active"] is True
+
+    await until(is_active, "a call in it", by=sleeping, pause_s=0.01)
     assert "--now ends that" in await refused(cluster, "objects", "evict", "Ledger", "awake")
     assert json.loads(await run(cluster, "objects", "evict", "Ledger", "awake", "--now", "--json"))["evicted"] is True
     answer = await sleeping

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.e2e import test_docs_commands as docs
-from tests.e2e import test_tutorial_page as chat
+from tests.examples import test_docs_commands as docs
+from tests.examples import test_tutorial_page as chat
 
 from homing import SyncClient
 from homing.cli.ports import find_free

@@ -10,9 +10,12 @@ from collections.abc import Generator
 
 import pytest
 
-from ordinary import OrdinaryUser, ordinary_user
+from ordinary import TIMEOUT_S, OrdinaryUser, ordinary_user
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user; without, all tests are it")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user; without, all tests are it"),
+    pytest.mark.timeout(TIMEOUT_S + 100),  # each runs many tests
+]
 
 ATTACKS = "tests/sandboxes/test_sandbox_attacks.py"
 RUN = """

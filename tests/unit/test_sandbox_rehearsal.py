@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -38,6 +39,26 @@ def test_what_is_made_when_holes_are_filled_comes_in_a_row(size: int):
     in_row = sum(abs(id(after) - id(before)) == size for before, after in pairwise(made))
     assert in_row >= ROW - STRAYS
     assert filling
+
+
+LARGE = """
+import gc
+from homing_node.sandboxes.inside import pages
+
+objects = [[number] for number in range(500_000)]
+moved = pages.make_large()
+with open("/proc/self/smaps_rollup") as file:
+    kib = next(int(line.split()[1]) for line in file if line.startswith("AnonHugePages"))
+print(moved, kib, sum(number for number, in objects), sum(map(len, objects)))
+"""
+
+
+def test_objects_are_in_large_pages_and_what_they_were():
+    told = subprocess.run([sys.executable, "-c", LARGE], check=True, capture_output=True, text=True).stdout
+    moved, kib, total, count = map(int, told.split())
+    assert moved >= 1  # where there is none, no fork becomes cheaper
+    assert kib == moved * 2_048
+    assert (total, count) == (499_999 * 250_000, 500_000)
 
 
 def _made(size: int, count: int) -> list[bytes]:

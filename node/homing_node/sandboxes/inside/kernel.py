@@ -12,6 +12,7 @@ _CLONE_PIDFD = 0x00001000
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PRCTL = {"x86_64": 157, "aarch64": 167}
 _PR_SET_SECCOMP = 22
+_MADV_COLLAPSE = 25
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -27,6 +28,8 @@ _syscall.argtypes = (ctypes.c_long, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_vo
 _syscall.restype = ctypes.c_long
 _prctl = _libc.prctl
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_madvise = _libc.madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class _Program(ctypes.Structure):
@@ -51,6 +54,11 @@ def drop_bounding_set() -> None:
 def clear_ambient() -> None:
     """Empty the ambient set."""
     _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clearing the ambient capabilities")
+
+
+def collapse(address: int, size: int) -> bool:
+    """Have what lies in memory there moved to one large page; False: the kernel cannot, or not there."""
+    return _madvise(address, size, _MADV_COLLAPSE) == 0
 
 
 class Seal:

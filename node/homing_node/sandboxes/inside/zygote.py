@@ -56,6 +56,7 @@ class Zygote:
         poll.register(self._control, select.POLLIN)
         poll.register(woken, select.POLLIN)
         gc.collect()
+        pages.make_large()
         gc.freeze()
         self._filling = pages.fill_holes()
         self._tell(Notice(READY))

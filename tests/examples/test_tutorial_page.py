@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
-from tests.e2e import test_docs_commands as docs
+from tests.examples import test_docs_commands as docs
 
 from homing import SyncClient
 from homing.cli.ports import find_free

@@ -43,6 +43,14 @@ async def until(http: httpx.AsyncClient, order: str, what: Callable[[dict[str, A
         await asyncio.sleep(0.05)
 
 
+async def approved(http: httpx.AsyncClient, order: str) -> None:
+    """Approve an order; while its owner is gone, again and again."""
+    deadline = time.monotonic() + WAIT_S
+    while (answer := await http.post(f"/{order}/approval", json={"name": "ann"})).status_code != 200:
+        assert time.monotonic() < deadline, answer.text
+        await asyncio.sleep(0.1)
+
+
 def is_in(*statuses: str) -> Callable[[dict[str, Any]], bool]:
     return lambda found: found["details"]["status"] in statuses
 
@@ -105,8 +113,7 @@ async def test_what_dies_between_steps_changes_nothing(cluster: DevCluster, http
             cluster.process(worker.pid).send(signal.SIGKILL)
     await cluster.wait_settled(REST_TIMEOUT_S, balanced=True)  # a step that runs while its slot moves is run again
     for name in names:
-        while (await http.post(f"/{name}/approval", json={"name": "ann"})).status_code != 200:
-            await asyncio.sleep(0.1)
+        await approved(http, name)
     for name in names:
         done = await until(http, name, is_in("complete", "errored"))
         assert done["details"]["output"] == {

@@ -4,7 +4,7 @@ Marks in a page, each an HTML comment on the line before a block: `run` (type it
 printed), `file: PATH` (the reader writes it), `cluster` (the reader starts it, and leaves it running). A page that
 starts no cluster is read with `examples/hello` running.
 
-    pytest tests/e2e/test_docs_commands.py -k tutorial
+    pytest tests/examples/test_docs_commands.py -k tutorial
 """
 
 from __future__ import annotations
