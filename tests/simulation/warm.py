@@ -16,10 +16,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 THEIRS = (
-    "pytest", "_pytest.assertion.rewrite", "_pytest.junitxml", "_pytest.python", "pytest_asyncio.plugin", "anyio.pytest_plugin",
-    "hypothesis", "hypothesis.stateful", "hypothesis.strategies", "_hypothesis_pytestplugin", "apsw", "click", "cryptography.x509",
-    "google.protobuf.internal.builder", "grpc.aio", "httpx", "httptools", "msgspec", "packaging.requirements",
-    "prometheus_client", "rocksdict", "structlog", "uvicorn", "uvloop", "websockets.asyncio.client",
+    "pytest", "_pytest.assertion.rewrite", "_pytest.junitxml", "_pytest.python", "pytest_asyncio.plugin",
+    "pytest_timeout", "anyio.pytest_plugin", "hypothesis", "hypothesis.stateful", "hypothesis.strategies",
+    "_hypothesis_pytestplugin", "apsw", "click", "cryptography.x509", "google.protobuf.internal.builder", "grpc.aio",
+    "httpx", "httptools", "msgspec", "packaging.requirements", "prometheus_client", "rocksdict", "structlog", "uvicorn",
+    "uvloop", "websockets.asyncio.client",
 )  # fmt: skip
 OURS = ("homing", "homing_node", "homing_placement", "homing_gateway")
 NOT_WARM = 70  # an exit code that no program here has
