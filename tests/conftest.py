@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ settings.register_profile("homing", deadline=None, print_blob=True)
 # A mutant need only be noticed: the smallest counterexample is for people.
 settings.register_profile("mutants", settings.get_profile("homing"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("homing")
+
+# Collections look again and again at all that thousands of tests were made of: an eighth of the time of unit tests.
+# Processes that serve have the same thresholds.
+gc.set_threshold(50_000, 20, 50)
 
 TESTS = Path(__file__).parent
 KINDS = {

@@ -174,14 +174,16 @@ class ReplicaSets:
             return None
         if len(sound) < len(held):
             return tuple(replica for replica in replicas if replica in sound or replica not in held)
-        renewed = tuple(Replica(each.node, self.settled.get(each.node, each.disk)) for each in replicas)
-        if renewed != tuple(replicas):
-            return None if busy else renewed
+        if len(held) < len(replicas):
+            renewed = tuple(Replica(each.node, self.settled.get(each.node, each.disk)) for each in replicas)
+            if renewed != tuple(replicas):
+                return None if busy else renewed
         planned = self._planned[self._layout.number_of(slot)]
         if not planned.wish:
             return None
         order = planned.wish[slot - planned.part.first]
-        fresh = next((node for node in order if node in self.settled and all(node != r.node for r in replicas)), "")
+        there = {replica.node for replica in replicas}
+        fresh = next((node for node in order if node not in there and node in self.settled), "")
         if fresh and len(replicas) < self._copies:
             if any(replica.node in silent for replica in held):
                 return None
@@ -190,14 +192,15 @@ class ReplicaSets:
         gone = [r for r in leaving if r.node in self._gone_since and r.node not in self._members]
         old = next(iter(gone or leaving), None)
         rest = [replica for replica in replicas if replica != old]
-        busy = busy or any(replica.node in behind for replica in rest)
+        busy = busy or (bool(behind) and any(replica.node in behind for replica in rest))
         if fresh and old is not None and (gone or not busy):
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
-        ordered = self._ordered(replicas, order)
+        if busy:
+            return None
         unfit = self._me not in order or (planned.crowded and not planned.swaps.under_way)
-        if ordered != tuple(replicas) and unfit and not busy:
+        if unfit and (ordered := self._ordered(replicas, order)) != tuple(replicas):
             return ordered
-        return None if busy else self._swapped(planned, slot, replicas)
+        return self._swapped(planned, slot, replicas)
 
     def _swapped(self, planned: _Planned, slot: int, replicas: Sequence[Replica]) -> tuple[Replica, ...] | None:
         """The same set with the node first that should own the slot for the sake of load; None: it is as it should."""

@@ -20,13 +20,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # as a program, only this folder is on the path
+
+from tests.simulation import warm
+
 PATCHES = Path(__file__).parent / "mutants"
 PACKAGES = ("sdk/homing", "node/homing_node", "placement/homing_placement", "gateway/homing_gateway")
 AREAS = ("log", "placement", "store", "gates", "backup", "egress")
@@ -86,36 +91,22 @@ def _named(word: str, head: list[str]) -> str:
 
 
 @contextmanager
-def copied_packages() -> Generator[Path]:
-    """A folder with the packages as they are, and what was compiled of them."""
+def copied_packages(of: Path = ROOT, copy: Callable[[str, str], object] = shutil.copy2) -> Generator[Path]:
+    """A folder with the packages as they are, and what is compiled of them beside each file."""
     with tempfile.TemporaryDirectory(prefix="homing-mutant-") as folder:
-        to = Path(folder)
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
-        cache = os.environ.get("PYTHONPYCACHEPREFIX")  # where Python keeps what it has compiled, by path
-        for package in PACKAGES if cache else ():
-            shutil.copytree(f"{cache}{ROOT / package}", f"{cache}{to / package}")
-        yield to
-        if cache:
-            shutil.rmtree(f"{cache}{to}")
+            shutil.copytree(of / package, Path(folder) / package, copy_function=copy)
+        yield Path(folder)
 
 
-def environment(packages: Path) -> dict[str, str]:
-    """Of a process that imports these packages rather than the installed ones."""
-    paths = [str((packages / package).parent) for package in PACKAGES]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def linked_packages(original: Path) -> AbstractContextManager[Path]:
+    """A copy that shares its files. Who changes one puts another in its place, as git does, and leaves the original."""
+    return copied_packages(original, os.link)
 
 
 def run(command: list[str], packages: Path) -> tuple[int, str]:
-    """Run a program over some packages; its exit code and what it said."""
-    try:
-        done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment(packages), timeout=TIMEOUT_S, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return -1, "timed out"
-    return done.returncode, done.stdout
+    """Run a program over some packages rather than the installed ones; its exit code and what it said."""
+    return warm.run(command, [(packages / package).parent for package in PACKAGES], TIMEOUT_S)
 
 
 def simulate(packages: Path, seeds: int, first: int = 0, world: str = "") -> tuple[int, int, str]:
@@ -135,18 +126,21 @@ def simulate(packages: Path, seeds: int, first: int = 0, world: str = "") -> tup
 
 def pytest(packages: Path, tests: Sequence[str]) -> tuple[bool, str]:
     """Whether some tests pass, and how the first failed. Hypothesis looks at the same examples every time."""
-    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", "-rf"]
+    arguments = ["-m", "pytest", "--import-mode=importlib", "-q", "-x", "-p", "no:cacheprovider", "-rfE"]
     arguments += ["--hypothesis-seed=0", "--hypothesis-profile=mutants"]
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what is warm asserts as it is written
     code, output = run([*arguments, *tests], packages)
-    if code not in (0, 1) or re.search(r"^E +(Name|Attribute|Type|Import|Syntax)Error", output, re.MULTILINE):
+    said = next((line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))), "")
+    broke = re.search(r"^E +(Name|Attribute|Type|Import|Syntax)Error", output, re.MULTILINE)
+    if code not in (0, 1) or broke or (code and not said):
         return True, f"the test broke: {output[-600:]}"  # as if it had passed: that catches nothing
-    return code == 0, next((line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))), "")
+    return code == 0, said
 
 
-def judge(mutant: Mutant) -> Outcome:
-    """Apply a patch to a copy and see whether that is noticed."""
+def judge(mutant: Mutant, original: Path) -> Outcome:
+    """Apply a patch to a copy of the packages and see whether that is noticed."""
     began = time.monotonic()
-    with copied_packages() as packages:
+    with linked_packages(original) as packages:
         patch = PATCHES / f"{mutant.name}.patch"
         applied = subprocess.run(
             ["git", "apply", "-p1", str(patch)],
@@ -212,9 +206,9 @@ def thin_areas(found: list[Mutant]) -> list[str]:
     return complaints
 
 
-def control(seeds: dict[str, int], tests: list[str], jobs: int) -> list[str]:
+def control(packages: Path, seeds: dict[str, int], tests: list[str], jobs: int) -> list[str]:
     """The same seeds of each world, and the same tests, over the packages as they are; returns what was wrong."""
-    with copied_packages() as packages, ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         parts = [
             pool.submit(simulate, packages, min(share, count - i), i, world)
             for world, count in seeds.items()
@@ -242,27 +236,25 @@ def main() -> int:
     parser.add_argument("--area", nargs="*", default=AREAS, help=f"some of {', '.join(AREAS)}")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="homing-compiled-") as cache:
+    with copied_packages() as original:
         # What all runs import is compiled once: most of the time of a short one would go there.
-        os.environ["PYTHONPYCACHEPREFIX"] = cache
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        subprocess.run([sys.executable, "-m", "compileall", "-q", *PACKAGES], cwd=ROOT, check=True)
-        return judge_all(options)
+        subprocess.run([sys.executable, "-m", "compileall", "-q", *PACKAGES], cwd=original, check=True)
+        return judge_all(options, original)
 
 
-def judge_all(options: argparse.Namespace) -> int:
+def judge_all(options: argparse.Namespace, original: Path) -> int:
     """Judge the mutants that were asked for and the packages as they are; returns the exit code."""
     every = mutants()
     found = [m for m in every if (not options.only or m.name in options.only) and m.area in options.area]
     wrong = same_lines(every) + thin_areas(every)
     with ThreadPoolExecutor(options.jobs) as pool:
         outcomes: list[Outcome] = []
-        for outcome in pool.map(judge, found):
+        for outcome in pool.map(partial(judge, original=original), found):
             outcomes.append(outcome)
             report(outcome)
     seeds = {w: max((o.seeds for o in outcomes if o.mutant.world == w), default=0) for w in WORLDS}
     tests = sorted({test for mutant in found for test in (mutant.test, mutant.also) if test})
-    red = control(seeds, tests, options.jobs)
+    red = control(original, seeds, tests, options.jobs)
     many = " and ".join(map(str, seeds.values()))
     print(f"the same {many} seeds and {len(tests)} tests unmutated: {'green' if not red else 'RED'}")
     wrong += red

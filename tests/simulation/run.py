@@ -81,7 +81,8 @@ def run_seed(seed: int, replicas: int | None, tally: Tally) -> None:
 def run_chunk(work: tuple[range, int | None, bool]) -> Tally:
     """Some seeds, in one process."""
     seeds, replicas, stop = work
-    gc.disable()  # runs are short; what they leave behind goes between them
+    gc.disable()  # runs are short; what they leave behind goes between them,
+    gc.freeze()  # and nobody looks then at all that was imported
     tally = Tally()
     for seed in seeds:
         run_seed(seed, replicas, tally)

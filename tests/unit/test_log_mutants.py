@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.simulation import mutants
+from tests.simulation import mutants, warm
 from tests.simulation.mutants import PATCHES, ROOT, Mutant
 
 # The starred rules of docs/log.md that are built; 16, replica changes, is not yet.
@@ -64,16 +68,78 @@ def test_every_area_is_held_by_five_at_least() -> None:
     assert mutants.thin_areas([*found, dataclasses.replace(HARMLESS, area="")]) == ["harmless is of no area"]
 
 
-def test_a_patch_that_changes_nothing_of_meaning_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def original() -> Iterator[Path]:
+    with mutants.copied_packages() as folder:
+        yield folder
+
+
+def test_a_patch_that_changes_nothing_of_meaning_is_not_caught(monkeypatch: pytest.MonkeyPatch, original: Path) -> None:
     """Else `make mutants` would be green whatever the simulator sees."""
     monkeypatch.setattr(mutants, "SEEDS_MAX", {"": 5})
     monkeypatch.setattr(mutants, "PATCHES", ROOT / "tests" / "support" / "mutants")
-    outcome = mutants.judge(HARMLESS)
+    outcome = mutants.judge(HARMLESS, original)
     assert (outcome.caught, outcome.seeds) == (False, 5)
+    named = dataclasses.replace(HARMLESS, test="tests/unit/test_log_mutants.py::test_every_starred_rule_has_one")
+    assert not mutants.judge(named, original).caught
 
 
-def test_a_patch_that_does_not_apply_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patch_that_does_not_apply_is_not_caught(monkeypatch: pytest.MonkeyPatch, original: Path) -> None:
     monkeypatch.setattr(mutants, "PATCHES", ROOT / "tests" / "support" / "mutants")
-    outcome = mutants.judge(dataclasses.replace(HARMLESS, name="out-of-date"))
+    outcome = mutants.judge(dataclasses.replace(HARMLESS, name="out-of-date"), original)
     assert not outcome.caught
     assert "does not apply" in outcome.said
+
+
+@pytest.mark.parametrize("tests", [["tests/unit/no_such_test.py"], ["-p", "no_such_plugin"]])
+def test_a_test_that_cannot_run_catches_nothing(tests: list[str], original: Path) -> None:
+    """Seen to fail when only the exit code counted: it is 1 also when pytest itself does not come up."""
+    passed, said = mutants.pytest(original, tests)
+    assert passed
+    assert "the test broke" in said
+
+
+def test_a_patch_changes_its_own_copy_only(original: Path) -> None:
+    name = "node/homing_node/log/limits.py"
+    with mutants.linked_packages(original) as one, mutants.linked_packages(original) as other:
+        patch = ROOT / "tests" / "support" / "mutants" / "harmless.patch"
+        subprocess.run(["git", "apply", "-p1", str(patch)], cwd=one, check=True)
+        assert "; the unit" in (one / name).read_text()
+        assert (other / name).read_text() == (original / name).read_text() == (ROOT / name).read_text()
+
+
+PROGRAM = """
+import os, sys, time
+import homing_node.log.limits as limits
+print(sys.argv, "pytest" in sys.modules, os.getcwd(), limits.__file__, os.environ["PYTHONPATH"], flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+def test_a_warm_program_is_as_one_that_began_by_itself_over_the_packages_that_it_is_given(
+    original: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    code, said = mutants.run([str(program), "0"], original)
+    limits = original / "node/homing_node/log/limits.py"
+    paths = os.pathsep.join(str((original / package).parent) for package in mutants.PACKAGES)
+    assert (code, said) == (3, f"{[str(program), '0']} True {ROOT} {limits} {paths}\n")
+
+
+def test_a_program_that_takes_too_long_is_ended(
+    monkeypatch: pytest.MonkeyPatch, original: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mutants, "TIMEOUT_S", 0.5)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    assert mutants.run([str(program), "600"], original) == (-1, "timed out")
+
+
+def test_a_warm_process_that_knows_homing_already_judges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "has imported ['homing'" in warm.not_warm()
+    for name in [name for name in sys.modules if name.split(".")[0] in warm.OURS]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "hypothesis")
+    assert "not ['hypothesis'" in warm.not_warm()

@@ -31,6 +31,7 @@ class Cluster:
         self.changes: list[int] = []  # slots whose owner changed, as often as it did
         self.away: str = ""
         self._totals = dict.fromkeys(range(SLOTS), 0.0)
+        self._replicas = {node: Replica(node, "1") for node in NODES}
         self._nodes = {node: (SlotLoads(), ReplicaSets(node, 3, 600.0, Layout(SLOTS))) for node in NODES}
 
     def owned(self, node: str) -> list[int]:
@@ -58,14 +59,17 @@ class Cluster:
                 noise = self.random.uniform(1 - NOISE, 1 + NOISE)
                 self._totals[slot] += rate * noise * limits.plan_s
             there = [node for node in NODES if node != self.away]
+            served: dict[str, dict[int, int]] = {node: {} for node in there}
+            for slot, nodes in enumerate(self.table):
+                server = nodes[1] if nodes[0] == self.away else nodes[0]
+                served[server][slot] = int(self._totals[slot])
             for node in there:
-                self._look(node, there)
+                self._look(node, there, served[node])
             self._carry_out(there)
 
-    def _look(self, node: str, there: list[str]) -> None:
+    def _look(self, node: str, there: list[str], totals: dict[int, int]) -> None:
         loads, sets = self._nodes[node]
-        served = [s for s, nodes in enumerate(self.table) if next(n for n in nodes if n in there) == node]
-        loads.sample({slot: int(self._totals[slot]) for slot in served}, self.now)
+        loads.sample(totals, self.now)
         if (record := loads.due(self.now)) is not None:
             self.loads[node] = record
         sets.look([Seen(each, "1", "", draining=False, ready=True) for each in there], self.now)
@@ -74,7 +78,7 @@ class Cluster:
     def _carry_out(self, there: list[str]) -> None:
         for slot, nodes in enumerate(list(self.table)):
             if nodes[0] in there:
-                replicas = [Replica(node, "1") for node in nodes]
+                replicas = [self._replicas[node] for node in nodes]
                 found = self._nodes[nodes[0]][1].following(slot, replicas, (), busy=False)
                 if found is not None and found[0].node in there:
                     self.table[slot] = [each.node for each in found]

@@ -70,6 +70,7 @@ class Forwarder:
         self._lazy = lazy
         self._layout = layout
         self._live: dict[Pending, None] = {}  # Invariant: every call that is submitted and not finished
+        self._busy = asyncio.Event()  # Invariant: set when there is one
         self._parked: dict[Pending, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refreshing: set[int] = set()
@@ -108,12 +109,12 @@ class Forwarder:
 
     def submit(self, pending: Pending) -> None:
         """Take a call; `pending.on_done` is called once, possibly before this returns."""
-        live = self._live
-        if len(live) >= self._in_flight_max:
-            live[pending] = None
+        full = len(self._live) >= self._in_flight_max
+        self._live[pending] = None
+        self._busy.set()
+        if full:
             self._finish(pending, Overloaded("too many calls are in flight", retry_after_s=RETRY_AFTER_S_DEFAULT))
             return
-        live[pending] = None
         if self._lazy or pending.class_name in self.classes.known:
             self._dispatch(pending)
         else:
@@ -303,6 +304,9 @@ class Forwarder:
 
     async def _ticks(self) -> None:
         while True:
+            if not self._live:  # an idle process need not wake so often
+                self._busy.clear()
+            await self._busy.wait()
             await asyncio.sleep(TICK_S)
             now_s = time.monotonic()
             for pending in [each for each in self._live if each.deadline_s <= now_s]:
@@ -313,8 +317,7 @@ class Forwarder:
         """Try those whose time has come; of a lane in their order, up to the first that cannot go."""
         self._retry_soon = False
         now_s = time.monotonic()
-        due = [each for each in self._parked if each.retry_at_s <= now_s]
-        due.sort(key=lambda pending: pending.order)
+        due = sorted((each for each in self._parked if each.retry_at_s <= now_s), key=lambda pending: pending.order)
         standing: set[Lane] = set()
         for pending in due:
             lane = pending.lane

@@ -104,7 +104,8 @@ def run_seed(seed: int, tally: Tally) -> None:
 def run_chunk(work: tuple[range, bool]) -> Tally:
     """Some seeds, in one process."""
     seeds, stop = work
-    gc.disable()  # what a run leaves behind goes at its end
+    gc.disable()  # what a run leaves behind goes at its end,
+    gc.freeze()  # and nobody looks then at all that was imported
     tally = Tally()
     for seed in seeds:
         run_seed(seed, tally)
