@@ -55,8 +55,8 @@ async def test_task(thing, stream):
 
 
 async def test_poll(thing):
-    while True:
-        await asyncio.sleep(0)
+    while True:  # a loop that never waits may swallow what breaks it off: asyncio catches what a callback raises
+        await asyncio.sleep(0.05)
 
 
 def test_thread(thing):
@@ -103,7 +103,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ("name", "line"),
     [
         ("test_task", "await asyncio.Event().wait()"),
-        ("test_poll", "await asyncio.sleep(0)"),
+        ("test_poll", "await asyncio.sleep(0.05)"),
         ("test_thread", "threading.Event().wait()  # thread"),
         ("test_before", "threading.Event().wait()  # before"),
         ("test_after", "threading.Event().wait()  # after"),
