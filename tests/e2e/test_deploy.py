@@ -104,8 +104,7 @@ def test_a_version_takes_objects_over_without_a_failed_call_or_a_closed_socket(
 
     url = f"{cluster.url.replace('http', 'ws')}/_homing/v1/objects/Thing/{NAMES[0]}/fetch/"
     with ThreadPoolExecutor(4) as callers:
-        for _ in range(4):
-            callers.submit(go_on_calling)
+        calling = [callers.submit(go_on_calling) for _ in range(4)]
         try:
             with connect(url) as socket:
                 socket.send("a")
@@ -117,6 +116,7 @@ def test_a_version_takes_objects_over_without_a_failed_call_or_a_closed_socket(
             time.sleep(0.5)
         finally:
             over.set()  # whatever was wrong: they would go on for as long as this process lives
+    assert [caller.exception() for caller in calling] == [None] * 4
     assert failed == []
     assert [each["message"] for each in first["versions"]] == ["the second"]
     assert {found[0] for found in answered} == {"one", "two"}
