@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 import threading
 import time
@@ -102,6 +103,7 @@ def test_what_gives_way_is_last_in_line(runner: ModuleType, tmp_path: Path) -> N
 HANGING = """
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -120,18 +122,31 @@ def test_good():
 
 def test_hangs(thing):
     STUBBORN
+    (Path(__file__).parent / "hangs").touch()
     time.sleep(1_000)
 """
+STARTS_S = 120.0
 STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 @pytest.fixture
 def tree(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """A tree whose tests of the kind `unit` hang, with little patience; what is set up says that it was ended."""
+    """A tree whose tests of the kind `unit` hang, and no patience once they do; their fixture says that it ended."""
+
+    class Impatient(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None or timeout != runner.STEP_TIMEOUT_S:
+                return super().wait(timeout)
+            deadline = time.monotonic() + STARTS_S
+            while not (tmp_path / "tests" / "unit" / "hangs").exists():
+                assert time.monotonic() < deadline, "pytest did not start"
+                time.sleep(0.05)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Impatient)
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "REPORTS", tmp_path)
-    monkeypatch.setattr(runner, "STEP_TIMEOUT_S", 5)
-    monkeypatch.setattr(runner, "GRACE_S", 5)
+    monkeypatch.setattr(runner, "GRACE_S", 10)
     monkeypatch.setenv("PYTHONPATH", str(PROGRAM.parents[1] / "tests" / "support"))
 
     def plant(stubborn: str) -> Path:
@@ -158,7 +173,7 @@ def test_a_kind_that_never_ends_names_the_test_that_ran(
         tally = runner.Tally("unit", output=output)
         runner.run_pytest(tally)
     (said,) = tally.failed
-    assert said == "unit: not done after 5 s; it was at tests/unit/test_hanging.py::test_hangs"
+    assert said == "unit: not done after 1,800 s; it was at tests/unit/test_hanging.py::test_hangs"
     assert said.removeprefix("unit: ") in (folder / "output.txt").read_text()
     assert (tally.passed, (folder / "ended").exists()) == ((0, False) if stubborn else (1, True))
     child, deadline = int((folder / "child").read_text()), time.monotonic() + 10
@@ -171,7 +186,7 @@ def test_a_program_that_never_ends_says_what_it_said_last(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ROOT", tmp_path)
-    monkeypatch.setattr(runner, "STEP_TIMEOUT_S", 2)
+    monkeypatch.setattr(runner, "STEP_TIMEOUT_S", 8)
     (tmp_path / "chaos.py").write_text(
         "import time\ntry:\n    print('round 7', flush=True)\n    time.sleep(100)\n"
         "except KeyboardInterrupt:\n    print('cleaned up')\n    raise SystemExit(1)\n"
@@ -180,7 +195,7 @@ def test_a_program_that_never_ends_says_what_it_said_last(
     with (tmp_path / "out.txt").open("w") as output:
         tally = runner.Tally("chaos", output=output)
         runner.run_program(tally)
-    assert tally.failed == ["chaos.py not done after 2 s; it was at round 7"]
+    assert tally.failed == ["chaos.py not done after 8 s; it was at round 7"]
     assert tally.note == "cleaned up"
 
 
