@@ -192,7 +192,7 @@ class ReplicaSets:
         gone = [r for r in leaving if r.node in self._gone_since and r.node not in self._members]
         old = next(iter(gone or leaving), None)
         rest = [replica for replica in replicas if replica != old]
-        busy = busy or (bool(behind) and any(replica.node in behind for replica in rest))
+        busy = busy or any(replica.node in behind for replica in rest)
         if fresh and old is not None and (gone or not busy):
             return self._ordered([*rest, Replica(fresh, self.settled[fresh])], order)
         if busy:
